@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How modules reach a Postgres server; the names are those of community.postgresql."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  login_user:
+    description: Database user to connect as.
+    type: str
+    default: postgres
+    aliases: [login]
+  login_password:
+    description: Password of O(login_user). Not needed where the server trusts the OS user (peer).
+    type: str
+  login_host:
+    description:
+      - Host of the server.
+      - Empty connects over the unix socket in O(login_unix_socket).
+    type: str
+    default: ''
+    aliases: [host]
+  login_unix_socket:
+    description: Directory of the server's unix socket.
+    type: str
+    default: /var/run/postgresql
+    aliases: [unix_socket]
+  login_port:
+    description: Port of the server; also part of the socket's file name.
+    type: int
+    default: 5432
+    aliases: [port]
+  login_db:
+    description: Database for the first connection.
+    type: str
+    default: postgres
+  login_os_user:
+    description:
+      - OS user whose identity the connection over the unix socket carries when the module runs as root, for C(peer) rules in C(pg_hba.conf).
+      - Empty keeps the identity the module runs with.
+    type: str
+    default: postgres
+  ssl_mode:
+    description: How TLS is negotiated over TCP, as libpq's C(sslmode).
+    type: str
+    default: prefer
+    choices: [allow, disable, prefer, require, verify-ca, verify-full]
+  ca_cert:
+    description: File with the certificate authorities that may have signed the server's certificate.
+    type: path
+    aliases: [ssl_rootcert]
+  ssl_cert:
+    description: File with the client's certificate.
+    type: path
+  ssl_key:
+    description: File with the client certificate's private key.
+    type: path
+  connect_params:
+    description: Further libpq connection parameters.
+    type: dict
+    default: {}
+requirements:
+  - psycopg2 2.8 or newer (Debian's C(python3-psycopg2)) on the host that runs the module
+"""

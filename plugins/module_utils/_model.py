@@ -1,0 +1,344 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model that every role reads, C(pooled_databases), parsed once and for all.
+
+Also the home of what a kind of role means apart from its grants: its default settings.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Iterable, Mapping
+
+KINDS = ("user", "reader", "migrator", "admin")
+
+# What ALTER ROLE ... SET gives a role of each kind. Clients' startup parameters do not survive
+# transaction pooling; these do, because PgBouncer logs in to the server as the role itself.
+KIND_SETTINGS: dict[str, dict[str, str]] = {
+    "user": {
+        "jit": "off",
+        "statement_timeout": "30s",
+        "idle_in_transaction_session_timeout": "60s",
+        "lock_timeout": "5s",
+    },
+    "reader": {
+        "jit": "off",
+        "statement_timeout": "30s",
+        "idle_in_transaction_session_timeout": "60s",
+        "lock_timeout": "5s",
+    },
+    # A migration may take long, but its DDL must not queue behind a long query: everybody who
+    # comes later would queue behind it.
+    "migrator": {"jit": "off", "lock_timeout": "5s"},
+    "admin": {
+        "jit": "off",
+        "idle_in_transaction_session_timeout": "10min",
+        "lock_timeout": "5s",
+    },
+}
+
+CLIENT_VIA = ("pgbouncer", "direct")
+
+_DATABASE_KEYS = ("name", "schemas", "extensions", "roles", "clients")
+_ROLE_KEYS = ("name", "kind", "password", "connection_limit", "settings", "member_of")
+_CLIENT_KEYS = ("name", "role", "replicas", "workers", "pool_size", "max_overflow", "via")
+
+_NAME_BYTES = 63
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)*\Z")
+_RESERVED_ROLES = ("public", "none")
+_RESERVED_DATABASES = ("template0", "template1", "pgbouncer")
+
+
+@dataclass(frozen=True)
+class Role:
+    """A role of the model.
+
+    C(connection_limit) is -1 for no limit; C(password) is None to leave it as it is;
+    C(settings) are the kind's defaults with the role's own merged over them, sorted by name.
+    """
+
+    name: str
+    kind: str
+    password: str | None
+    connection_limit: int
+    settings: tuple[tuple[str, str], ...]
+    member_of: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return "Role(name=%r, kind=%r)" % (self.name, self.kind)
+
+
+@dataclass(frozen=True)
+class Client:
+    """Processes that connect: replicas x workers, each with a pool of its own."""
+
+    name: str
+    role: str
+    replicas: int
+    workers: int
+    pool_size: int
+    max_overflow: int
+    via: str
+
+    @property
+    def connections(self) -> int:
+        """The most connections that all its processes open together."""
+        return self.replicas * self.workers * (self.pool_size + self.max_overflow)
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of the model."""
+
+    name: str
+    schemas: tuple[str, ...]
+    extensions: tuple[str, ...]
+    roles: tuple[Role, ...]
+    clients: tuple[Client, ...]
+
+
+def parse_databases(raw: Any, variable: str = "pooled_databases") -> tuple[Database, ...]:
+    """The model, checked.
+
+    Args:
+        raw: the variable's value, a list of dicts.
+        variable: its name, for error messages.
+
+    Raises:
+        ValueError: naming the entry, its value (never a password), what is allowed.
+    """
+    databases: list[Database] = []
+    for where, entry in _entries(raw, variable, _DATABASE_KEYS):
+        database = _database(where, entry)
+        if database.name in [other.name for other in databases]:
+            raise ValueError("%s.name: database %r is listed twice" % (where, database.name))
+        databases.append(database)
+    _same_role_everywhere(databases, variable)
+    return tuple(databases)
+
+
+def model_roles(databases: Iterable[Database]) -> tuple[Role, ...]:
+    """Every role of the model once, in the order of the inventory."""
+    return tuple({role.name: role for database in databases for role in database.roles}.values())
+
+
+def ignorable_startup_parameters(databases: Iterable[Database]) -> tuple[str, ...]:
+    """Startup parameters that a pooler may ignore because the roles themselves set them.
+
+    Only C(jit) qualifies: clients send it to say "off", which every role then says itself. A
+    timeout that a client sends has a value of its own, so ignoring it would lose it.
+    """
+    roles = model_roles(databases)
+    covered = bool(roles) and all(dict(role.settings).get("jit") == "off" for role in roles)
+    return ("jit",) if covered else ()
+
+
+def check_name(where: str, value: Any, what: str) -> str:
+    """An identifier that Postgres can hold and a configuration file can carry.
+
+    Raises:
+        ValueError: when it can't.
+    """
+    if not isinstance(value, str) or not value:
+        raise ValueError(
+            "%s: %r is no name for a %s: give a non-empty string" % (where, value, what)
+        )
+    if _CONTROL.search(value):
+        raise ValueError(
+            "%s: %r is no name for a %s: control characters such as line breaks are not allowed"
+            % (where, value, what)
+        )
+    if len(value.encode("utf-8")) > _NAME_BYTES:
+        raise ValueError(
+            "%s: %r is too long for a %s name: Postgres keeps %d bytes"
+            % (where, value, what, _NAME_BYTES)
+        )
+    return value
+
+
+def setting_text(where: str, value: Any) -> str:
+    """A setting's value as text, the way Postgres writes it.
+
+    Raises:
+        ValueError: for anything but text, a number or a boolean.
+    """
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, str):
+        if _CONTROL.search(value):
+            raise ValueError("%s: %r contains control characters" % (where, value))
+        return str(value)
+    raise ValueError(
+        "%s: %r is no value for a setting: give text, a number or a boolean" % (where, value)
+    )
+
+
+def _entries(
+    raw: Any, where: str, keys: tuple[str, ...]
+) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    if not isinstance(raw, (list, tuple)):
+        raise ValueError("%s: give a list, not %s" % (where, type(raw).__name__))
+    for index, entry in enumerate(raw):
+        here = "%s[%d]" % (where, index)
+        if not isinstance(entry, Mapping):
+            raise ValueError("%s: give a dictionary, not %s" % (here, type(entry).__name__))
+        unknown = sorted(str(key) for key in entry if key not in keys)
+        if unknown:
+            raise ValueError(
+                "%s: unknown key %s; allowed are %s" % (here, ", ".join(unknown), ", ".join(keys))
+            )
+        yield here, entry
+
+
+def _database(where: str, entry: Mapping[str, Any]) -> Database:
+    name = check_name(where + ".name", entry.get("name"), "database")
+    if name in _RESERVED_DATABASES:
+        raise ValueError("%s.name: %r is reserved; choose another name" % (where, name))
+    schemas = _names(where + ".schemas", entry.get("schemas"), "schema", ("public",))
+    if not schemas:
+        raise ValueError("%s.schemas: give at least one schema" % where)
+    for schema in schemas:
+        if schema.startswith("pg_") or schema == "information_schema":
+            raise ValueError("%s.schemas: %r belongs to the server itself" % (where, schema))
+    extensions = _names(where + ".extensions", entry.get("extensions"), "extension", ())
+    roles: list[Role] = []
+    for here, role_entry in _entries(_or_empty(entry.get("roles")), where + ".roles", _ROLE_KEYS):
+        role = _role(here, role_entry)
+        if role.name in [other.name for other in roles]:
+            raise ValueError(
+                "%s.name: role %r is listed twice in database %r" % (here, role.name, name)
+            )
+        roles.append(role)
+    clients: list[Client] = []
+    for here, client_entry in _entries(
+        _or_empty(entry.get("clients")), where + ".clients", _CLIENT_KEYS
+    ):
+        client = _client(here, client_entry, [role.name for role in roles])
+        if client.name in [other.name for other in clients]:
+            raise ValueError(
+                "%s.name: client %r is listed twice in database %r" % (here, client.name, name)
+            )
+        clients.append(client)
+    return Database(name, schemas, extensions, tuple(roles), tuple(clients))
+
+
+def _role(where: str, entry: Mapping[str, Any]) -> Role:
+    name = check_name(where + ".name", entry.get("name"), "role")
+    if name in _RESERVED_ROLES or name.startswith("pg_"):
+        raise ValueError("%s.name: %r is reserved by Postgres; choose another name" % (where, name))
+    kind = entry.get("kind")
+    if kind not in KINDS:
+        raise ValueError(
+            "%s.kind: %r is no kind of role; choose one of %s" % (where, kind, ", ".join(KINDS))
+        )
+    password = entry.get("password")
+    if password is not None and (not isinstance(password, str) or not password or "\0" in password):
+        raise ValueError(
+            "%s.password of role %r: give non-empty text, or leave the key out to keep the password as it is"
+            % (where, name)
+        )
+    limit = _number(where + ".connection_limit", entry.get("connection_limit"), -1, -1)
+    member_of = _names(where + ".member_of", entry.get("member_of"), "role", ())
+    if name in member_of:
+        raise ValueError("%s.member_of: role %r can't be a member of itself" % (where, name))
+    settings = _settings(where + ".settings", kind, entry.get("settings"))
+    return Role(name, kind, password, limit, settings, member_of)
+
+
+def _settings(where: str, kind: str, given: Any) -> tuple[tuple[str, str], ...]:
+    if given is not None and not isinstance(given, Mapping):
+        raise ValueError("%s: give a dictionary, not %s" % (where, type(given).__name__))
+    merged: dict[str, str] = dict(KIND_SETTINGS[kind])
+    for name, value in (given or {}).items():
+        if not isinstance(name, str) or not _SETTING_NAME.match(name):
+            raise ValueError("%s: %r is no name of a setting" % (where, name))
+        if value is None:
+            merged.pop(name.lower(), None)
+        else:
+            merged[name.lower()] = setting_text("%s.%s" % (where, name), value)
+    return tuple(sorted(merged.items()))
+
+
+def _client(where: str, entry: Mapping[str, Any], roles: list[str]) -> Client:
+    name = check_name(where + ".name", entry.get("name"), "client")
+    role = entry.get("role")
+    if role not in roles:
+        raise ValueError(
+            "%s.role: %r is no role of this database; its roles are %s"
+            % (where, role, ", ".join(roles) or "none")
+        )
+    via = entry.get("via", "pgbouncer")
+    if via not in CLIENT_VIA:
+        raise ValueError(
+            "%s.via: %r is no way to connect; choose one of %s"
+            % (where, via, ", ".join(CLIENT_VIA))
+        )
+    pool_size = _number(where + ".pool_size", entry.get("pool_size"), 5, 0)
+    if pool_size == 0:
+        raise ValueError(
+            "%s.pool_size: 0 means no limit in SQLAlchemy, which no budget can hold; give at least 1"
+            " (for NullPool, the most concurrent transactions of a process)" % where
+        )
+    max_overflow = _number(where + ".max_overflow", entry.get("max_overflow"), 10, -1)
+    if max_overflow == -1:
+        raise ValueError(
+            "%s.max_overflow: -1 means no limit in SQLAlchemy, which no budget can hold; give at least 0"
+            % where
+        )
+    return Client(
+        name,
+        role,
+        _number(where + ".replicas", entry.get("replicas"), 1, 0),
+        _number(where + ".workers", entry.get("workers"), 1, 1),
+        pool_size,
+        max_overflow,
+        via,
+    )
+
+
+def _number(where: str, value: Any, default: int, least: int) -> int:
+    if value is None:
+        return default
+    if isinstance(value, str) and re.match(r"-?[0-9]+\Z", value):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError("%s: %r is no whole number of at least %d" % (where, value, least))
+    return value
+
+
+def _names(where: str, value: Any, what: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    if value is None:
+        return default
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("%s: give a list of names, not %s" % (where, type(value).__name__))
+    names = tuple(
+        check_name("%s[%d]" % (where, index), name, what) for index, name in enumerate(value)
+    )
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError("%s: %r is listed twice" % (where, name))
+    return names
+
+
+def _or_empty(value: Any) -> Any:
+    return [] if value is None else value
+
+
+def _same_role_everywhere(databases: list[Database], variable: str) -> None:
+    seen: dict[str, tuple[str, Role]] = {}
+    for database in databases:
+        for role in database.roles:
+            first, other = seen.setdefault(role.name, (database.name, role))
+            if other == role:
+                continue
+            different = [key for key in _ROLE_KEYS if getattr(other, key) != getattr(role, key)]
+            raise ValueError(
+                "%s: role %r is one role of the whole server, but its entries in databases %r and %r"
+                " differ in %s; make them equal"
+                % (variable, role.name, first, database.name, ", ".join(different))
+            )

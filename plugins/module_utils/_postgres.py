@@ -1,0 +1,164 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Connections to Postgres and to PgBouncer's console. The only file that imports psycopg2."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import traceback
+from contextlib import contextmanager
+from typing import Any, Iterator, Mapping, Sequence
+
+PSYCOPG2_IMPORT_ERROR: str | None
+try:
+    import psycopg2
+    import psycopg2.extensions
+    import psycopg2.extras
+    import psycopg2.sql as sql
+except ImportError:
+    PSYCOPG2_IMPORT_ERROR = traceback.format_exc()
+else:
+    PSYCOPG2_IMPORT_ERROR = None
+
+CONNECT_TIMEOUT_S = 10
+
+
+def connection_argument_spec() -> dict[str, Any]:
+    """Argument spec of the C(connection) documentation fragment."""
+    return {
+        "login_user": {"type": "str", "default": "postgres", "aliases": ["login"]},
+        "login_password": {"type": "str", "no_log": True},
+        "login_host": {"type": "str", "default": "", "aliases": ["host"]},
+        "login_unix_socket": {
+            "type": "str",
+            "default": "/var/run/postgresql",
+            "aliases": ["unix_socket"],
+        },
+        "login_port": {"type": "int", "default": 5432, "aliases": ["port"]},
+        "login_db": {"type": "str", "default": "postgres"},
+        "login_os_user": {"type": "str", "default": "postgres"},
+        "ssl_mode": {
+            "type": "str",
+            "default": "prefer",
+            "choices": ["allow", "disable", "prefer", "require", "verify-ca", "verify-full"],
+        },
+        "ca_cert": {"type": "path", "aliases": ["ssl_rootcert"]},
+        "ssl_cert": {"type": "path"},
+        "ssl_key": {"type": "path"},
+        "connect_params": {"type": "dict", "default": {}},
+    }
+
+
+class ConnectionFailed(Exception):
+    """The server did not take the connection; the text is the server's or libpq's own."""
+
+
+@contextmanager
+def os_identity(user: str) -> Iterator[None]:
+    """Carry the effective uid and gid of an OS user, so that peer authentication sees that user.
+
+    Does nothing unless the process is root and the user exists and is another one.
+    """
+    try:
+        entry = pwd.getpwnam(user) if user and os.geteuid() == 0 else None
+    except KeyError:
+        entry = None
+    if entry is None or entry.pw_uid == 0:
+        yield
+        return
+    gid = os.getegid()
+    os.setegid(entry.pw_gid)
+    os.seteuid(entry.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(gid)
+
+
+def connect(params: Mapping[str, Any], dbname: str | None = None, autocommit: bool = False) -> Any:
+    """Connect as the module's connection options say.
+
+    Args:
+        params: module parameters, with the keys of connection_argument_spec().
+        dbname: database to connect to; O(login_db) when None.
+        autocommit: whether each statement is its own transaction; PgBouncer's console needs it.
+
+    Raises:
+        ConnectionFailed: with libpq's message.
+    """
+    arguments = {
+        "host": params["login_host"] or params["login_unix_socket"],
+        "port": params["login_port"],
+        "user": params["login_user"],
+        "password": params["login_password"],
+        "dbname": dbname if dbname is not None else params["login_db"],
+        "sslmode": params["ssl_mode"],
+        "sslrootcert": params["ca_cert"],
+        "sslcert": params["ssl_cert"],
+        "sslkey": params["ssl_key"],
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "application_name": "pooled.postgres",
+    }
+    arguments.update(params["connect_params"])
+    given = {key: value for key, value in arguments.items() if value is not None}
+    over_socket = str(given["host"]).startswith("/")
+    try:
+        with os_identity(params["login_os_user"] if over_socket else ""):
+            connection = psycopg2.connect(**given)
+    except psycopg2.OperationalError as error:
+        raise ConnectionFailed(str(error).strip()) from error
+    connection.autocommit = autocommit
+    return connection
+
+
+def fetch(connection: Any, query: Any, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
+    """Rows of a query as named tuples."""
+    with connection.cursor(cursor_factory=psycopg2.extras.NamedTupleCursor) as cursor:
+        cursor.execute(query, values or None)
+        return list(cursor.fetchall())
+
+
+def server_major(connection: Any) -> int:
+    """Major version of the connected server, such as 17."""
+    return int(connection.server_version) // 10000
+
+
+def console_rows(connection: Any, command: str) -> list[dict[str, Any]]:
+    """Rows of a PgBouncer console command; the connection must be in autocommit mode."""
+    with connection.cursor() as cursor:
+        cursor.execute(command)
+        if cursor.description is None:
+            return []
+        names = [column.name for column in cursor.description]
+        return [dict(zip(names, row)) for row in cursor.fetchall()]
+
+
+def server_message(error: Exception) -> str:
+    """What the server said about a failed statement, without the statement itself."""
+    diagnostics = getattr(error, "diag", None)
+    primary = getattr(diagnostics, "message_primary", None)
+    if not primary:
+        return str(error).strip()
+    parts = [str(primary)]
+    for name, label in (("message_detail", "DETAIL"), ("message_hint", "HINT")):
+        text = getattr(diagnostics, name, None)
+        if text:
+            parts.append("%s: %s" % (label, text))
+    return " ".join(parts)
+
+
+__all__ = [
+    "PSYCOPG2_IMPORT_ERROR",
+    "ConnectionFailed",
+    "connect",
+    "connection_argument_spec",
+    "console_rows",
+    "fetch",
+    "os_identity",
+    "server_major",
+    "server_message",
+    "sql",
+]
