@@ -40,7 +40,7 @@ def read_file(path: str) -> ManagedFile:
     try:
         content = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError("%s is not UTF-8 text: %s" % (path, error)) from error
+        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
     return ManagedFile(
         path, content, _user(status.st_uid), _group(status.st_gid), stat.S_IMODE(status.st_mode)
     )
@@ -60,7 +60,7 @@ def write_file(wanted: ManagedFile) -> None:
         _sync_directory(directory)
         return
     descriptor, temporary = tempfile.mkstemp(
-        prefix=".%s." % os.path.basename(wanted.path), dir=directory
+        prefix=f".{os.path.basename(wanted.path)}.", dir=directory
     )
     try:
         with os.fdopen(descriptor, "wb") as handle:

@@ -68,7 +68,7 @@ class Role:
     member_of: tuple[str, ...]
 
     def __repr__(self) -> str:
-        return "Role(name=%r, kind=%r)" % (self.name, self.kind)
+        return f"Role(name={self.name!r}, kind={self.kind!r})"
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def parse_databases(raw: Any, variable: str = "pooled_databases") -> tuple[Datab
     for where, entry in _entries(raw, variable, _DATABASE_KEYS):
         database = _database(where, entry)
         if database.name in [other.name for other in databases]:
-            raise ValueError("%s.name: database %r is listed twice" % (where, database.name))
+            raise ValueError(f"{where}.name: database {database.name!r} is listed twice")
         databases.append(database)
     _same_role_everywhere(databases, variable)
     return tuple(databases)
@@ -143,18 +143,14 @@ def check_name(where: str, value: Any, what: str) -> str:
         ValueError: when it can't.
     """
     if not isinstance(value, str) or not value:
-        raise ValueError(
-            "%s: %r is no name for a %s: give a non-empty string" % (where, value, what)
-        )
+        raise ValueError(f"{where}: {value!r} is no name for a {what}: give a non-empty string")
     if _CONTROL.search(value):
         raise ValueError(
-            "%s: %r is no name for a %s: control characters such as line breaks are not allowed"
-            % (where, value, what)
+            f"{where}: {value!r} is no name for a {what}: control characters such as line breaks are not allowed"
         )
     if len(value.encode("utf-8")) > _NAME_BYTES:
         raise ValueError(
-            "%s: %r is too long for a %s name: Postgres keeps %d bytes"
-            % (where, value, what, _NAME_BYTES)
+            f"{where}: {value!r} is too long for a {what} name: Postgres keeps {_NAME_BYTES} bytes"
         )
     return value
 
@@ -171,10 +167,10 @@ def setting_text(where: str, value: Any) -> str:
         return str(value)
     if isinstance(value, str):
         if _CONTROL.search(value):
-            raise ValueError("%s: %r contains control characters" % (where, value))
+            raise ValueError(f"{where}: {value!r} contains control characters")
         return str(value)
     raise ValueError(
-        "%s: %r is no value for a setting: give text, a number or a boolean" % (where, value)
+        f"{where}: {value!r} is no value for a setting: give text, a number or a boolean"
     )
 
 
@@ -182,15 +178,17 @@ def _entries(
     raw: Any, where: str, keys: tuple[str, ...]
 ) -> Iterable[tuple[str, Mapping[str, Any]]]:
     if not isinstance(raw, (list, tuple)):
-        raise ValueError("%s: give a list, not %s" % (where, type(raw).__name__))
+        raise ValueError(f"{where}: give a list, not {type(raw).__name__}")
     for index, entry in enumerate(raw):
-        here = "%s[%d]" % (where, index)
+        here = f"{where}[{index}]"
         if not isinstance(entry, Mapping):
-            raise ValueError("%s: give a dictionary, not %s" % (here, type(entry).__name__))
+            raise ValueError(f"{here}: give a dictionary, not {type(entry).__name__}")
         unknown = sorted(str(key) for key in entry if key not in keys)
         if unknown:
             raise ValueError(
-                "%s: unknown key %s; allowed are %s" % (here, ", ".join(unknown), ", ".join(keys))
+                "{}: unknown key {}; allowed are {}".format(
+                    here, ", ".join(unknown), ", ".join(keys)
+                )
             )
         yield here, entry
 
@@ -198,20 +196,20 @@ def _entries(
 def _database(where: str, entry: Mapping[str, Any]) -> Database:
     name = check_name(where + ".name", entry.get("name"), "database")
     if name in _RESERVED_DATABASES:
-        raise ValueError("%s.name: %r is reserved; choose another name" % (where, name))
+        raise ValueError(f"{where}.name: {name!r} is reserved; choose another name")
     schemas = _names(where + ".schemas", entry.get("schemas"), "schema", ("public",))
     if not schemas:
-        raise ValueError("%s.schemas: give at least one schema" % where)
+        raise ValueError(f"{where}.schemas: give at least one schema")
     for schema in schemas:
         if schema.startswith("pg_") or schema == "information_schema":
-            raise ValueError("%s.schemas: %r belongs to the server itself" % (where, schema))
+            raise ValueError(f"{where}.schemas: {schema!r} belongs to the server itself")
     extensions = _names(where + ".extensions", entry.get("extensions"), "extension", ())
     roles: list[Role] = []
     for here, role_entry in _entries(_or_empty(entry.get("roles")), where + ".roles", _ROLE_KEYS):
         role = _role(here, role_entry)
         if role.name in [other.name for other in roles]:
             raise ValueError(
-                "%s.name: role %r is listed twice in database %r" % (here, role.name, name)
+                f"{here}.name: role {role.name!r} is listed twice in database {name!r}"
             )
         roles.append(role)
     clients: list[Client] = []
@@ -221,7 +219,7 @@ def _database(where: str, entry: Mapping[str, Any]) -> Database:
         client = _client(here, client_entry, [role.name for role in roles])
         if client.name in [other.name for other in clients]:
             raise ValueError(
-                "%s.name: client %r is listed twice in database %r" % (here, client.name, name)
+                f"{here}.name: client {client.name!r} is listed twice in database {name!r}"
             )
         clients.append(client)
     return Database(name, schemas, extensions, tuple(roles), tuple(clients))
@@ -230,37 +228,38 @@ def _database(where: str, entry: Mapping[str, Any]) -> Database:
 def _role(where: str, entry: Mapping[str, Any]) -> Role:
     name = check_name(where + ".name", entry.get("name"), "role")
     if name in _RESERVED_ROLES or name.startswith("pg_"):
-        raise ValueError("%s.name: %r is reserved by Postgres; choose another name" % (where, name))
+        raise ValueError(f"{where}.name: {name!r} is reserved by Postgres; choose another name")
     kind = entry.get("kind")
     if kind not in KINDS:
         raise ValueError(
-            "%s.kind: %r is no kind of role; choose one of %s" % (where, kind, ", ".join(KINDS))
+            "{}.kind: {!r} is no kind of role; choose one of {}".format(
+                where, kind, ", ".join(KINDS)
+            )
         )
     password = entry.get("password")
     if password is not None and (not isinstance(password, str) or not password or "\0" in password):
         raise ValueError(
-            "%s.password of role %r: give non-empty text, or leave the key out to keep the password as it is"
-            % (where, name)
+            f"{where}.password of role {name!r}: give non-empty text, or leave the key out to keep the password as it is"
         )
     limit = _number(where + ".connection_limit", entry.get("connection_limit"), -1, -1)
     member_of = _names(where + ".member_of", entry.get("member_of"), "role", ())
     if name in member_of:
-        raise ValueError("%s.member_of: role %r can't be a member of itself" % (where, name))
+        raise ValueError(f"{where}.member_of: role {name!r} can't be a member of itself")
     settings = _settings(where + ".settings", kind, entry.get("settings"))
     return Role(name, kind, password, limit, settings, member_of)
 
 
 def _settings(where: str, kind: str, given: Any) -> tuple[tuple[str, str], ...]:
     if given is not None and not isinstance(given, Mapping):
-        raise ValueError("%s: give a dictionary, not %s" % (where, type(given).__name__))
+        raise ValueError(f"{where}: give a dictionary, not {type(given).__name__}")
     merged: dict[str, str] = dict(KIND_SETTINGS[kind])
     for name, value in (given or {}).items():
         if not isinstance(name, str) or not _SETTING_NAME.match(name):
-            raise ValueError("%s: %r is no name of a setting" % (where, name))
+            raise ValueError(f"{where}: {name!r} is no name of a setting")
         if value is None:
             merged.pop(name.lower(), None)
         else:
-            merged[name.lower()] = setting_text("%s.%s" % (where, name), value)
+            merged[name.lower()] = setting_text(f"{where}.{name}", value)
     return tuple(sorted(merged.items()))
 
 
@@ -269,26 +268,27 @@ def _client(where: str, entry: Mapping[str, Any], roles: list[str]) -> Client:
     role = entry.get("role")
     if role not in roles:
         raise ValueError(
-            "%s.role: %r is no role of this database; its roles are %s"
-            % (where, role, ", ".join(roles) or "none")
+            "{}.role: {!r} is no role of this database; its roles are {}".format(
+                where, role, ", ".join(roles) or "none"
+            )
         )
     via = entry.get("via", "pgbouncer")
     if via not in CLIENT_VIA:
         raise ValueError(
-            "%s.via: %r is no way to connect; choose one of %s"
-            % (where, via, ", ".join(CLIENT_VIA))
+            "{}.via: {!r} is no way to connect; choose one of {}".format(
+                where, via, ", ".join(CLIENT_VIA)
+            )
         )
     pool_size = _number(where + ".pool_size", entry.get("pool_size"), 5, 0)
     if pool_size == 0:
         raise ValueError(
-            "%s.pool_size: 0 means no limit in SQLAlchemy, which no budget can hold; give at least 1"
-            " (for NullPool, the most concurrent transactions of a process)" % where
+            f"{where}.pool_size: 0 means no limit in SQLAlchemy, which no budget can hold; give at least 1"
+            " (for NullPool, the most concurrent transactions of a process)"
         )
     max_overflow = _number(where + ".max_overflow", entry.get("max_overflow"), 10, -1)
     if max_overflow == -1:
         raise ValueError(
-            "%s.max_overflow: -1 means no limit in SQLAlchemy, which no budget can hold; give at least 0"
-            % where
+            f"{where}.max_overflow: -1 means no limit in SQLAlchemy, which no budget can hold; give at least 0"
         )
     return Client(
         name,
@@ -307,7 +307,7 @@ def _number(where: str, value: Any, default: int, least: int) -> int:
     if isinstance(value, str) and re.match(r"-?[0-9]+\Z", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError("%s: %r is no whole number of at least %d" % (where, value, least))
+        raise ValueError(f"{where}: {value!r} is no whole number of at least {least}")
     return value
 
 
@@ -315,13 +315,11 @@ def _names(where: str, value: Any, what: str, default: tuple[str, ...]) -> tuple
     if value is None:
         return default
     if not isinstance(value, (list, tuple)):
-        raise ValueError("%s: give a list of names, not %s" % (where, type(value).__name__))
-    names = tuple(
-        check_name("%s[%d]" % (where, index), name, what) for index, name in enumerate(value)
-    )
+        raise ValueError(f"{where}: give a list of names, not {type(value).__name__}")
+    names = tuple(check_name(f"{where}[{index}]", name, what) for index, name in enumerate(value))
     for name in names:
         if names.count(name) > 1:
-            raise ValueError("%s: %r is listed twice" % (where, name))
+            raise ValueError(f"{where}: {name!r} is listed twice")
     return names
 
 
@@ -338,7 +336,8 @@ def _same_role_everywhere(databases: list[Database], variable: str) -> None:
                 continue
             different = [key for key in _ROLE_KEYS if getattr(other, key) != getattr(role, key)]
             raise ValueError(
-                "%s: role %r is one role of the whole server, but its entries in databases %r and %r"
-                " differ in %s; make them equal"
-                % (variable, role.name, first, database.name, ", ".join(different))
+                "{}: role {!r} is one role of the whole server, but its entries in databases {!r} and {!r}"
+                " differ in {}; make them equal".format(
+                    variable, role.name, first, database.name, ", ".join(different)
+                )
             )

@@ -146,7 +146,7 @@ def server_message(error: Exception) -> str:
     for name, label in (("message_detail", "DETAIL"), ("message_hint", "HINT")):
         text = getattr(diagnostics, name, None)
         if text:
-            parts.append("%s: %s" % (label, text))
+            parts.append(f"{label}: {text}")
     return " ".join(parts)
 
 
