@@ -1,0 +1,116 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter: size a Postgres server so that its memory suffices."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _memory
+
+DOCUMENTATION = r"""
+name: memory_budget
+author: pooled.postgres contributors (@pooled)
+version_added: 0.1.0
+short_description: Size a Postgres server so that its memory suffices
+description:
+  - Chooses C(shared_buffers), C(effective_cache_size), C(work_mem) and the other settings that depend on the machine, so that everything the server may use at the same time fits into what it may have.
+  - Fails when the connections asked for do not fit, and says how many would.
+positional: workload, max_connections, major
+options:
+  _input:
+    description:
+      - The machine, as RV(pooled.postgres.host_resources_info#module:resources) describes it.
+      - C(memory_bytes) and C(cpus) are required.
+    type: dict
+    required: true
+  workload:
+    description: What the server is for.
+    type: str
+    choices: [web, oltp, dw, mixed, desktop]
+    default: web
+  max_connections:
+    description:
+      - The number of connections, such as P(pooled.postgres.connection_budget#filter) derives it.
+      - V(auto) takes the largest number up to 100 that leaves at least 2 MB of C(work_mem).
+    type: str
+    default: '60'
+  major:
+    description: Major version of the server, 13 to 18.
+    type: int
+    default: 17
+  share:
+    description: Part of the memory that is Postgres's, above 0 and up to 1.
+    type: float
+    default: 1.0
+  reserved:
+    description: Memory that others on the host need, such as V(2GB).
+    type: str
+    default: '0'
+  settings:
+    description:
+      - Settings that the user decides. They are counted in the sum and left out of the result.
+      - V(null) leaves a setting at the server's own default.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Show what a server of 16 GB and 4 CPUs would get
+  ansible.builtin.debug:
+    msg: "{{ ({'memory_bytes': 17179869184, 'cpus': 4} | pooled.postgres.memory_budget('web', 200, 17)).table }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(settings), name and value of each setting that was chosen; those the user decides are not among them.
+    - C(rows), the same with C(formula) and C(bound_by), and the user's too.
+    - C(table), lines for people to read.
+    - C(budget_bytes) and C(cost_bytes), what the server may use and what it can use at most.
+  type: dict
+"""
+
+
+def memory_budget(
+    resources: Mapping[str, Any],
+    workload: str = "web",
+    max_connections: int | str = 60,
+    major: int | str = 17,
+    share: float | str = 1.0,
+    reserved: int | str = "0",
+    settings: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The budget as plain data."""
+    try:
+        budget = _memory.memory_budget(
+            resources, workload, max_connections, major, share, reserved, settings
+        )
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from error
+    return {
+        "settings": dict(budget.settings),
+        "rows": [
+            {
+                "name": row.name,
+                "value": row.value,
+                "formula": row.formula,
+                "bound_by": row.bound_by,
+            }
+            for row in budget.rows
+        ],
+        "table": list(budget.table),
+        "budget_bytes": budget.budget_bytes,
+        "cost_bytes": budget.cost_bytes,
+    }
+
+
+class FilterModule:
+    """The filter."""
+
+    def filters(self) -> dict[str, Any]:
+        """Its name."""
+        return {"memory_budget": memory_budget}
