@@ -123,7 +123,7 @@ class Part:
     formula: str
 
 
-class DoesNotFit(ValueError):
+class DoesNotFitError(ValueError):
     """No work_mem is left; the text says what would help."""
 
 
@@ -194,7 +194,7 @@ def memory_budget(
         settings: what the user sets explicitly; counted in the sum and never decided here.
 
     Raises:
-        DoesNotFit: when no work_mem of at least 1 MB is left; says which number would fit.
+        DoesNotFitError: when no work_mem of at least 1 MB is left; says which number would fit.
         ValueError: for bad input.
     """
     machine = _machine(resources)
@@ -206,7 +206,7 @@ def memory_budget(
         request = replace(request, max_connections=_automatic_connections(machine, request))
     exact = _exact_sizes(machine, request)
     if not _fits(exact, request):
-        raise DoesNotFit(_refusal(machine, request, exact))
+        raise DoesNotFitError(_refusal(machine, request, exact))
     sizes = _rounded_sizes(exact, request)
     parts = _parts(sizes, request)
     rows = _rows(machine, request, sizes)
@@ -412,9 +412,9 @@ def _exact_sizes(machine: _Machine, request: _Request) -> _Sizes:
     huge_pages = (settings.get("huge_pages") or "").strip().lower() == "on"
     page_table_share = _PAGE_TABLE_SHARE_HUGE if huge_pages else _PAGE_TABLE_SHARE
 
-    buffers = _memory_setting(settings, "shared_buffers")
+    buffers: float | None = _memory_setting(settings, "shared_buffers")
     if buffers is None:
-        most = [
+        most: list[float] = [
             _shared_buffers_wish(budget, request.workload),
             0.35 * budget / (_BUFFER_OVERHEAD + active / page_table_share),
             0.4 * budget,
@@ -422,17 +422,17 @@ def _exact_sizes(machine: _Machine, request: _Request) -> _Sizes:
         ]
         cache = _memory_setting(settings, "effective_cache_size")
         buffers = max(min(most if cache is None else [*most, cache]), 128 * KIB)
-    wal = _memory_setting(settings, "wal_buffers")
+    wal: float | None = _memory_setting(settings, "wal_buffers")
     if wal is None or wal == -1:
         wal = min(max(buffers / 32, 64 * KIB), 16 * MIB)
     temp = _memory_setting(settings, "temp_buffers")
     if temp is None:
         temp = 8 * MIB if request.workload == "dw" else 800 * KIB
-    maintenance = _memory_setting(settings, "maintenance_work_mem")
+    maintenance: float | None = _memory_setting(settings, "maintenance_work_mem")
     if maintenance is None:
         part = budget / (8 if request.workload == "dw" else 16)
         maintenance = min(max(part / _MAINTENANCE_SESSIONS, MIB), 8 * GIB)
-    autovacuum = _memory_setting(settings, "autovacuum_work_mem")
+    autovacuum: float | None = _memory_setting(settings, "autovacuum_work_mem")
     if autovacuum is None:
         most = [maintenance, budget / (16 * max(vacuums, 1)), _most_autovacuum_bytes(request.major)]
         autovacuum = max(min(most), MIB)
@@ -465,7 +465,7 @@ def _exact_sizes(machine: _Machine, request: _Request) -> _Sizes:
         hash_multiplier=_hash_multiplier(request),
         work_mem=0,
     )
-    work_mem = _memory_setting(settings, "work_mem")
+    work_mem: float | None = _memory_setting(settings, "work_mem")
     if work_mem is None:
         left = budget - _cost(_parts(sizes, request))
         share = active * sizes.nodes * sizes.hash_multiplier
