@@ -1,0 +1,89 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Each target brings about what it needs, and takes no time for what is there. Pieces that need
+# more than a line live in tools/; `tools/env COMMAND` runs a command with what is set up here.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The Python to make the virtual environment with: make PYTHON=python3.12 setup
+PYTHON ?= python3
+export PYTHON
+
+CHECK := tools/env tools/check.py
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: demo-tools engine ## Set up a container with the whole stack, prove it, and leave it running
+	@tools/env tools/demo.py up
+
+.PHONY: demo-down
+demo-down: ## Remove what the demo made
+	@tools/env $(PYTHON) tools/demo.py down
+
+.PHONY: test
+test: setup ## Run all checks: lint, unit, sanity, integration, Molecule
+	@$(CHECK) lint unit sanity integration molecule
+
+.PHONY: lint
+lint: dev-tools ## Check style and types: ruff, mypy, yamllint, ansible-lint
+	@$(CHECK) lint
+
+.PHONY: unit
+unit: dev-tools ## Test the pure parts, the documentation and the built artefact
+	@$(CHECK) unit
+
+.PHONY: sanity
+sanity: dev-tools ## Run ansible-test sanity
+	@$(CHECK) sanity
+
+.PHONY: integration
+integration: dev-tools servers ## Test the modules against real servers on this machine
+	@$(CHECK) integration
+
+.PHONY: molecule
+molecule: dev-tools engine ## Converge and verify every scenario in containers
+	@$(CHECK) molecule
+
+.PHONY: build
+build: dev-tools ## Build the collection's artefact into build/
+	@tools/env ansible-galaxy collection build --force --output-path build
+
+.PHONY: docs
+docs: dev-tools ## Write the variable tables of the roles' READMEs anew
+	@tools/env tools/role_docs.py
+
+.PHONY: format
+format: dev-tools ## Format the Python code
+	@tools/env ruff check --fix --quiet .
+	@tools/env ruff format --quiet .
+
+.PHONY: setup
+setup: dev-tools engine servers ## Install what development needs and this machine lacks
+
+.PHONY: clean
+clean: demo-down ## Remove everything that was made in this checkout
+	@if [ -x .venv/bin/molecule ]; then tools/env molecule destroy --all >/dev/null; fi
+	@rm -rf .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .venv build
+
+.PHONY: demo-tools
+demo-tools:
+	@tools/venv demo
+
+.PHONY: dev-tools
+dev-tools:
+	@tools/venv dev
+
+.PHONY: engine
+engine:
+	@tools/packages engine
+	@$(PYTHON) tools/engine_conf.py .cache/containers.conf
+
+.PHONY: servers
+servers:
+	@tools/packages servers
