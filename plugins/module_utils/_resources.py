@@ -1,0 +1,243 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host really lets Postgres have, read out of /proc, cgroup files and systemctl's output."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Iterable, Mapping
+
+# Where Debian's postgresql@.service puts its instances.
+DEFAULT_SLICE = "system-postgresql.slice"
+UNIT_PROPERTIES = (
+    "Id",
+    "Slice",
+    "ControlGroup",
+    "MemoryMax",
+    "MemoryHigh",
+    "MemoryLimit",
+    "CPUQuotaPerSecUSec",
+)
+
+_OCTAL = re.compile(r"\\([0-7]{3})")
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9.]+)(us|ms|min|s|h)\Z")
+_SETTING = re.compile(r"\s*([A-Za-z_]+)\s*(?:=|\s)\s*('(?:[^']|'')*'|[^\s#]+)")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A mounted cgroup hierarchy; C(root) is the cgroup that is visible at C(path)."""
+
+    version: int
+    controllers: tuple[str, ...]
+    root: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An upper limit, and who sets it. Bytes, or CPUs."""
+
+    amount: float
+    by: str
+
+
+def meminfo_bytes(text: str) -> dict[str, int]:
+    """The amounts in /proc/meminfo."""
+    amounts = {}
+    for line in text.splitlines():
+        match = re.match(r"([^:]+):\s+([0-9]+) kB", line)
+        if match:
+            amounts[match.group(1)] = int(match.group(2)) * 1024
+    return amounts
+
+
+def cgroup_mounts(mountinfo: str) -> tuple[Mount, ...]:
+    """The cgroup hierarchies in /proc/self/mountinfo."""
+    mounts = []
+    for line in mountinfo.splitlines():
+        before, separator, after = line.partition(" - ")
+        fields, tail = before.split(), after.split()
+        if not separator or len(fields) < 5 or len(tail) < 3:
+            continue
+        root, path = (_unescaped(field) for field in fields[3:5])
+        if tail[0] == "cgroup2":
+            mounts.append(Mount(2, (), root, path))
+        elif tail[0] == "cgroup":
+            mounts.append(Mount(1, tuple(tail[2].split(",")), root, path))
+    return tuple(mounts)
+
+
+def _unescaped(field: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), field)
+
+
+def own_cgroup(text: str, mount: Mount) -> str:
+    """A process's cgroup in a hierarchy, out of /proc/PID/cgroup; / when it is not there."""
+    for line in text.splitlines():
+        _number, _separator, rest = line.partition(":")
+        controllers, _separator, path = rest.partition(":")
+        if mount.version == 2 and not controllers:
+            return path
+        if mount.version == 1 and set(mount.controllers) & set(controllers.split(",")):
+            return path
+    return "/"
+
+
+def cgroup_directories(mount: Mount, cgroup: str) -> tuple[str, ...]:
+    """The directories of a cgroup and all its ancestors that the mount shows, the root first.
+
+    A container often sees only its own part of the hierarchy, below a path that names the whole.
+    """
+    root = mount.root.rstrip("/")
+    if root and (cgroup == root or cgroup.startswith(root + "/")):
+        cgroup = cgroup[len(root) :]
+    directories = [mount.path]
+    for part in cgroup.split("/"):
+        if part and part != "..":
+            directories.append(f"{directories[-1].rstrip('/')}/{part}")
+    return tuple(directories)
+
+
+def limit_files(mount: Mount) -> tuple[str, ...]:
+    """Names of the files in a cgroup's directory that limit memory or CPUs."""
+    if mount.version == 2:
+        return ("memory.max", "memory.high", "cpu.max")
+    files: tuple[str, ...] = ()
+    if "memory" in mount.controllers:
+        files += ("memory.limit_in_bytes",)
+    if "cpu" in mount.controllers:
+        files += ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    return files
+
+
+def memory_limits(
+    directory: str, contents: Mapping[str, str], total_bytes: int
+) -> tuple[Limit, ...]:
+    """Limits of memory out of a cgroup's files; what is at or above the host's memory is none."""
+    limits = []
+    for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
+        text = contents.get(name, "max").strip()
+        if text.isdigit() and int(text) < total_bytes:
+            limits.append(Limit(int(text), f"{name} of {directory}"))
+    return tuple(limits)
+
+
+def cpu_limits(directory: str, contents: Mapping[str, str]) -> tuple[Limit, ...]:
+    """The quota of CPUs out of a cgroup's files."""
+    if "cpu.max" in contents:
+        quota, _separator, period = contents["cpu.max"].strip().partition(" ")
+        name = "cpu.max"
+    else:
+        quota = contents.get("cpu.cfs_quota_us", "-1").strip()
+        period = contents.get("cpu.cfs_period_us", "").strip()
+        name = "cpu.cfs_quota_us"
+    if not quota.isdigit() or not period.isdigit() or int(period) == 0:
+        return ()
+    return (Limit(int(quota) / int(period), f"{name} of {directory}"),)
+
+
+def units(systemctl_show: str) -> tuple[dict[str, str], ...]:
+    """The properties of each unit in the output of C(systemctl show)."""
+    blocks = []
+    for block in systemctl_show.strip().split("\n\n"):
+        pairs = [line.partition("=") for line in block.splitlines() if "=" in line]
+        if pairs:
+            blocks.append({name: value for name, _separator, value in pairs})
+    return tuple(blocks)
+
+
+def slices(unit: Mapping[str, str]) -> tuple[str, ...]:
+    """A unit's slice and those around it: C(a-b.slice) is in C(a.slice), and all in C(-.slice)."""
+    name = unit.get("Slice") or DEFAULT_SLICE
+    parts = name[: -len(".slice")].split("-") if name != "-.slice" else []
+    around = ["-".join(parts[: count + 1]) + ".slice" for count in range(len(parts))]
+    return ("-.slice", *around)
+
+
+def unit_memory_limits(unit: Mapping[str, str], total_bytes: int) -> tuple[Limit, ...]:
+    """Limits of memory that a unit or slice asks for, whether or not it runs."""
+    limits = []
+    for name in ("MemoryMax", "MemoryHigh", "MemoryLimit"):
+        text = unit.get(name, "")
+        if text.isdigit() and int(text) < total_bytes:
+            limits.append(Limit(int(text), f"{name} of {unit.get('Id', 'the unit')}"))
+    return tuple(limits)
+
+
+def unit_cpu_limits(unit: Mapping[str, str]) -> tuple[Limit, ...]:
+    """The quota of CPUs that a unit or slice asks for; systemd prints 1.5 CPUs as C(1.500s)."""
+    text = unit.get("CPUQuotaPerSecUSec", "")
+    seconds = 0.0
+    for part in text.split():
+        match = _DURATION.match(part)
+        if not match:
+            return ()
+        seconds += float(match.group(1)) * _SECONDS[match.group(2)]
+    return (Limit(seconds, f"CPUQuota of {unit.get('Id', 'the unit')}"),) if seconds else ()
+
+
+def bound_memory(total_bytes: int, limits: Iterable[Limit]) -> tuple[int, str, bool]:
+    """The memory that binds, what bound it, and whether that is a cgroup."""
+    least = min(limits, key=lambda limit: limit.amount, default=None)
+    if least is None or least.amount >= total_bytes:
+        return total_bytes, "MemTotal", False
+    return int(least.amount), least.by, True
+
+
+def bound_cpus(affinity: int, limits: Iterable[Limit]) -> tuple[int, str]:
+    """The CPUs that may really be used, at least one, and what bound them."""
+    least = min(limits, key=lambda limit: limit.amount, default=None)
+    if least is None or least.amount >= affinity:
+        return max(affinity, 1), "CPU affinity"
+    return max(-int(-least.amount // 1), 1), least.by
+
+
+def os_release(text: str) -> dict[str, str]:
+    """Id, release and codename of the distribution out of /etc/os-release."""
+    values = {}
+    for line in text.splitlines():
+        name, separator, value = line.partition("=")
+        if separator:
+            values[name.strip()] = value.strip().strip("\"'")
+    return {
+        "id": values.get("ID", ""),
+        "release": values.get("VERSION_ID", ""),
+        "codename": values.get("VERSION_CODENAME", ""),
+    }
+
+
+def configured(text: str, names: Iterable[str]) -> dict[str, str]:
+    """Values of some settings in a postgresql.conf; the last one counts, as for the server."""
+    wanted = set(names)
+    values = {}
+    for line in text.splitlines():
+        match = _SETTING.match(line)
+        if match and match.group(1).lower() in wanted:
+            value = match.group(2)
+            if value.startswith("'"):
+                value = value[1:-1].replace("''", "'")
+            values[match.group(1).lower()] = value
+    return values
+
+
+def pgbouncer_version(text: str) -> str | None:
+    """The version out of C(pgbouncer --version), such as 1.24.1."""
+    match = re.search(r"PgBouncer (?:version )?([0-9]+(?:\.[0-9]+)+)", text)
+    return match.group(1) if match else None
+
+
+def cluster(major: int, name: str, texts: Iterable[str]) -> dict[str, Any]:
+    """A cluster by its configuration files, in the order in which the server reads them."""
+    values: dict[str, str] = {}
+    for text in texts:
+        values.update(configured(text, ("port", "data_directory")))
+    return {
+        "major": major,
+        "name": name,
+        "port": int(values["port"]) if values.get("port", "").isdigit() else 5432,
+        "data_directory": values.get("data_directory", f"/var/lib/postgresql/{major}/{name}"),
+    }
