@@ -72,7 +72,7 @@ def count_pytest(name: str) -> Callable[[str, int], Counts]:
         if not report.exists():
             return count_one("", code)
         total = Counts()
-        for suite in ET.parse(report).getroot().iter("testsuite"):
+        for suite in ET.parse(report).getroot().iter("testsuite"):  # noqa: S314 # our own
             tests, failures, errors, skipped = (
                 int(suite.get(key, "0")) for key in ("tests", "failures", "errors", "skipped")
             )
@@ -130,9 +130,7 @@ STEPS: dict[str, tuple[Command, ...]] = {
     "unit": (pytest("unit"),),
     "integration": (pytest("integration"),),
     "sanity": (Command(("tools/sanity.py",), count_sanity),),
-    "molecule": (
-        Command(("molecule", "test", "--all", "--no-command-borders"), count_molecule),
-    ),
+    "molecule": (Command(("molecule", "test", "--all", "--no-command-borders"), count_molecule),),
 }
 
 

@@ -32,7 +32,7 @@ def runs_systemd() -> bool:
 
 
 def may_raise_limits() -> bool:
-    """Whether a process of ours keeps CAP_SYS_RESOURCE; in a user namespace Podman caps by itself."""
+    """Whether root here has CAP_SYS_RESOURCE. For others Podman finds fitting limits by itself."""
     for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("CapEff:"):
             effective = int(line.split()[1], 16)
