@@ -1,0 +1,458 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""pg_hba.conf and pg_ident.conf: who may log in from where, and how it is proved."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Any, Iterable, Mapping, Sequence
+
+from ansible_collections.pooled.postgres.plugins.module_utils._model import Database, model_roles
+from ansible_collections.pooled.postgres.plugins.module_utils._names import IDENT_MAP
+
+FILE_HEADER = "# Managed by pooled.postgres: lines of others in this file are removed."
+BLOCK_BEGIN = "# BEGIN pooled.postgres"
+BLOCK_END = "# END pooled.postgres"
+
+HOST_TYPES = ("host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc")
+TYPES = ("local", *HOST_TYPES)
+METHODS = (
+    "scram-sha-256",
+    "md5",
+    "password",
+    "trust",
+    "reject",
+    "peer",
+    "ident",
+    "cert",
+    "ldap",
+    "pam",
+    "gss",
+    "radius",
+    "oauth",
+)
+LOOPBACK = ("127.0.0.1/32", "::1/128")
+
+# The rules of a server as Debian's package creates it.
+PACKAGE_RULES = (
+    "local all postgres peer",
+    "local all all peer",
+    "host all all 127.0.0.1/32 scram-sha-256",
+    "host all all ::1/128 scram-sha-256",
+    "local replication all peer",
+    "host replication all 127.0.0.1/32 scram-sha-256",
+    "host replication all ::1/128 scram-sha-256",
+)
+
+_RULE_KEYS = ("type", "database", "user", "address", "method", "options", "insecure")
+_INSECURE = {
+    "trust": "lets everybody in without a password",
+    "password": "sends passwords in plain text",
+}
+_ADDRESS_WORDS = ("all", "samehost", "samenet")
+_KEYWORDS = frozenset(("all", "sameuser", "samerole", "samegroup", "replication", *_ADDRESS_WORDS))
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$-]*\Z")
+_HOST_NAME = re.compile(r"\.?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*\Z")
+_OPTION_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TOKEN = re.compile(r'(?:"(?:[^"]|"")*"|[^\s"#])+')
+_REGEX_SINCE = 16
+_WIDTHS = (8, 16, 24, 24)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of pg_hba.conf; the fields hold tokens as the file has them, quoted where needed."""
+
+    type: str
+    databases: tuple[str, ...]
+    users: tuple[str, ...]
+    address: str
+    method: str
+    options: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        """The rule as a line, in columns."""
+        fields = (self.type, ",".join(self.databases), ",".join(self.users), self.address)
+        columns = [f"{text:<{width}}" for text, width in zip(fields, _WIDTHS)]
+        return " ".join([*columns, self.method, *self.options])
+
+
+@dataclass(frozen=True)
+class IdentLine:
+    """One line of pg_ident.conf: an OS user who may log in as a database user."""
+
+    os_user: str
+    database_user: str
+
+    def line(self) -> str:
+        """The line, in columns."""
+        return f"{IDENT_MAP:<16} {quoted(self.os_user):<24} {quoted(self.database_user)}"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Extra rules and networks that passed all checks, and what to be warned of."""
+
+    rules: tuple[Rule, ...]
+    client_networks: tuple[str, ...]
+    pooler_networks: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def quoted(name: str, major: int = 0) -> str:
+    """A name as a token that means just that name.
+
+    From 16 on, a name that starts with a slash is read as a regular expression even in quotes, so
+    it becomes one that matches nothing else.
+    """
+    if name.startswith("/") and major >= _REGEX_SINCE:
+        name = "/^" + re.sub(r"([^A-Za-z0-9_])", r"\\\1", name) + "$"
+    if _PLAIN.match(name) and name not in _KEYWORDS:
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def checked(
+    rules: Any,
+    client_networks: Any = (),
+    pooler_networks: Any = (),
+    *,
+    rules_variable: str = "postgres_hba",
+    clients_variable: str = "postgres_client_networks",
+    poolers_variable: str = "pooler_networks",
+) -> Checked:
+    """Check what people write, before anything changes.
+
+    Raises:
+        ValueError: naming the entry, its value and what is allowed.
+    """
+    warnings: list[str] = []
+    clients = _networks(clients_variable, client_networks)
+    poolers = _networks(poolers_variable, pooler_networks)
+    warnings.extend(
+        f"{clients_variable}: {network} is every address there is; name the networks of the clients"
+        for network in clients
+        if network.endswith("/0")
+    )
+    parsed: list[Rule] = []
+    for index, entry in enumerate(_listed(rules_variable, rules)):
+        where = f"{rules_variable}[{index}]"
+        rule = _rule(where, entry)
+        if rule.method == "md5":
+            warnings.append(
+                f"{where}: method md5 also takes passwords that are stored as MD5 hashes, which"
+                " Postgres has deprecated; scram-sha-256 does not"
+            )
+        parsed.append(rule)
+    return Checked(tuple(parsed), clients, poolers, tuple(warnings))
+
+
+def network(where: str, value: Any) -> str:
+    """A network in CIDR notation; a single address becomes the network of just that one.
+
+    Raises:
+        ValueError: when it is none, or when it has bits set beyond its prefix.
+    """
+    text = str(value).strip()
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise ValueError(
+            f"{where}: {value!r} is no network; give one such as 10.0.0.0/8 or 2001:db8::/32"
+        ) from error
+    raise ValueError(
+        f"{where}: {value!r} is an address with a prefix, not a network; the network is {meant},"
+        f" the address alone {text.partition('/')[0]}/{meant.max_prefixlen}"
+    )
+
+
+def model_rules(
+    databases: Sequence[Database],
+    *,
+    major: int,
+    client_networks: Sequence[str] = (),
+    pooler_role: str = "",
+    pooler_networks: Sequence[str] = (),
+    superuser: str = "postgres",
+    superuser_os_user: str = "postgres",
+) -> tuple[Rule, ...]:
+    """The rules that follow from the model, in the order in which the server must read them.
+
+    The rules for the unix socket come before any C(local all all peer), which would otherwise
+    refuse the model's roles there.
+    """
+    mapped = () if superuser == superuser_os_user else (f"map={IDENT_MAP}",)
+    owner = (quoted(superuser, major),)
+    rules = [
+        Rule("local", ("all",), owner, "", "peer", mapped),
+        Rule("local", ("replication",), owner, "", "peer", mapped),
+    ]
+    served = [database for database in databases if database.roles]
+    names = {database.name: (quoted(database.name, major),) for database in served}
+    roles = {
+        database.name: tuple(quoted(role.name, major) for role in database.roles)
+        for database in served
+    }
+    pooler = (quoted(pooler_role, major),)
+    if pooler_role:
+        rules += [
+            Rule("local", names[database.name], pooler, "", "peer", (f"map={IDENT_MAP}",))
+            for database in served
+        ]
+    rules += [
+        Rule("local", names[database.name], roles[database.name], "", "scram-sha-256")
+        for database in served
+    ]
+    everywhere = tuple(dict.fromkeys((*LOOPBACK, *client_networks, *pooler_networks)))
+    rules += [
+        Rule("host", names[database.name], roles[database.name], address, "scram-sha-256")
+        for database in served
+        for address in everywhere
+    ]
+    if pooler_role:
+        rules += [
+            Rule("host", names[database.name], pooler, address, "scram-sha-256")
+            for database in served
+            for address in dict.fromkeys(pooler_networks)
+        ]
+    return tuple(rules)
+
+
+def ident_lines(
+    *,
+    pooler_role: str = "",
+    pooler_os_user: str = "postgres",
+    superuser: str = "postgres",
+    superuser_os_user: str = "postgres",
+) -> tuple[IdentLine, ...]:
+    """The map that model_rules() refers to."""
+    lines = []
+    if superuser != superuser_os_user:
+        lines.append(IdentLine(superuser_os_user, superuser))
+    if pooler_role:
+        lines.append(IdentLine(pooler_os_user, pooler_role))
+    return tuple(lines)
+
+
+def hba_text(existing: str, rules: Iterable[Rule], whole: bool) -> str:
+    """The wanted pg_hba.conf.
+
+    Args:
+        existing: the file as it is.
+        rules: all our rules, in order.
+        whole: whether the file is ours alone; otherwise lines of others stay, below ours.
+    """
+    block = [BLOCK_BEGIN, *(rule.line() for rule in rules), BLOCK_END]
+    if whole:
+        return "\n".join([FILE_HEADER, *block]) + "\n"
+    rest = _without_block("pg_hba.conf", existing)
+    return "\n".join(block) + "\n" + rest
+
+
+def ident_text(existing: str, lines: Iterable[IdentLine]) -> str:
+    """The wanted pg_ident.conf: lines of other maps stay, ours are in a block at the end."""
+    kept = [
+        line
+        for line in _without_block("pg_ident.conf", existing).splitlines(keepends=True)
+        if tokens(line)[:1] not in ([IDENT_MAP], [f'"{IDENT_MAP}"'])
+    ]
+    text = "".join(kept)
+    if text and not text.endswith("\n"):
+        text += "\n"
+    block = [line.line() for line in lines]
+    if not block:
+        return text
+    return text + "\n".join([BLOCK_BEGIN, *block, BLOCK_END]) + "\n"
+
+
+def is_ours(text: str) -> bool:
+    """Whether the whole file is ours already."""
+    return text.startswith(FILE_HEADER)
+
+
+def is_as_packaged(text: str) -> bool:
+    """Whether the file holds just the rules that Debian's package creates."""
+    return effective_rules(text.replace(" md5", " scram-sha-256")) == PACKAGE_RULES
+
+
+def effective_rules(text: str) -> tuple[str, ...]:
+    """The rules of a file without comments, blanks and alignment."""
+    return tuple(" ".join(words) for words in map(tokens, text.splitlines()) if words)
+
+
+def tokens(line: str) -> list[str]:
+    """The tokens of a line, quotes kept; empty for a comment."""
+    words: list[str] = []
+    position = 0
+    while position < len(line) and line[position] != "#":
+        match = _TOKEN.match(line, position)
+        if match:
+            words.append(match.group())
+            position = match.end()
+        elif line[position] == '"':
+            words.append(line[position:].strip())
+            break
+        else:
+            position += 1
+    return words
+
+
+def unsafe_lines(text: str) -> tuple[str, ...]:
+    """What kept lines of others allow that nobody should, for a warning each."""
+    found: list[str] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = tokens(line)
+        if words and words[0] in TYPES:
+            found.extend(
+                f"line {number} has method {method}, which {reason}: {' '.join(words)}"
+                for method, reason in _INSECURE.items()
+                if method in words[3:]
+            )
+    return tuple(found)
+
+
+def shown(text: str) -> str:
+    """A file for a diff: as it is, and without the packaged file's pages of comments."""
+    if is_as_packaged(text):
+        return "".join(f"{rule}\n" for rule in PACKAGE_RULES)
+    return text
+
+
+def others(databases: Sequence[Database], names: Iterable[str], more: Iterable[str]) -> list[str]:
+    """Names on the server that are neither the model's nor among some more."""
+    ours = {role.name for role in model_roles(databases)}
+    ours.update(database.name for database in databases)
+    ours.update(more)
+    return sorted(name for name in names if name not in ours)
+
+
+def _without_block(name: str, text: str) -> str:
+    """The lines of others."""
+    kept: list[str] = []
+    inside = 0
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        bare = line.strip()
+        if bare == BLOCK_BEGIN and not inside:
+            inside = number
+        elif bare == BLOCK_END and inside:
+            inside = 0
+        elif not inside and bare not in (FILE_HEADER, BLOCK_END):
+            kept.append(line)
+    if inside:
+        raise ValueError(
+            f"{name}: line {inside} says {BLOCK_BEGIN!r}, but no line below it says {BLOCK_END!r},"
+            " so that our lines can't be told from others; put that line back below ours"
+        )
+    return "".join(kept)
+
+
+def _listed(where: str, value: Any) -> Sequence[Any]:
+    if value is None:
+        return ()
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{where}: give a list, not {type(value).__name__}")
+    return value
+
+
+def _networks(where: str, value: Any) -> tuple[str, ...]:
+    given = _listed(where, value)
+    parsed = (network(f"{where}[{index}]", entry) for index, entry in enumerate(given))
+    return tuple(dict.fromkeys(parsed))
+
+
+def _rule(where: str, entry: Any) -> Rule:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{where}: give a dictionary, not {type(entry).__name__}")
+    unknown = sorted(str(key) for key in entry if key not in _RULE_KEYS)
+    if unknown:
+        raise ValueError(
+            f"{where}: unknown key {', '.join(unknown)}; allowed are {', '.join(_RULE_KEYS)}"
+        )
+    kind, method = entry.get("type", "host"), entry.get("method", "scram-sha-256")
+    if kind not in TYPES:
+        raise ValueError(f"{where}.type: {kind!r} is no type; choose one of {', '.join(TYPES)}")
+    if method not in METHODS:
+        raise ValueError(
+            f"{where}.method: {method!r} is no method; choose one of {', '.join(METHODS)}"
+        )
+    _check_method(where, kind, method, bool(entry.get("insecure") or False))
+    return Rule(
+        kind,
+        _name_tokens(where + ".database", entry.get("database")),
+        _name_tokens(where + ".user", entry.get("user")),
+        _address(where + ".address", kind, entry.get("address")),
+        method,
+        _options(where + ".options", entry.get("options")),
+    )
+
+
+def _check_method(where: str, kind: str, method: str, insecure: bool) -> None:
+    if method in _INSECURE and not insecure:
+        raise ValueError(
+            f"{where}.method: {method} {_INSECURE[method]}; use scram-sha-256, or peer for local,"
+            " or add insecure: true to the rule if that is really meant"
+        )
+    if kind != "local" and method == "peer":
+        raise ValueError(f"{where}.method: peer works for type local only, not for {kind}")
+    if kind == "local" and method in ("ident", "cert", "gss"):
+        raise ValueError(f"{where}.method: {method} does not work for type local")
+    if kind != "hostssl" and method == "cert":
+        raise ValueError(f"{where}.method: cert works for type hostssl only, not for {kind}")
+
+
+def _name_tokens(where: str, value: Any) -> tuple[str, ...]:
+    """Tokens of databases or users; keywords, +group and /regular expression keep their meaning."""
+    names = value if isinstance(value, (list, tuple)) else [value]
+    if not names:
+        raise ValueError(f"{where}: give at least one name, or all")
+    result = []
+    for name in names:
+        if not isinstance(name, str) or not name or _CONTROL.search(name):
+            raise ValueError(f"{where}: {name!r} is no name; give a name, a list of names, or all")
+        if name in _KEYWORDS or (name.startswith("+") and _PLAIN.match(name[1:])):
+            result.append(name)
+        else:
+            result.append(quoted(name))
+    return tuple(result)
+
+
+def _address(where: str, kind: str, value: Any) -> str:
+    if kind == "local":
+        if value:
+            raise ValueError(f"{where}: {value!r}: a rule of type local has no address")
+        return ""
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{where}: a rule of type {kind} needs an address, such as 10.0.0.0/8")
+    if value in _ADDRESS_WORDS:
+        return value
+    if not re.search(r"[/:]", value) and not re.match(r"[0-9.]+\Z", value):
+        if _HOST_NAME.match(value):
+            return value
+        raise ValueError(f"{where}: {value!r} is neither a network nor the name of a host")
+    return network(where, value)
+
+
+def _options(where: str, value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where}: give a dictionary, not {type(value).__name__}")
+    result = []
+    for name, given in value.items():
+        if not isinstance(name, str) or not _OPTION_NAME.match(name):
+            raise ValueError(f"{where}: {name!r} is no name of an option")
+        text = str(int(given)) if isinstance(given, bool) else str(given)
+        if _CONTROL.search(text):
+            raise ValueError(f"{where}.{name}: control characters are not allowed")
+        token = f"{name}={text}"
+        plain = re.match(r"[A-Za-z0-9_=./:-]+\Z", token)
+        result.append(token if plain else '"' + token.replace('"', '""') + '"')
+    return tuple(result)

@@ -1,0 +1,473 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: pg_hba.conf and pg_ident.conf of a server, from the model."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: postgres_hba
+short_description: Who may log in to a Postgres server, and from where
+version_added: 0.1.0
+description:
+  - Writes C(pg_hba.conf) and C(pg_ident.conf) from the model, with SCRAM for named roles from named networks, and peer for the superuser.
+  - The server itself checks the new files before it loads them. When it finds an error, or no longer lets this module in after loading them, the old files are put back and the module fails with the server's words.
+  - On a server whose file is still as the package creates it and which only the model uses, the whole file is managed. Elsewhere the rules go into a block at the top of the file, and the lines of others stay below it.
+options:
+  version:
+    description: Major version of the server. Needed only to foresee, in check mode, where a server that is not installed yet will have its files.
+    type: str
+    default: ''
+  cluster:
+    description: Name of the cluster, for the same purpose.
+    type: str
+    default: main
+  databases:
+    description: The model, C(pooled_databases). Only names are used.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the database.
+        type: str
+        required: true
+      schemas:
+        description: Not used here.
+        type: list
+        elements: str
+      extensions:
+        description: Not used here.
+        type: list
+        elements: str
+      roles:
+        description: Roles that may log in to the database.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the role.
+            type: str
+            required: true
+          kind:
+            description: Kind of the role.
+            type: str
+            required: true
+          password:
+            description: Not used here.
+            type: str
+          connection_limit:
+            description: Not used here.
+            type: int
+          settings:
+            description: Not used here.
+            type: dict
+          member_of:
+            description: Not used here.
+            type: list
+            elements: str
+      clients:
+        description: Not used here.
+        type: list
+        elements: dict
+  client_networks:
+    description: Networks in CIDR notation from which the model's roles may log in with SCRAM. Loopback and the unix socket are always among them.
+    type: list
+    elements: str
+    default: []
+  rules:
+    description: Further rules, which come after those of the model, in this order.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      type:
+        description: Type of connection.
+        type: str
+        choices: [local, host, hostssl, hostnossl, hostgssenc, hostnogssenc]
+        default: host
+      database:
+        description:
+          - Name of a database, or a list of them. C(all), C(sameuser), C(samerole) and C(replication) have their meaning in C(pg_hba.conf), and so has a regular expression that starts with a slash.
+        type: raw
+        required: true
+      user:
+        description: Name of a role, or a list of them. C(all), C(+group) and a regular expression that starts with a slash have their meaning in C(pg_hba.conf).
+        type: raw
+        required: true
+      address:
+        description: Network in CIDR notation, name of a host, or C(all), C(samehost) or C(samenet). Not for O(rules[].type=local).
+        type: str
+      method:
+        description: Method of authentication.
+        type: str
+        choices: [scram-sha-256, md5, password, trust, reject, peer, ident, cert, ldap, pam, gss, radius, oauth]
+        default: scram-sha-256
+      options:
+        description: Options of the method, such as C(map).
+        type: dict
+      insecure:
+        description: Must be V(true) for O(rules[].method=trust), which lets everybody in without a password, and O(rules[].method=password), which sends passwords in plain text.
+        type: bool
+        default: false
+  pooler_role:
+    description: Role that PgBouncer itself logs in as; empty for none.
+    type: str
+    default: ''
+  pooler_networks:
+    description: Networks in CIDR notation of PgBouncer on other hosts. From there its own role and the model's roles may log in with SCRAM.
+    type: list
+    elements: str
+    default: []
+  pooler_os_user:
+    description: OS user that runs PgBouncer on the server's own host, where it logs in over the unix socket without a password.
+    type: str
+    default: postgres
+  exclusive:
+    description:
+      - Whether the whole C(pg_hba.conf) is managed, so that lines of others are removed.
+      - V(auto) does so when the file is as the package creates it and only the model and the superuser have databases and roles on the server, or when the file is wholly managed already.
+    type: str
+    choices: [auto, 'yes', 'no']
+    default: auto
+  assume_new:
+    description: In check mode, when no server is installed yet, foresee what will happen to the files that the package creates.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - pooled.postgres.attributes
+  - pooled.postgres.connection
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: The comments of a file that is still as the package creates it are left out.
+  idempotent:
+    support: full
+notes:
+  - Runs on the server's own host, as a user who may write its files.
+author:
+  - pooled.postgres contributors (@pooled)
+"""
+
+EXAMPLES = r"""
+- name: Let the model's roles in from the application's network
+  pooled.postgres.postgres_hba:
+    databases: "{{ pooled_databases }}"
+    client_networks: [10.20.0.0/16]
+    pooler_role: pgbouncer_auth
+
+- name: Let a backup job in, too
+  pooled.postgres.postgres_hba:
+    databases: "{{ pooled_databases }}"
+    rules:
+      - {type: hostssl, database: replication, user: backup, address: 10.20.3.7/32}
+"""
+
+RETURN = r"""
+hba_file:
+  description: Path of C(pg_hba.conf).
+  returned: always
+  type: str
+ident_file:
+  description: Path of C(pg_ident.conf).
+  returned: always
+  type: str
+exclusive:
+  description: Whether the whole file is managed.
+  returned: always
+  type: bool
+rules:
+  description: The managed rules, in order.
+  returned: always
+  type: list
+  elements: str
+reloaded:
+  description: Whether the server loads its files anew, which it also does when they are newer than what it has loaded.
+  returned: always
+  type: bool
+"""
+
+import os
+import time
+from typing import Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _files, _hba, _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
+
+RELOAD_TIMEOUT_S = 15
+FILE_MODE = 0o640
+
+OTHER_NAMES = """
+SELECT rolname FROM pg_catalog.pg_roles WHERE rolcanlogin AND oid <> 10
+UNION ALL
+SELECT datname FROM pg_catalog.pg_database WHERE NOT datistemplate AND datname <> 'postgres'
+"""
+
+HBA_ERRORS = """
+SELECT line_number, error FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL
+"""
+IDENT_ERRORS = """
+SELECT line_number, error FROM pg_catalog.pg_ident_file_mappings WHERE error IS NOT NULL
+"""
+
+
+class RefusedError(Exception):
+    """The server did not accept the new files; the text says why."""
+
+
+def argument_spec() -> dict[str, Any]:
+    """The module's options."""
+    names = {"type": "list", "elements": "str"}
+    role = {
+        "name": {"type": "str", "required": True},
+        "kind": {"type": "str", "required": True},
+        "password": {"type": "str", "no_log": True},
+        "connection_limit": {"type": "int"},
+        "settings": {"type": "dict"},
+        "member_of": names,
+    }
+    database = {
+        "name": {"type": "str", "required": True},
+        "schemas": names,
+        "extensions": names,
+        "roles": {"type": "list", "elements": "dict", "options": role},
+        "clients": {"type": "list", "elements": "dict"},
+    }
+    rule = {
+        "type": {"type": "str", "choices": list(_hba.TYPES), "default": "host"},
+        "database": {"type": "raw", "required": True},
+        "user": {"type": "raw", "required": True},
+        "address": {"type": "str"},
+        "method": {"type": "str", "choices": list(_hba.METHODS), "default": "scram-sha-256"},
+        "options": {"type": "dict"},
+        "insecure": {"type": "bool", "default": False},
+    }
+    return {
+        **_postgres.connection_argument_spec(),
+        "version": {"type": "str", "default": ""},
+        "cluster": {"type": "str", "default": "main"},
+        "databases": {"type": "list", "elements": "dict", "default": [], "options": database},
+        "client_networks": {"type": "list", "elements": "str", "default": []},
+        "rules": {"type": "list", "elements": "dict", "default": [], "options": rule},
+        "pooler_role": {"type": "str", "default": ""},
+        "pooler_networks": {"type": "list", "elements": "str", "default": []},
+        "pooler_os_user": {"type": "str", "default": "postgres"},
+        "exclusive": {"type": "str", "choices": ["auto", "yes", "no"], "default": "auto"},
+        "assume_new": {"type": "bool", "default": False},
+    }
+
+
+class Server:
+    """A running server, or in check mode the one that the package will create."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.params = module.params
+        self.connection: Any = None
+        directory = f"/etc/postgresql/{self.params['version']}/{self.params['cluster']}"
+        if module.check_mode and self.params["assume_new"] and not self.installed(directory):
+            self.major = int(self.params["version"]) if self.params["version"].isdigit() else 0
+            self.hba_file = f"{directory}/pg_hba.conf"
+            self.ident_file = f"{directory}/pg_ident.conf"
+            return
+        if _postgres.PSYCOPG2_IMPORT_ERROR:
+            module.fail_json(
+                msg=missing_required_lib("psycopg2"), exception=_postgres.PSYCOPG2_IMPORT_ERROR
+            )
+        self.connection = _postgres.connect(self.params, autocommit=True)
+        self.major = _postgres.server_major(self.connection)
+        self.hba_file, self.ident_file = _postgres.fetch(
+            self.connection, "SELECT current_setting('hba_file'), current_setting('ident_file')"
+        )[0]
+
+    def installed(self, directory: str) -> bool:
+        """Whether there is anything of a server already."""
+        binary = f"/usr/lib/postgresql/{self.params['version']}/bin/postgres"
+        return os.path.exists(binary) or os.path.exists(directory)
+
+    def file(self, path: str, packaged: str) -> _files.ManagedFile:
+        """A file as it is, or as the package will create it."""
+        if self.connection is None:
+            return _files.ManagedFile(path, packaged, "postgres", "postgres", FILE_MODE)
+        return _files.read_file(path)
+
+    def names(self) -> list[str]:
+        """Databases and login roles, without the superuser's own."""
+        if self.connection is None:
+            return []
+        return [row.rolname for row in _postgres.fetch(self.connection, OTHER_NAMES)]
+
+    def loaded_at(self) -> float:
+        """When the server has loaded its files, as a new session sees it."""
+        connection = _postgres.connect(self.params, autocommit=True)
+        try:
+            query = "SELECT extract(epoch FROM pg_catalog.pg_conf_load_time())::float8 AS at"
+            return float(_postgres.fetch(connection, query)[0].at)
+        finally:
+            connection.close()
+
+    def has_loaded(self, *paths: str) -> bool:
+        """Whether the server has loaded its files since they were last written."""
+        if self.connection is None:
+            return True
+        written = max(os.stat(path).st_mtime for path in paths if os.path.exists(path))
+        return self.loaded_at() >= written
+
+    def errors(self) -> list[str]:
+        """What the server finds wrong with the files on disk, before it loads them."""
+        queries = {"pg_hba.conf": HBA_ERRORS}
+        if self.major >= 15:
+            queries["pg_ident.conf"] = IDENT_ERRORS
+        return [
+            f"{name} line {row.line_number}: {row.error}"
+            for name, query in queries.items()
+            for row in _postgres.fetch(self.connection, query)
+        ]
+
+    def reload(self) -> None:
+        """Let the server load its files, and see that it has and that it still lets us in.
+
+        Raises:
+            RefusedError: when it does not.
+        """
+        before = self.loaded_at()
+        _postgres.fetch(self.connection, "SELECT pg_catalog.pg_reload_conf()")
+        deadline = time.monotonic() + RELOAD_TIMEOUT_S
+        while time.monotonic() < deadline:
+            try:
+                if self.loaded_at() > before:
+                    return
+            except _postgres.ConnectionFailed as error:
+                raise RefusedError(
+                    f"with the new rules this module can't log in: {error}"
+                ) from error
+            time.sleep(0.05)
+        raise RefusedError(f"the server did not load the new files within {RELOAD_TIMEOUT_S} s")
+
+
+def wants_whole_file(server: Server, hba: str, databases: Any) -> bool:
+    """Whether pg_hba.conf is ours alone."""
+    choice = server.params["exclusive"]
+    if choice != "auto":
+        return bool(choice == "yes")
+    if _hba.is_ours(hba):
+        return True
+    ours = (server.params["pooler_role"], server.params["login_user"])
+    return _hba.is_as_packaged(hba) and not _hba.others(databases, server.names(), ours)
+
+
+def replace_files(
+    server: Server, pairs: list[tuple[_files.ManagedFile, _files.ManagedFile]]
+) -> None:
+    """Write the wanted files, let the server check and load them; or put the old ones back.
+
+    Raises:
+        RefusedError: when the server does not take them.
+    """
+    written = []
+    try:
+        for actual, wanted in pairs:
+            if _files.differs(actual, wanted):
+                written.append(actual)
+                _files.write_file(wanted)
+        errors = server.errors()
+        if errors:
+            raise RefusedError("; ".join(errors))
+        server.reload()
+    except BaseException:
+        for actual in written:
+            _files.write_file(actual)
+        if written:
+            _postgres.fetch(server.connection, "SELECT pg_catalog.pg_reload_conf()")
+        raise
+
+
+def fail(module: AnsibleModule, message: str) -> NoReturn:
+    """End with a message."""
+    module.fail_json(msg=message)
+    raise AssertionError(message)
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    params = module.params
+    owner = {"superuser": params["login_user"], "superuser_os_user": params["login_os_user"]}
+    try:
+        databases = parse_databases(params["databases"], "databases")
+        checked = _hba.checked(
+            params["rules"],
+            params["client_networks"],
+            params["pooler_networks"],
+            rules_variable="rules",
+            clients_variable="client_networks",
+        )
+        server = Server(module)
+        hba = server.file(server.hba_file, "".join(f"{line}\n" for line in _hba.PACKAGE_RULES))
+        ident = server.file(server.ident_file, "")
+        whole = wants_whole_file(server, hba.content or "", databases)
+        rules = (
+            *_hba.model_rules(
+                databases,
+                major=server.major,
+                client_networks=checked.client_networks,
+                pooler_role=params["pooler_role"],
+                pooler_networks=checked.pooler_networks,
+                **owner,
+            ),
+            *checked.rules,
+        )
+        lines = _hba.ident_lines(
+            pooler_role=params["pooler_role"], pooler_os_user=params["pooler_os_user"], **owner
+        )
+        pairs = [
+            (hba, wanted_file(hba, _hba.hba_text(hba.content or "", rules, whole))),
+            (ident, wanted_file(ident, _hba.ident_text(ident.content or "", lines))),
+        ]
+        different = any(_files.differs(actual, wanted) for actual, wanted in pairs)
+        reload = different or not server.has_loaded(server.hba_file, server.ident_file)
+    except (ValueError, OSError, _postgres.ConnectionFailed) as error:
+        fail(module, str(error))
+
+    for warning in checked.warnings:
+        module.warn(warning)
+    for warning in () if whole else _hba.unsafe_lines(pairs[0][1].content or ""):
+        module.warn(f"{server.hba_file}: {warning}")
+    if reload and not module.check_mode:
+        try:
+            replace_files(server, pairs)
+        except (RefusedError, OSError, _postgres.ConnectionFailed) as error:
+            fail(module, f"The server refuses the new files, and the old ones are back: {error}")
+    module.exit_json(
+        changed=reload,
+        hba_file=server.hba_file,
+        ident_file=server.ident_file,
+        exclusive=whole,
+        rules=[rule.line() for rule in rules],
+        reloaded=reload,
+        diff=[
+            {
+                "before_header": wanted.path,
+                "after_header": wanted.path,
+                "before": _hba.shown(actual.content or ""),
+                "after": _hba.shown(wanted.content or ""),
+            }
+            for actual, wanted in pairs
+            if _files.differs(actual, wanted)
+        ],
+    )
+
+
+def wanted_file(actual: _files.ManagedFile, content: str) -> _files.ManagedFile:
+    """The file with the wanted content, where the server can read it and nobody else."""
+    owner = actual.owner or "postgres"
+    return _files.ManagedFile(
+        actual.path, content, owner, actual.group or owner, actual.mode & FILE_MODE or FILE_MODE
+    )
+
+
+if __name__ == "__main__":
+    main()
