@@ -62,9 +62,16 @@ def _arguments() -> argparse.Namespace:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--json", action="store_true", help="print JSON")
         if name in ("load", "defaults"):
-            command.add_argument("--tasks", type=int, default=40, help="at once (default 40)")
-            command.add_argument("--rounds", type=int, default=10, help="each (default 10)")
+            command.add_argument("--tasks", type=count, default=40, help="at once (default 40)")
+            command.add_argument("--rounds", type=count, default=10, help="each (default 10)")
     return parser.parse_args()
+
+
+def count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is too few; give at least 1")
+    return number
 
 
 def _run(arguments: argparse.Namespace) -> Result:
