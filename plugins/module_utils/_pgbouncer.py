@@ -1,12 +1,21 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PgBouncer: which options each version has, what we ask of it, and the least that gets it there."""
+"""PgBouncer: the options of each version, what we ask of it, and the least that gets it there."""
 
 from __future__ import annotations
 
+import difflib
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Iterable, Mapping, Sequence
+
+from ansible_collections.pooled.postgres.plugins.module_utils._model import (
+    Database,
+    ignorable_startup_parameters,
+    model_roles,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._names import AUTH_QUERY
 
 # What the collection asks of PgBouncer where the inventory says nothing: each is the default of
 # the variable pgbouncer_<option>.
@@ -23,6 +32,22 @@ DEFAULTS: dict[str, str | int] = {
     "server_lifetime": 3600,
     "server_idle_timeout": 600,
     "query_wait_timeout": 30,
+}
+
+# Where Debian's package keeps the rest.
+LAYOUT: dict[str, str] = {
+    "logfile": "/var/log/postgresql/pgbouncer.log",
+    "pidfile": "/var/run/postgresql/pgbouncer.pid",
+    "unix_socket_dir": "/var/run/postgresql",
+}
+
+# What Debian's package starts with at its installation.
+_PACKAGE_OPTIONS: dict[str, str] = {
+    **LAYOUT,
+    "listen_addr": "localhost",
+    "listen_port": "6432",
+    "auth_type": "md5",
+    "auth_file": "/etc/pgbouncer/userlist.txt",
 }
 
 AUTH_MODES = ("query", "userlist")
@@ -220,3 +245,582 @@ USER_OPTIONS: dict[str, Option] = {
     "reserve_pool_size": Option("int", since=(1, 24)),
     "transaction_timeout": Option("int", since=(1, 25)),
 }
+
+# Options that the file must have, because this collection reaches PgBouncer through them.
+_REQUIRED = ("auth_file", "listen_port", "unix_socket_dir")
+
+# Keys that PgBouncer knows and that we don't write, with the reason.
+_REFUSED_OPTIONS = {
+    "conffile": "PgBouncer sets it itself",
+    "service_name": "it is another name for job_name; use that",
+}
+_FORCED_USER = (
+    "a forced user takes away each role's own rights and settings, and needs a password in plain"
+    " text on the host; let clients log in as their own roles"
+)
+_REFUSED_DATABASE_OPTIONS = {
+    "user": _FORCED_USER,
+    "password": _FORCED_USER,
+    "reserve_pool": "use reserve_pool_size, which is written as the installed version spells it",
+}
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NUMBER = re.compile(r"-?[0-9]+\Z")
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?\Z")
+_MODE = re.compile(r"0?[0-7]{3}\Z")
+_DATABASE_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
+
+# Descriptors beyond clients and servers: sockets it listens on, its log, name resolution, the
+# console, and clients that are being refused.
+_SPARE_DESCRIPTORS = 64
+_LEAST_DESCRIPTORS = 1024  # what a service gets from systemd without being asked
+
+
+def parse_version(text: str) -> tuple[int, int, int]:
+    """The version in what C(pgbouncer --version) prints, or in a bare C(1.24.1).
+
+    Raises:
+        ValueError: when there is none.
+    """
+    match = re.search(r"(?:^|PgBouncer )([0-9]+)\.([0-9]+)(?:\.([0-9]+))?", text)
+    if not match:
+        raise ValueError(f"{text!r} is no version of PgBouncer; it looks like 1.24.1")
+    return int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)
+
+
+def version_text(version: tuple[int, int, int]) -> str:
+    """The version as people write it."""
+    return ".".join(str(part) for part in version)
+
+
+def checked_options(
+    given: Mapping[str, Any], version: tuple[int, int, int], where: str = "options"
+) -> dict[str, str]:
+    """Options for [pgbouncer] as the text that goes into the file; those set to null are left out.
+
+    Args:
+        given: values by option name.
+        version: the PgBouncer that will read them.
+        where: the variable that holds them, for error messages.
+
+    Raises:
+        ValueError: naming the variable, its value, and what is allowed.
+    """
+    checked: dict[str, str] = {}
+    for name, value in given.items():
+        here = f"{where}.{name}"
+        if where == "pgbouncer_settings" and name in DEFAULTS:
+            here = f"pgbouncer_{name}"
+        option = _known(here, str(name), OPTIONS, _REFUSED_OPTIONS, version)
+        if value is None:
+            if name in _REQUIRED:
+                raise ValueError(f"{here}: null is not allowed; PgBouncer can't be run without it")
+            continue
+        checked[name] = _value_text(here, option, value)
+    for name in _REQUIRED:
+        if checked.get(name) == "":
+            raise ValueError(
+                f"{where}.{name}: empty is not allowed; PgBouncer can't be run without it"
+            )
+    return checked
+
+
+def effective_options(
+    given: Mapping[str, Any],
+    version: tuple[int, int, int],
+    databases: Sequence[Database],
+    *,
+    auth: str,
+    auth_role: str,
+    where: str = "options",
+) -> dict[str, str]:
+    """Every option that the file will hold: what is given, over what this collection asks for.
+
+    Raises:
+        ValueError: as checked_options() does.
+    """
+    asked: dict[str, Any] = {
+        **LAYOUT,
+        **DEFAULTS,
+        "ignore_startup_parameters": ",".join(_ignored_startup_parameters(version, databases)),
+        "server_login_retry": 5,
+        "tcp_keepalive": 1,
+        "tcp_keepidle": 60,
+        "tcp_keepintvl": 10,
+        "tcp_keepcnt": 6,
+    }
+    if version >= (1, 21, 0):
+        asked["max_prepared_statements"] = 200
+    if auth == "query":
+        asked["auth_user"] = auth_role
+        asked["auth_query"] = AUTH_QUERY
+    return checked_options({**asked, **given}, version, where)
+
+
+def risks(options: Mapping[str, str], version: tuple[int, int, int]) -> list[str]:
+    """Warnings about options that open a known hole in this version."""
+    ignored = [name.strip() for name in options.get("ignore_startup_parameters", "").split(",")]
+    if (1, 20, 0) <= version <= (1, 26, 0) and any(ignored) and "options" not in ignored:
+        return [
+            "ignore_startup_parameters without 'options' lets anybody who reaches PgBouncer"
+            f" {version_text(version)} make it spin (CVE-2026-107349); add options to the list"
+        ]
+    return []
+
+
+def database_entries(
+    databases: Sequence[Database],
+    version: tuple[int, int, int],
+    *,
+    host: str,
+    port: int,
+    overrides: Mapping[str, Mapping[str, Any]],
+    where: str = "database_options",
+) -> dict[str, dict[str, str]]:
+    """The keys of each entry in [databases], by name.
+
+    Args:
+        databases: the model.
+        version: the PgBouncer that will read them.
+        host: where Postgres is: a name, an address or a socket's directory.
+        port: Postgres's port.
+        overrides: options of single databases, by name.
+        where: the variable that holds the overrides, for error messages.
+
+    Raises:
+        ValueError: naming the variable, its value, and what is allowed.
+    """
+    names = [database.name for database in databases]
+    for name in names:
+        if not _DATABASE_NAME.match(name):
+            raise ValueError(
+                f"database {name!r}: PgBouncer's configuration can't carry this name; it takes"
+                " letters (A-Z, a-z), digits, '_', '-' and '.'. Rename the database, or leave it"
+                " out of pgbouncer_databases and let its clients connect directly"
+            )
+    _no_strangers(where, overrides, names, "database of pgbouncer_databases")
+    entries: dict[str, dict[str, str]] = {}
+    for name in names:
+        entry = {"host": host, "port": str(port), "dbname": name}
+        for key, value in (overrides.get(name) or {}).items():
+            here = f"{where}.{name}.{key}"
+            option = _known(here, str(key), DATABASE_OPTIONS, _REFUSED_DATABASE_OPTIONS, version)
+            if value is None:
+                continue
+            text = _value_text(here, option, value)
+            if not text:
+                raise ValueError(f"{here}: PgBouncer takes no empty value here; leave the key out")
+            spelling = (
+                "reserve_pool" if version < (1, 24, 0) and key == "reserve_pool_size" else key
+            )
+            entry[spelling] = text
+        entries[name] = entry
+    return entries
+
+
+def user_entries(
+    databases: Sequence[Database],
+    overrides: Mapping[str, Mapping[str, Any]],
+    version: tuple[int, int, int],
+    where: str = "user_options",
+) -> dict[str, dict[str, str]]:
+    """The keys of each entry in [users], by name.
+
+    Raises:
+        ValueError: naming the variable, its value, and what is allowed.
+    """
+    _no_strangers(
+        where,
+        overrides,
+        [role.name for role in model_roles(databases)],
+        "role of pgbouncer_databases",
+    )
+    entries: dict[str, dict[str, str]] = {}
+    for name in sorted(overrides):
+        if not _DATABASE_NAME.match(name):
+            raise ValueError(
+                f"{where}: PgBouncer's configuration can't carry the name {name!r}; it takes"
+                " letters (A-Z, a-z), digits, '_', '-' and '.'"
+            )
+        entry: dict[str, str] = {}
+        for key, value in (overrides[name] or {}).items():
+            here = f"{where}.{name}.{key}"
+            option = _known(here, str(key), USER_OPTIONS, {}, version)
+            if value is not None:
+                entry[key] = _value_text(here, option, value)
+        if entry:
+            entries[name] = entry
+    return entries
+
+
+def descriptors_needed(
+    options: Mapping[str, str],
+    databases: Sequence[Database],
+    entries: Mapping[str, Mapping[str, str]],
+) -> int:
+    """How many file descriptors a PgBouncer with every pool and every client slot full has open."""
+    clients = int(options.get("max_client_conn", OPTIONS["max_client_conn"].default or 0))
+    default = int(options.get("default_pool_size", OPTIONS["default_pool_size"].default or 0))
+    reserve = int(options.get("reserve_pool_size", OPTIONS["reserve_pool_size"].default or 0))
+    servers = 0
+    for database in databases:
+        entry = entries[database.name]
+        # 0 is no limit, and then there are at most as many servers as clients.
+        pool = int(entry.get("pool_size", default)) or clients
+        extra = int(entry.get("reserve_pool_size", entry.get("reserve_pool", reserve)))
+        servers += (len(database.roles) + 1) * (pool + extra)
+    return clients + servers + _SPARE_DESCRIPTORS
+
+
+def descriptor_limit(needed: int, wanted: str, most: int) -> int:
+    """The LimitNOFILE to give the service.
+
+    Args:
+        needed: what descriptors_needed() says.
+        wanted: C(auto) or a number.
+        most: what this host allows a service.
+
+    Raises:
+        ValueError: when what is needed or wanted can't be had.
+    """
+    if wanted != "auto":
+        if not _NUMBER.match(wanted):
+            raise ValueError(f"limit_nofile: {wanted!r} is neither 'auto' nor a whole number")
+        if int(wanted) < needed:
+            raise ValueError(
+                f"limit_nofile: {wanted} is less than the {needed} file descriptors that"
+                " max_client_conn and the pools need; give more, or 'auto'"
+            )
+        if int(wanted) > most:
+            raise ValueError(
+                f"limit_nofile: {wanted} is more than the {most} that this host allows"
+            )
+        return int(wanted)
+    if needed > most:
+        raise ValueError(
+            f"max_client_conn and the pools need {needed} file descriptors, but this host allows a"
+            f" service {most}: lower max_client_conn by {needed - most}, or raise the host's limit"
+            f" (of a container: --ulimit nofile={needed}:{needed} or more)"
+        )
+    # A power of two, so that a new role or a larger pool seldom needs a restart.
+    limit = _LEAST_DESCRIPTORS
+    while limit < needed:
+        limit *= 2
+    return min(limit, most)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of SHOW CONFIG."""
+
+    value: str
+    default: str
+    reloads: bool
+
+
+@dataclass(frozen=True)
+class Running:
+    """The pooler as it runs. C(config) is None when its console does not answer."""
+
+    active: bool
+    config: Mapping[str, Setting] | None
+    databases: Mapping[str, Mapping[str, Any]]
+    descriptors: int | None
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What shall run."""
+
+    options: Mapping[str, str]
+    databases: Mapping[str, Mapping[str, str]]
+    descriptors: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that does not run as it shall, and whether a reload can change it."""
+
+    name: str
+    running: str
+    wanted: str
+    reloads: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do, in this order; C(held_back) needs a restart that the policy forbids."""
+
+    write: tuple[str, ...]
+    daemon_reload: bool
+    start: bool
+    restart: tuple[str, ...]
+    reload: bool
+    reconnect: bool
+    held_back: tuple[str, ...]
+
+    @property
+    def actions(self) -> list[str]:
+        """Each step as a line of text."""
+        steps = [f"write {path}" for path in self.write]
+        if self.daemon_reload:
+            steps.append("systemctl daemon-reload")
+        if self.start:
+            steps.append("start")
+        if self.restart:
+            steps.append("restart for {}".format(", ".join(self.restart)))
+        if self.reload:
+            steps.append("RELOAD")
+        if self.reconnect:
+            steps.append("RECONNECT")
+        return steps
+
+
+def package_state(version: tuple[int, int, int], descriptors: int) -> Running:
+    """The pooler as Debian's package starts it, for predictions before it is installed."""
+    config = {
+        name: Setting(
+            _PACKAGE_OPTIONS.get(name, _default(option, version)),
+            _default(option, version),
+            option.reloads,
+        )
+        for name, option in OPTIONS.items()
+        if _exists(option, version)
+    }
+    return Running(True, config, {}, descriptors)
+
+
+def differences(desired: Desired, running: Running) -> list[Difference]:
+    """Where the running pooler is not the desired one, in a stable order."""
+    if running.config is None:
+        return []
+    found: list[Difference] = []
+    for name, setting in sorted(running.config.items()):
+        if name not in OPTIONS and name not in desired.options:
+            continue
+        wanted = desired.options.get(name, setting.default)
+        if canonical(name, wanted) == canonical(name, setting.value):
+            continue
+        taken_back = (
+            name not in desired.options and name in OPTIONS and OPTIONS[name].default is None
+        )
+        if taken_back and name == "verbose":
+            continue  # how it was started, not what the file says
+        found.append(Difference(name, setting.value, wanted, setting.reloads and not taken_back))
+    found.extend(_database_differences(desired, running))
+    if running.descriptors is not None and running.descriptors < desired.descriptors:
+        found.append(
+            Difference("LimitNOFILE", str(running.descriptors), str(desired.descriptors), False)
+        )
+    return found
+
+
+def plan(
+    desired: Desired,
+    running: Running,
+    *,
+    files: Iterable[str],
+    unit: str,
+    daemon_reload: bool,
+    unfinished: bool,
+    reconnect: bool,
+    may_restart: bool,
+) -> Plan:
+    """The least that makes the desired pooler run.
+
+    Args:
+        desired: what shall run.
+        running: what runs.
+        files: paths whose content, owner or mode is not the desired one.
+        unit: path of the service's drop-in, which may be among the files.
+        daemon_reload: whether systemd says that it has not read its files.
+        unfinished: whether an earlier run was interrupted, so that nobody knows what was read.
+        reconnect: whether server connections shall be opened anew.
+        may_restart: whether a running pooler may be restarted.
+    """
+    write = tuple(files)
+    reads = tuple(path for path in write if path != unit)
+    must_reload = daemon_reload or unit in write
+    found = differences(desired, running)
+    restart = tuple(one.name for one in found if not one.reloads)
+    if running.active and running.config is None:
+        restart = ("a console that does not answer",)
+    if not running.active:
+        return Plan(write, must_reload, True, (), False, False, ())
+    if restart and may_restart:
+        return Plan(write, must_reload, False, restart, False, False, ())
+    reload = bool(reads) or unfinished or any(one.reloads for one in found)
+    return Plan(write, must_reload, False, (), reload, reconnect or unfinished, restart)
+
+
+def canonical(name: str, value: str) -> str:
+    """A value the way SHOW CONFIG shows it, so that equal values are equal text."""
+    option = OPTIONS.get(name, Option())
+    try:
+        if option.kind in ("int", "flag"):
+            return str(int(value))
+        if option.kind == "time":
+            return f"{float(value):g}"
+        if option.kind == "mode":
+            return str(int(value, 8 if value.startswith("0") else 10))
+    except ValueError:
+        return value
+    return value.lower() if option.kind == "choice" else value
+
+
+def role_settings_lines(databases: Iterable[Database]) -> list[str]:
+    """What pooled sessions carry from their roles, a line for each role.
+
+    Written into the file as a comment: a session keeps the settings it logged in with, so a
+    change of these lines means that the pools have to log in again.
+    """
+    return [
+        "{}: {}".format(role.name, " ".join(f"{name}={value}" for name, value in role.settings))
+        for role in sorted(model_roles(databases), key=lambda role: role.name)
+        if role.settings
+    ]
+
+
+def _ignored_startup_parameters(
+    version: tuple[int, int, int], databases: Sequence[Database]
+) -> list[str]:
+    # extra_float_digits is sent by drivers that want all digits, which every server since 12 gives.
+    names = ["extra_float_digits", *ignorable_startup_parameters(databases)]
+    if (1, 20, 0) <= version <= (1, 26, 0):
+        names.append("options")  # CVE-2026-107349
+    return names
+
+
+def _database_differences(desired: Desired, running: Running) -> Iterable[Difference]:
+    for name in sorted(set(running.databases) - set(desired.databases) - {"pgbouncer"}):
+        yield Difference(f"database {name}", "present", "absent", True)
+    for name, entry in desired.databases.items():
+        row = running.databases.get(name)
+        if row is None:
+            yield Difference(f"database {name}", "absent", "present", True)
+            continue
+        if row.get("force_user"):
+            # PgBouncer does not let go of a forced user on RELOAD.
+            yield Difference(f"database {name} user", str(row["force_user"]), "", False)
+        for column, wanted in _database_row(entry, desired.options, row).items():
+            shown = "" if row[column] is None else str(row[column])
+            if shown != wanted:
+                yield Difference(f"database {name} {column}", shown, wanted, True)
+
+
+def _database_row(
+    entry: Mapping[str, str], options: Mapping[str, str], row: Mapping[str, Any]
+) -> dict[str, str]:
+    """What SHOW DATABASES shows for an entry, in those columns that this version has."""
+
+    def inherited(key: str, option: str) -> str:
+        return entry.get(key, options.get(option, OPTIONS[option].default or ""))
+
+    wanted = {
+        "host": entry["host"],
+        "port": entry["port"],
+        "database": entry["dbname"],
+        "pool_size": inherited("pool_size", "default_pool_size"),
+        "min_pool_size": inherited("min_pool_size", "min_pool_size"),
+        "reserve_pool": inherited("reserve_pool", "reserve_pool_size"),
+        "reserve_pool_size": inherited("reserve_pool_size", "reserve_pool_size"),
+        "pool_mode": entry.get("pool_mode", ""),
+        "max_connections": inherited("max_db_connections", "max_db_connections"),
+    }
+    return {column: value for column, value in wanted.items() if column in row}
+
+
+def _exists(option: Option, version: tuple[int, int, int]) -> bool:
+    return option.since <= version[:2] and (option.removed is None or version[:2] < option.removed)
+
+
+def _default(option: Option, version: tuple[int, int, int]) -> str:
+    if option.changed and version[:2] >= option.changed[0]:
+        return option.changed[1]
+    return option.default or ""
+
+
+def _known(
+    where: str,
+    name: str,
+    table: Mapping[str, Option],
+    refused: Mapping[str, str],
+    version: tuple[int, int, int],
+) -> Option:
+    if name in refused:
+        raise ValueError(f"{where}: this option can't be set here: {refused[name]}")
+    option = table.get(name)
+    if option is None:
+        if version[:2] > NEWEST and re.match(r"[a-z0-9_]+\Z", name):
+            return Option()
+        near = difflib.get_close_matches(
+            name, [known for known in table if _exists(table[known], version)], 1
+        )
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{where}: PgBouncer {version_text(version)} has no option {name!r}{hint}")
+    if option.since > version[:2]:
+        raise ValueError(
+            f"{where}: option {name} exists since PgBouncer {option.since[0]}.{option.since[1]},"
+            f" and this host has {version_text(version)}; remove it, or install a newer PgBouncer"
+        )
+    if option.removed is not None and version[:2] >= option.removed:
+        raise ValueError(
+            f"{where}: PgBouncer {option.removed[0]}.{option.removed[1]} has removed option {name},"
+            f" and this host has {version_text(version)}; remove it"
+        )
+    return option
+
+
+def _value_text(where: str, option: Option, value: Any) -> str:
+    if isinstance(value, (list, tuple)) and option.kind == "text":
+        return ",".join(_value_text(where, option, item) for item in value)
+    if isinstance(value, bool) and option.kind == "flag":
+        return "1" if value else "0"
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"{where}: {value!r} is not allowed; give {_allowed(option)}")
+    if option.kind == "mode" and isinstance(value, int):
+        value = f"{value:04o}"
+    text = str(value)
+    if _CONTROL.search(text):
+        raise ValueError(f"{where}: {value!r} has control characters such as line breaks in it")
+    if option.kind == "text" and text == text.strip():
+        return text
+    if option.kind == "choice" and text in option.choices:
+        return text
+    if option.kind == "mode" and _MODE.match(text):
+        return text.rjust(4, "0")
+    if option.kind == "time" and _SECONDS.match(text):
+        return text
+    if (
+        option.kind in ("int", "flag")
+        and _NUMBER.match(text)
+        and option.least <= int(text) <= option.most
+    ):
+        return str(int(text))
+    raise ValueError(f"{where}: {value!r} is not allowed; give {_allowed(option)}")
+
+
+def _allowed(option: Option) -> str:
+    if option.kind == "choice":
+        return "one of {}".format(", ".join(option.choices))
+    if option.kind == "flag":
+        return "true or false"
+    if option.kind == "mode":
+        return "an octal file mode such as '0770'"
+    if option.kind == "time":
+        return "seconds, as a number without a unit"
+    if option.kind == "int":
+        return f"a whole number from {option.least} to {option.most}"
+    return "text without spaces around it"
+
+
+def _no_strangers(where: str, given: Mapping[str, Any], known: Sequence[str], what: str) -> None:
+    for name, options in given.items():
+        if name not in known:
+            raise ValueError(
+                "{}: {!r} is no {}; those are {}".format(
+                    where, name, what, ", ".join(known) or "none"
+                )
+            )
+        if options is not None and not isinstance(options, Mapping):
+            raise ValueError(f"{where}.{name}: give a dictionary of options")

@@ -1,0 +1,103 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter: what PgBouncer is asked for, checked on the controller before any host changes."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _model, _pgbouncer
+
+DOCUMENTATION = r"""
+name: checked_pgbouncer_options
+author: pooled.postgres contributors (@pooled)
+version_added: 0.1.0
+short_description: Check options for a version of PgBouncer
+description:
+  - Checks names and values of options, and whether the given version of PgBouncer has them.
+  - Adds what the collection asks of that version where nothing is given. Fails on the first mistake, and names the variable, the value and what is allowed.
+positional: version
+options:
+  _input:
+    description: Options of C([pgbouncer]) by name; V(null) leaves an option to PgBouncer's own default.
+    type: dict
+    required: true
+  version:
+    description: The version that will read them, such as C(1.24.1).
+    type: str
+    required: true
+  databases:
+    description: The model, C(pooled_databases).
+    type: list
+    elements: dict
+    default: []
+  database_options:
+    description: Options of single databases, by name.
+    type: dict
+    default: {}
+  user_options:
+    description: Options of single roles, by name.
+    type: dict
+    default: {}
+  auth:
+    description: Where PgBouncer learns its clients' verifiers.
+    type: str
+    choices: [query, userlist]
+    default: query
+  auth_role:
+    description: The role that PgBouncer logs in as to look them up.
+    type: str
+    default: pgbouncer_auth
+"""
+
+EXAMPLES = r"""
+- name: Show what PgBouncer 1.18 would be asked for
+  ansible.builtin.debug:
+    msg: "{{ {'default_pool_size': 40} | pooled.postgres.checked_pgbouncer_options('1.18.0') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Every option that the file would hold, as the text it would hold.
+  type: dict
+"""
+
+
+def checked_pgbouncer_options(
+    options: Mapping[str, Any],
+    version: str,
+    databases: Any = (),
+    database_options: Mapping[str, Any] | None = None,
+    user_options: Mapping[str, Any] | None = None,
+    auth: str = "query",
+    auth_role: str = "pgbouncer_auth",
+) -> dict[str, str]:
+    """The options as the file would hold them."""
+    try:
+        model = _model.parse_databases(list(databases), "pgbouncer_databases")
+        parsed = _pgbouncer.parse_version(version)
+        _pgbouncer.database_entries(
+            model,
+            parsed,
+            host="",
+            port=0,
+            overrides=database_options or {},
+            where="pgbouncer_database_options",
+        )
+        _pgbouncer.user_entries(model, user_options or {}, parsed, "pgbouncer_user_options")
+        return _pgbouncer.effective_options(
+            options, parsed, model, auth=auth, auth_role=auth_role, where="pgbouncer_settings"
+        )
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """The filter."""
+
+    def filters(self) -> dict[str, Any]:
+        """Its name."""
+        return {"checked_pgbouncer_options": checked_pgbouncer_options}

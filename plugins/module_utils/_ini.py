@@ -1,0 +1,106 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PgBouncer's file formats: its ini dialect, connection strings in it, and the auth file."""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable, Mapping, Sequence
+
+_HEADER = (
+    "Managed by Ansible, collection pooled.postgres: changes made here by hand are replaced.",
+)
+_SETTINGS_TITLE = (
+    "Settings that server connections carry from their roles; a change opens them anew:"
+)
+_SETTINGS_MARK = ";   "
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:,*@%+-]+\Z")
+_USERLIST_LINE = re.compile(r'^("(?:[^"]|"")*")\s*"((?:[^"]|"")*)"', re.MULTILINE)
+_PASSWORD = re.compile(r"(\bpassword\s*=\s*)(?:'(?:[^']|'')*'|\S+)")
+_MASK = "********"
+
+
+def render_ini(
+    options: Mapping[str, str],
+    databases: Mapping[str, Mapping[str, str]],
+    users: Mapping[str, Mapping[str, str]],
+    role_settings: Sequence[str],
+) -> str:
+    """The whole pgbouncer.ini; options in the order of their names, entries as given.
+
+    Args:
+        options: [pgbouncer].
+        databases: [databases], the connection parameters of each by name.
+        users: [users], likewise.
+        role_settings: what to remember about the roles' own settings, a line each.
+    """
+    lines = [f"; {line}" for line in _HEADER]
+    if role_settings:
+        lines += [f"; {_SETTINGS_TITLE}", *(_SETTINGS_MARK + line for line in role_settings)]
+    lines += ["", "[databases]", *_entries(databases)]
+    if users:
+        lines += ["", "[users]", *_entries(users)]
+    lines += [
+        "",
+        "[pgbouncer]",
+        *(f"{name} = {options[name]}".rstrip() for name in sorted(options)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def role_settings_in(text: str) -> list[str]:
+    """The lines about the roles' own settings in a file that render_ini() made."""
+    lines = text.split("\n[", 1)[0].splitlines()
+    title = f"; {_SETTINGS_TITLE}"
+    if title not in lines:
+        return []
+    return [
+        line[len(_SETTINGS_MARK) :]
+        for line in lines[lines.index(title) + 1 :]
+        if line.startswith(_SETTINGS_MARK)
+    ]
+
+
+def connection_string(parameters: Mapping[str, str]) -> str:
+    """Parameters as key=value pairs, quoted where PgBouncer wants it."""
+    return " ".join(f"{key}={_quoted(value)}" for key, value in parameters.items())
+
+
+def render_userlist(secrets: Mapping[str, str]) -> str:
+    """The auth file: a line for each user, with a verifier or a password."""
+    return "".join(
+        f"{_double_quoted(user)} {_double_quoted(secrets[user])}\n" for user in sorted(secrets)
+    )
+
+
+def masked_userlists(before: str, after: str) -> tuple[str, str]:
+    """Two versions of an auth file without their secrets, to be compared by people."""
+    old = dict(_USERLIST_LINE.findall(before))
+    new = dict(_USERLIST_LINE.findall(after))
+    return (
+        "".join(f'{user} "{_MASK}"\n' for user in old),
+        "".join(
+            f'{user} "{_MASK}"{"" if old.get(user) == secret else " ; new secret"}\n'
+            for user, secret in new.items()
+        ),
+    )
+
+
+def masked_ini(text: str) -> str:
+    """An ini file without the passwords that somebody may have written into it."""
+    return _PASSWORD.sub(rf"\1{_MASK}", text)
+
+
+def _entries(entries: Mapping[str, Mapping[str, str]]) -> Iterable[str]:
+    return (f"{name} = {connection_string(entry)}" for name, entry in entries.items())
+
+
+def _quoted(value: str) -> str:
+    if _PLAIN_VALUE.match(value):
+        return value
+    return "'{}'".format(value.replace("'", "''"))
+
+
+def _double_quoted(value: str) -> str:
+    return '"{}"'.format(value.replace('"', '""'))

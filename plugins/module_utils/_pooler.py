@@ -1,0 +1,315 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pooler on this host: its service, its console, its log, and trial starts beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Iterator, Mapping, Sequence
+
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _ini,
+    _pgbouncer,
+    _postgres,
+)
+
+# How long a pooler may take to answer on its console after a start.
+START_TIMEOUT_S = 10
+CAP_SYS_RESOURCE = 24
+
+CONSOLE: dict[str, Any] = {
+    "login_host": "",
+    "login_user": "pgbouncer",
+    "login_password": None,
+    "login_db": "pgbouncer",
+    "ssl_mode": "disable",
+    "ca_cert": None,
+    "ssl_cert": None,
+    "ssl_key": None,
+    "connect_params": {},
+}
+
+
+RunCommand = Callable[[Sequence[str]], "tuple[int, str, str]"]
+
+
+class PoolerError(Exception):
+    """The pooler does not run as it shall; the text says why."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What systemd and the kernel say about the service."""
+
+    exists: bool
+    active: bool
+    pid: int
+    reload_needed: bool
+    descriptors: int | None
+    default_descriptors: int
+
+
+class Pooler:
+    """A PgBouncer that systemd runs.
+
+    Args:
+        run: runs a command; returns its exit code, output and errors.
+        service: name of the systemd service.
+        os_user: OS user that the service runs as.
+        binary: path of the program.
+    """
+
+    def __init__(self, run: RunCommand, service: str, os_user: str, binary: str) -> None:
+        self.run = run
+        self.name = service
+        self.os_user = os_user
+        self.binary = binary
+
+    def version(self) -> tuple[int, int, int] | None:
+        """The installed version."""
+        if not os.path.exists(self.binary):
+            return None
+        _rc, out, err = self.run([self.binary, "--version"])
+        return _pgbouncer.parse_version(out or err)
+
+    def service(self) -> Service:
+        """The service's state."""
+        names = "LoadState,ActiveState,MainPID,NeedDaemonReload"
+        shown = self._show(self.name, names)
+        pid = int(shown.get("MainPID") or 0)
+        default = self._show("", "DefaultLimitNOFILESoft").get("DefaultLimitNOFILESoft", "")
+        return Service(
+            shown.get("LoadState") == "loaded",
+            shown.get("ActiveState") == "active",
+            pid,
+            shown.get("NeedDaemonReload") == "yes",
+            _open_files_limits(pid)[0] if pid else None,
+            int(default) if default.isdigit() else 1024,
+        )
+
+    def systemctl(self, *arguments: str) -> None:
+        """Run systemctl.
+
+        Raises:
+            PoolerError: when it fails.
+        """
+        rc, out, err = self.run(["systemctl", *arguments])
+        if rc != 0:
+            raise PoolerError(
+                "systemctl {} failed: {}".format(" ".join(arguments), (err or out).strip())
+            )
+
+    def running(self, service: Service, patience_s: float = 2) -> _pgbouncer.Running:
+        """What the running pooler says about itself."""
+        if not service.active:
+            return _pgbouncer.Running(False, None, {}, None)
+        deadline = time.monotonic() + patience_s
+        while True:
+            for directory, port in _console_sockets(service.pid):
+                try:
+                    with self.console(directory, port) as console:
+                        return _state(console, service.descriptors)
+                except _postgres.ConnectionFailed:
+                    continue
+            if time.monotonic() > deadline:
+                return _pgbouncer.Running(True, None, {}, service.descriptors)
+            time.sleep(0.1)
+
+    @contextmanager
+    def console(self, directory: str, port: int) -> Iterator[Any]:
+        """A connection to a console: PgBouncer lets its own OS user in without a password."""
+        where = {"login_unix_socket": directory, "login_port": port}
+        params = {**CONSOLE, **where, "login_os_user": self.os_user}
+        connection = _postgres.connect(params, autocommit=True)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def command(self, command: str) -> None:
+        """Run a command on the console of the running pooler.
+
+        Raises:
+            PoolerError: with PgBouncer's answer, or when there is none.
+        """
+        for directory, port in _console_sockets(self.service().pid):
+            with self.console(directory, port) as console:
+                try:
+                    _postgres.console_rows(console, command)
+                except Exception as error:
+                    raise PoolerError(f"{command}: {_postgres.server_message(error)}") from error
+                return
+        raise PoolerError(f"{command}: no console to send it to")
+
+    def try_out(self, desired: _pgbouncer.Desired, users: Mapping[str, Any]) -> None:
+        """Start a pooler of its own, beside the running one, with what is desired; then stop it.
+
+        It listens on nothing but a socket in a private directory and has no users.
+
+        Raises:
+            PoolerError: when it does not come up, or understands a value otherwise.
+        """
+        user = pwd.getpwnam(self.os_user)
+        directory = tempfile.mkdtemp(prefix="pgbouncer-")
+        process = None
+        try:
+            place = {name: os.path.join(directory, name) for name in ("logfile", "pidfile")}
+            place["auth_file"] = os.path.join(directory, "userlist.txt")
+            place["unix_socket_dir"] = directory
+            options = {**desired.options, **place, "listen_addr": ""}
+            for name in ("unix_socket_group", "unix_socket_mode", "user"):
+                options.pop(name, None)
+            trial = replace(desired, options=options, descriptors=0)
+            ini = os.path.join(directory, "pgbouncer.ini")
+            for path, content in (
+                (place["auth_file"], ""),
+                (ini, _ini.render_ini(options, trial.databases, users, [])),
+            ):
+                with open(path, "w", encoding="utf-8") as handle:
+                    handle.write(content)
+                os.chmod(path, 0o640)
+            _give(directory, user)
+            process = _spawn([self.binary, ini], user)
+            found = self._trial_state(process, directory, int(desired.options["listen_port"]))
+            words = _complaints(place["logfile"])
+            if found is None:
+                raise PoolerError(f"PgBouncer does not start with it: {words}")
+            wrong = _pgbouncer.differences(trial, found)
+            if wrong:
+                raise PoolerError(f"PgBouncer understands it otherwise: {listed(wrong)}. {words}")
+        finally:
+            if process is not None:
+                process.send_signal(signal.SIGQUIT)
+                process.wait()
+            shutil.rmtree(directory)
+
+    def complaints(self, logfile: str, offset: int) -> str:
+        """What the pooler has logged since, about failures."""
+        words = _complaints(logfile, offset) if logfile else ""
+        if words:
+            return words
+        _rc, out, _err = self.run(
+            ["journalctl", "-u", self.name, "-n", "5", "--no-pager", "-o", "cat"]
+        )
+        return " | ".join(out.strip().splitlines())
+
+    def is_package_file(self, path: str) -> bool:
+        """Whether a configuration file is still as its package has installed it."""
+        rc, out, _err = self.run(["dpkg-query", "-W", "-f", "${Conffiles}\n", "pgbouncer"])
+        if rc != 0 or not os.path.exists(path):
+            return False
+        with open(path, "rb") as handle:
+            digest = hashlib.md5(handle.read()).hexdigest()  # noqa: S324 - dpkg's own choice
+        return [path, digest] in [line.split()[:2] for line in out.splitlines()]
+
+    def _show(self, unit: str, names: str) -> dict[str, str]:
+        _rc, out, _err = self.run(["systemctl", "show", *([unit] if unit else []), "-p", names])
+        return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+
+    def _trial_state(
+        self, process: subprocess.Popen[bytes], directory: str, port: int
+    ) -> _pgbouncer.Running | None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                with self.console(directory, port) as console:
+                    return _state(console, None)
+            except _postgres.ConnectionFailed:
+                time.sleep(0.05)
+        return None
+
+
+def _state(console: Any, descriptors: int | None) -> _pgbouncer.Running:
+    config = {
+        str(row["key"]): _pgbouncer.Setting(
+            row["value"] or "", row["default"] or "", row["changeable"] == "yes"
+        )
+        for row in _postgres.console_rows(console, "SHOW CONFIG")
+    }
+    databases = {str(row["name"]): row for row in _postgres.console_rows(console, "SHOW DATABASES")}
+    return _pgbouncer.Running(True, config, databases, descriptors)
+
+
+def _console_sockets(pid: int) -> list[tuple[str, int]]:
+    """Directory and port of each unix socket that a process listens on."""
+    try:
+        held = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
+        with open("/proc/net/unix", encoding="utf-8", errors="replace") as handle:
+            rows = [line.split() for line in handle.readlines()[1:]]
+    except OSError:
+        return []
+    found = []
+    for row in rows:
+        listens = len(row) > 7 and int(row[3], 16) & 0x10000
+        if listens and f"socket:[{row[6]}]" in held and ".s.PGSQL." in row[7]:
+            directory, _slash, name = row[7].rpartition("/")
+            found.append((directory, int(name.rsplit(".", 1)[1])))
+    return found
+
+
+def _open_files_limits(pid: int) -> tuple[int, int]:
+    """Soft and hard limit of a process's open files."""
+    try:
+        with open(f"/proc/{pid}/limits", encoding="utf-8") as handle:
+            words = next(line for line in handle if line.startswith("Max open files")).split()
+    except (OSError, StopIteration):
+        return 0, 0
+    return int(words[3]), int(words[4])
+
+
+def most_descriptors() -> int:
+    """How many descriptors systemd can give a service on this host."""
+    with open("/proc/sys/fs/nr_open", encoding="utf-8") as handle:
+        most = int(handle.read())
+    with open("/proc/1/status", encoding="utf-8") as handle:
+        capabilities = [line.split()[1] for line in handle if line.startswith("CapEff:")]
+    if capabilities and int(capabilities[0], 16) >> CAP_SYS_RESOURCE & 1:
+        return most
+    return min(most, _open_files_limits(1)[1])
+
+
+def _give(directory: str, user: pwd.struct_passwd) -> None:
+    for path in [directory, *(entry.path for entry in os.scandir(directory))]:
+        os.chown(path, user.pw_uid, user.pw_gid)
+
+
+def _spawn(command: list[str], user: pwd.struct_passwd) -> subprocess.Popen[bytes]:
+    """Start a program as a user, for half a minute at most even if this process is killed."""
+    identity = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
+    return subprocess.Popen(
+        [*(["setpriv", *identity] if os.geteuid() == 0 else []), "timeout", "30", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+    )
+
+
+def _complaints(logfile: str, offset: int = 0) -> str:
+    """Lines of a log that tell of trouble, without their time and process."""
+    try:
+        with open(logfile, encoding="utf-8", errors="replace") as handle:
+            handle.seek(offset)
+            lines = handle.read().splitlines()
+    except OSError:
+        return ""
+    words = [
+        line.split("] ", 1)[-1]
+        for line in lines
+        if any(level in line for level in (" FATAL ", " ERROR ", " WARNING "))
+    ]
+    return " | ".join(words[-5:])
+
+
+def listed(found: Sequence[_pgbouncer.Difference]) -> str:
+    return ", ".join(f"{one.name} is {one.running!r} instead of {one.wanted!r}" for one in found)

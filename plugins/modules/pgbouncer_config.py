@@ -1,0 +1,650 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: PgBouncer's configuration, from files to what the running pooler says."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pgbouncer_config
+short_description: Configure PgBouncer with the least disturbance, and verify it
+version_added: 0.1.0
+author: ["pooled.postgres contributors (@pooled)"]
+description:
+  - Owns PgBouncer's C(pgbouncer.ini), its auth file and a drop-in of its systemd service, and makes the running pooler do what they say.
+  - Compares the files and the running pooler (its console's C(SHOW CONFIG) and C(SHOW DATABASES), its file descriptor limit) with what is asked,
+    and does the least that works, which is nothing, C(RELOAD), C(RECONNECT) or a restart.
+  - Options are checked against the installed version before anything is written, and a new file is proved by a trial start beside the running pooler.
+  - Verifies afterwards that the pooler runs with every value asked for. When it does not, the previous files are put back and the module fails
+    with PgBouncer's own words.
+  - Every database of the model gets an entry of its own; there is no C(*) entry.
+extends_documentation_fragment: [pooled.postgres.attributes]
+attributes:
+  check_mode:
+    support: full
+    details: A new file's trial start also happens in check mode; it uses a temporary directory and disturbs nothing.
+  diff_mode:
+    support: full
+    details: Secrets are masked.
+  idempotent:
+    support: partial
+    details: With O(reconnect=true) the pools reconnect each time.
+options:
+  databases:
+    description:
+      - The model, C(pooled_databases). Databases and the names and settings of their roles are used.
+      - Role settings are noted in the file as comments, because sessions in the pools keep the settings they have logged in with.
+        When the note changes, the pools reconnect.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the database. PgBouncer takes letters from A to Z, digits and C(_-.).
+        type: str
+        required: true
+      schemas:
+        description: Not used here.
+        type: list
+        elements: str
+      extensions:
+        description: Not used here.
+        type: list
+        elements: str
+      clients:
+        description: Not used here.
+        type: list
+        elements: dict
+      roles:
+        description: The roles that log in.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the role.
+            type: str
+            required: true
+          kind:
+            description: What the role is for.
+            type: str
+            required: true
+          password:
+            description: A SCRAM verifier is used with O(auth=userlist) when Postgres is elsewhere.
+            type: str
+          connection_limit:
+            description: Not used here.
+            type: int
+          settings:
+            description: The role's own settings.
+            type: dict
+          member_of:
+            description: Not used here.
+            type: list
+            elements: str
+  options:
+    description:
+      - Options of C([pgbouncer]) by name; V(null) gives an option back to PgBouncer's own default.
+      - What is not given has this collection's default, such as transaction pooling and SCRAM. See the collection's pooling guide.
+    type: dict
+    default: {}
+  database_options:
+    description: Options of single entries in C([databases]), such as C(pool_size), by the database's name.
+    type: dict
+    default: {}
+  user_options:
+    description: Options of single entries in C([users]), such as C(pool_mode), by the role's name.
+    type: dict
+    default: {}
+  auth:
+    description:
+      - Where PgBouncer learns its clients' verifiers.
+      - V(query) asks a function in Postgres, which M(pooled.postgres.postgres_access) makes; no password of an application is on this host.
+      - V(userlist) keeps the roles' SCRAM verifiers in the auth file, read from the server where it is on this host, else taken from the model.
+    type: str
+    choices: [query, userlist]
+    default: query
+  auth_role:
+    description: The role that PgBouncer itself logs in as, with O(auth=query).
+    type: str
+    default: pgbouncer_auth
+  auth_password:
+    description: Its password, needed with O(auth=query) when Postgres is on another host.
+    type: str
+  backend_host:
+    description: Where Postgres is. Empty is this host, over the unix socket.
+    type: str
+    default: ''
+  backend_port:
+    description: Postgres's port.
+    type: int
+    default: 5432
+  backend_socket_dir:
+    description: Directory of Postgres's unix socket, when it is on this host.
+    type: path
+    default: /var/run/postgresql
+  limit_nofile:
+    description:
+      - File descriptors that the service may open.
+      - V(auto) follows from C(max_client_conn) and the pools. PgBouncer itself only logs that it has too few, and then lets clients hang.
+    type: str
+    default: auto
+  reconnect:
+    description:
+      - Whether the pools open their server connections anew, each as soon as its transaction has ended.
+      - Needed after roles' settings have changed on the server. Not after a change of passwords, when old clients would be cut off.
+    type: bool
+    default: false
+  restart:
+    description:
+      - Whether a change that needs a restart gets one. A restart finishes running transactions and drops idle clients.
+      - V(fresh) only restarts a pooler whose file is still the package's own.
+      - What has to wait is in RV(restart_pending) and a warning.
+    type: str
+    choices: [never, fresh, always]
+    default: always
+  config_file:
+    description: PgBouncer's configuration file.
+    type: path
+    default: /etc/pgbouncer/pgbouncer.ini
+  binary:
+    description: PgBouncer's program.
+    type: path
+    default: /usr/sbin/pgbouncer
+  service:
+    description: Name of the systemd service.
+    type: str
+    default: pgbouncer
+  unit_directory:
+    description: Where systemd's drop-ins are.
+    type: path
+    default: /etc/systemd/system
+  os_user:
+    description: OS user that the service runs as, and that owns the files.
+    type: str
+    default: postgres
+  assume_new:
+    description: In check mode, when PgBouncer is not installed, plan against what Debian's package starts.
+    type: bool
+    default: false
+  assume_version:
+    description: The version that O(assume_new) will install.
+    type: str
+requirements:
+  - systemd
+  - psycopg2 2.8 or newer (Debian's C(python3-psycopg2)) on the host that runs the module
+seealso:
+  - module: pooled.postgres.postgres_access
+"""
+
+EXAMPLES = r"""
+- name: Pool the databases of the model before a Postgres on the same host
+  pooled.postgres.pgbouncer_config:
+    databases: "{{ pooled_databases }}"
+    options:
+      default_pool_size: 40
+
+- name: The same before a Postgres elsewhere, with a small pool for reports
+  pooled.postgres.pgbouncer_config:
+    databases: "{{ pooled_databases }}"
+    backend_host: db.internal
+    auth_password: "{{ vault_pgbouncer_auth }}"
+    database_options:
+      reports: {pool_size: 5}
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or in check mode would be, in this order.
+  returned: always
+  type: list
+  elements: str
+  sample: [write /etc/pgbouncer/pgbouncer.ini, RELOAD]
+version:
+  description: Version of PgBouncer.
+  returned: always
+  type: str
+  sample: 1.24.1
+options:
+  description: Every option of C([pgbouncer]) that the file sets.
+  returned: always
+  type: dict
+limit_nofile:
+  description: File descriptors that the service may open.
+  returned: always
+  type: int
+restart_pending:
+  description: Options that wait for a restart which O(restart) does not allow.
+  returned: always
+  type: list
+  elements: str
+"""
+
+
+import os
+import socket
+from dataclasses import replace
+
+from typing import Any, Mapping
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _files,
+    _ini,
+    _model,
+    _pgbouncer,
+    _pooler,
+    _postgres,
+    _scram,
+)
+
+UNIT = """\
+# Managed by Ansible, collection pooled.postgres: changes made here by hand are replaced.
+[Service]
+LimitNOFILE={limit}
+Restart=on-failure
+RestartSec=1
+"""
+UNFINISHED = "A run of pooled.postgres was interrupted here; the next one finishes its work.\n"
+
+
+def argument_spec() -> dict[str, Any]:
+    """The module's arguments."""
+    role = {
+        "name": {"type": "str", "required": True},
+        "kind": {"type": "str", "required": True},
+        "password": {"type": "str", "no_log": True},
+        "connection_limit": {"type": "int"},
+        "settings": {"type": "dict"},
+        "member_of": {"type": "list", "elements": "str"},
+    }
+    database = {
+        "name": {"type": "str", "required": True},
+        "schemas": {"type": "list", "elements": "str"},
+        "extensions": {"type": "list", "elements": "str"},
+        "clients": {"type": "list", "elements": "dict"},
+        "roles": {"type": "list", "elements": "dict", "options": role},
+    }
+    return {
+        "databases": {"type": "list", "elements": "dict", "required": True, "options": database},
+        "options": {"type": "dict", "default": {}},
+        "database_options": {"type": "dict", "default": {}},
+        "user_options": {"type": "dict", "default": {}},
+        "auth": {"type": "str", "choices": list(_pgbouncer.AUTH_MODES), "default": "query"},
+        "auth_role": {"type": "str", "default": "pgbouncer_auth"},
+        "auth_password": {"type": "str", "no_log": True},
+        "backend_host": {"type": "str", "default": ""},
+        "backend_port": {"type": "int", "default": 5432},
+        "backend_socket_dir": {"type": "path", "default": "/var/run/postgresql"},
+        "limit_nofile": {"type": "str", "default": "auto"},
+        "reconnect": {"type": "bool", "default": False},
+        "restart": {
+            "type": "str",
+            "choices": list(_pgbouncer.RESTART_POLICIES),
+            "default": "always",
+        },
+        "config_file": {"type": "path", "default": "/etc/pgbouncer/pgbouncer.ini"},
+        "binary": {"type": "path", "default": "/usr/sbin/pgbouncer"},
+        "service": {"type": "str", "default": "pgbouncer"},
+        "unit_directory": {"type": "path", "default": "/etc/systemd/system"},
+        "os_user": {"type": "str", "default": "postgres"},
+        "assume_new": {"type": "bool", "default": False},
+        "assume_version": {"type": "str"},
+    }
+
+
+def wanted_secrets(
+    module: AnsibleModule, databases: tuple[_model.Database, ...], installed: bool
+) -> dict[str, str]:
+    """What the auth file holds: a secret by user."""
+    params = module.params
+    if params["auth"] == "query":
+        if not params["backend_host"]:
+            return {}
+        if not params["auth_password"]:
+            raise ValueError(
+                f"auth_password: Postgres is on another host ({params['backend_host']}), so PgBouncer"
+                f" needs the password of its own role {params['auth_role']!r}; give it, as"
+                " pgbouncer_auth_password in the inventory"
+            )
+        return {params["auth_role"]: params["auth_password"]}
+    roles = _model.model_roles(databases)
+    given = {role.name: role.password or "" for role in roles}
+    if params["backend_host"]:
+        for name, password in given.items():
+            if _scram.parse_verifier(password) is None:
+                raise ValueError(
+                    f"auth: with 'userlist' and Postgres on another host, the password of role {name!r}"
+                    " has to be given as the SCRAM verifier that the server has; or use auth 'query'"
+                )
+        return given
+    if not installed:
+        return given
+    return local_verifiers(module, given)
+
+
+def local_verifiers(module: AnsibleModule, given: Mapping[str, str]) -> dict[str, str]:
+    """The verifiers that the server on this host has, for the roles that can use them."""
+    params = module.params
+    socket_dir = {
+        "login_unix_socket": params["backend_socket_dir"],
+        "login_port": params["backend_port"],
+    }
+    login = {"login_user": "postgres", "login_db": "postgres", "login_os_user": "postgres"}
+    connection = _postgres.connect({**_pooler.CONSOLE, **socket_dir, **login})
+    try:
+        rows = _postgres.fetch(
+            connection,
+            "SELECT rolname, rolpassword FROM pg_catalog.pg_authid WHERE rolname = ANY (%s)",
+            (list(given),),
+        )
+    finally:
+        connection.close()
+    stored = {row.rolname: row.rolpassword for row in rows}
+    secrets = {}
+    for name, password in given.items():
+        if (
+            module.check_mode
+            and password
+            and not _scram.password_matches(password, stored.get(name))
+        ):
+            secrets[name] = ""  # the run sets it on the server before it reads it
+        elif _scram.parse_verifier(stored.get(name)) is not None:
+            secrets[name] = stored[name]
+        else:
+            module.warn(
+                f"Role {name!r} has no SCRAM verifier on the server, so PgBouncer can't let it in;"
+                " give it a password in the model"
+            )
+    return secrets
+
+
+def wanted_files(
+    params: Mapping[str, Any],
+    desired: _pgbouncer.Desired,
+    users: Mapping[str, Mapping[str, str]],
+    databases: tuple[_model.Database, ...],
+    secrets: Mapping[str, str],
+) -> list[_files.ManagedFile]:
+    """The files, in the order in which they are written."""
+    user = params["os_user"]
+    unit = os.path.join(params["unit_directory"], f"{params['service']}.service.d", "pooled.conf")
+    ini = _ini.render_ini(
+        desired.options,
+        desired.databases,
+        users,
+        _pgbouncer.role_settings_lines(databases),
+    )
+    return [
+        _files.ManagedFile(unit, UNIT.format(limit=desired.descriptors), "root", "root", 0o644),
+        _files.ManagedFile(
+            desired.options["auth_file"], _ini.render_userlist(secrets), user, user, 0o640
+        ),
+        _files.ManagedFile(params["config_file"], ini, user, user, 0o640),
+    ]
+
+
+def file_diffs(
+    before: list[_files.ManagedFile], after: list[_files.ManagedFile]
+) -> list[dict[str, str]]:
+    """Diffs of the files that change, without secrets."""
+    diffs = []
+    for old, new in zip(before, after):
+        if not _files.differs(old, new):
+            continue
+        texts = [old.content or "", new.content or ""]
+        if new.path.endswith(".ini"):
+            texts = [_ini.masked_ini(text) for text in texts]
+        elif not new.path.endswith(".conf"):
+            texts = list(_ini.masked_userlists(*texts))
+        modes = [
+            f"# {one.owner}:{one.group} {one.mode:04o}\n" if one.content is not None else ""
+            for one in (old, new)
+        ]
+        diffs.append(
+            {
+                "before_header": new.path,
+                "after_header": new.path,
+                "before": modes[0] + texts[0],
+                "after": modes[1] + texts[1],
+            }
+        )
+    return diffs
+
+
+def running_diff(found: list[_pgbouncer.Difference]) -> dict[str, str]:
+    """What runs otherwise than the files say."""
+    return {
+        "before_header": "running pooler",
+        "after_header": "running pooler",
+        "before": "".join(f"{one.name} = {one.running}\n" for one in found),
+        "after": "".join(f"{one.name} = {one.wanted}\n" for one in found),
+    }
+
+
+def check_listening(options: Mapping[str, str]) -> None:
+    """See that the pooler takes TCP connections where it shall: it may start without some address.
+
+    Raises:
+        PoolerError: naming an address where nobody answers.
+    """
+    local = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
+    addresses = [part.strip() for part in options["listen_addr"].split(",") if part.strip()]
+    for address in addresses:
+        try:
+            target = (local.get(address, address), int(options["listen_port"]))
+            socket.create_connection(target, timeout=5).close()
+        except OSError as error:
+            raise _pooler.PoolerError(
+                f"it does not listen on {address} port {options['listen_port']}: {error}"
+            ) from error
+
+
+def verify(pooler: _pooler.Pooler, desired: _pgbouncer.Desired, steps: _pgbouncer.Plan) -> None:
+    """See that what was asked for is what runs.
+
+    Raises:
+        PoolerError: saying what does not.
+    """
+    service = pooler.service()
+    if not service.active:
+        raise _pooler.PoolerError("the service is not active")
+    running = pooler.running(service, _pooler.START_TIMEOUT_S)
+    if running.config is None:
+        raise _pooler.PoolerError("its console does not answer")
+    found = [
+        one for one in _pgbouncer.differences(desired, running) if one.name not in steps.held_back
+    ]
+    if found:
+        raise _pooler.PoolerError(_pooler.listed(found))
+    if steps.start or steps.restart:
+        check_listening(desired.options)
+
+
+def carry_out(
+    pooler: _pooler.Pooler,
+    desired: _pgbouncer.Desired,
+    steps: _pgbouncer.Plan,
+    files: list[_files.ManagedFile],
+) -> None:
+    """Do what was planned, and verify it.
+
+    Raises:
+        PoolerError: when the pooler does not run as desired.
+    """
+    for file in files:
+        if file.path in steps.write:
+            os.makedirs(os.path.dirname(file.path), mode=0o755, exist_ok=True)
+            _files.write_file(file)
+    if steps.daemon_reload:
+        pooler.systemctl("daemon-reload")
+    if steps.start or steps.restart:
+        pooler.systemctl("restart", pooler.name)
+    elif steps.reload:
+        pooler.command("RELOAD")
+    verify(pooler, desired, steps)
+    if steps.reconnect:
+        pooler.command("RECONNECT")
+
+
+def put_back(
+    pooler: _pooler.Pooler, steps: _pgbouncer.Plan, files: list[_files.ManagedFile]
+) -> str:
+    """Put the previous files back and bring the pooler back; says how that went."""
+    for file in files:
+        if file.path in steps.write:
+            _files.write_file(file)
+    try:
+        if steps.daemon_reload:
+            pooler.systemctl("daemon-reload")
+        if steps.start:
+            pooler.systemctl("stop", pooler.name)
+            return "The previous files are back, and the pooler is stopped as it was before."
+        if steps.restart:
+            pooler.systemctl("reset-failed", pooler.name)
+            pooler.systemctl("restart", pooler.name)
+        else:
+            pooler.command("RELOAD")
+    except (_pooler.PoolerError, _postgres.ConnectionFailed) as error:
+        return f"The previous files are back, but the pooler does not run with them: {error}"
+    return "The previous files are back, and the pooler runs with them."
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    params = module.params
+
+    def run(command: Any) -> tuple[int, str, str]:
+        rc, out, err = module.run_command(list(command))
+        return rc, out, err
+
+    pooler = _pooler.Pooler(run, params["service"], params["os_user"], params["binary"])
+    try:
+        installed = pooler.version()
+        if installed is None and not (module.check_mode and params["assume_new"]):
+            module.fail_json(msg=f"PgBouncer is not installed: {params['binary']} is missing")
+        if installed is not None and _postgres.PSYCOPG2_IMPORT_ERROR:
+            module.fail_json(
+                msg=missing_required_lib("psycopg2"), exception=_postgres.PSYCOPG2_IMPORT_ERROR
+            )
+        version = installed or _pgbouncer.parse_version(params["assume_version"] or "")
+        databases = _model.parse_databases(params["databases"], "databases")
+        options = _pgbouncer.effective_options(
+            params["options"],
+            version,
+            databases,
+            auth=params["auth"],
+            auth_role=params["auth_role"],
+        )
+        entries = _pgbouncer.database_entries(
+            databases,
+            version,
+            host=params["backend_host"] or params["backend_socket_dir"],
+            port=params["backend_port"],
+            overrides=params["database_options"],
+        )
+        users = _pgbouncer.user_entries(databases, params["user_options"], version)
+        desired = _pgbouncer.Desired(
+            options,
+            entries,
+            _pgbouncer.descriptor_limit(
+                _pgbouncer.descriptors_needed(options, databases, entries),
+                params["limit_nofile"],
+                _pooler.most_descriptors(),
+            ),
+        )
+        secrets = wanted_secrets(module, databases, installed is not None)
+        after = wanted_files(params, desired, users, databases, secrets)
+        before = [_files.read_file(file.path) for file in after]
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    except _postgres.ConnectionFailed as error:
+        module.fail_json(
+            msg=f"Postgres on this host does not say what the roles' verifiers are: {error}"
+        )
+
+    service = pooler.service()
+    marker = os.path.join(os.path.dirname(params["config_file"]), ".pooled-unfinished")
+    unfinished = os.path.exists(marker)
+    if installed is None:
+        unit, auth_file, ini = after
+        before = [
+            _files.ManagedFile(unit.path, None, "", "", 0),
+            replace(auth_file, content=""),
+            replace(ini, content=""),
+        ]
+        running = _pgbouncer.package_state(version, service.default_descriptors)
+        fresh = True
+    elif not service.exists:
+        module.fail_json(msg=f"systemd has no service {params['service']!r}")
+    else:
+        running = pooler.running(service)
+        fresh = pooler.is_package_file(params["config_file"])
+    policy = params["restart"]
+    may_restart = policy == "always" or (policy == "fresh" and fresh)
+    if running.active and running.config is None and not may_restart:
+        module.fail_json(
+            msg=f"The console of {params['service']} does not answer, and restart={policy} forbids to"
+            " restart it"
+        )
+    noted = _ini.role_settings_in(before[2].content or "")
+    steps = _pgbouncer.plan(
+        desired,
+        running,
+        files=[new.path for old, new in zip(before, after) if _files.differs(old, new)],
+        unit=after[0].path,
+        daemon_reload=service.reload_needed,
+        unfinished=unfinished,
+        reconnect=params["reconnect"] or noted != _pgbouncer.role_settings_lines(databases),
+        may_restart=may_restart,
+    )
+    found = _pgbouncer.differences(desired, running)
+    diffs = file_diffs(before, after)
+    if found and params["config_file"] not in steps.write:
+        diffs.append(running_diff(found))
+    for warning in _pgbouncer.risks(options, version):
+        module.warn(warning)
+    if steps.held_back:
+        module.warn(
+            "These wait for a restart of {}, which restart={} forbids: {}".format(
+                params["service"], policy, ", ".join(steps.held_back)
+            )
+        )
+    result = {
+        "changed": bool(steps.actions),
+        "actions": steps.actions,
+        "version": _pgbouncer.version_text(version),
+        "options": options,
+        "limit_nofile": desired.descriptors,
+        "restart_pending": list(steps.held_back),
+        "diff": diffs,
+    }
+    if installed is not None and (params["config_file"] in steps.write or unfinished):
+        try:
+            pooler.try_out(desired, users)
+        except _pooler.PoolerError as error:
+            module.fail_json(
+                msg=f"PgBouncer refuses this configuration, and nothing was changed: {error}"
+            )
+    if module.check_mode or not steps.actions:
+        module.exit_json(**result)
+
+    logfile = options.get("logfile", "")
+    offset = os.path.getsize(logfile) if logfile and os.path.exists(logfile) else 0
+    _files.write_file(_files.ManagedFile(marker, UNFINISHED, "root", "root", 0o644))
+    try:
+        carry_out(pooler, desired, steps, after)
+    except (_pooler.PoolerError, _postgres.ConnectionFailed, OSError) as error:
+        words = pooler.complaints(logfile, offset)
+        outcome = put_back(pooler, steps, before)
+        os.unlink(marker)
+        module.fail_json(
+            msg=f"The pooler did not take the new configuration: {error}. PgBouncer says: {words or 'nothing'}."
+            f" {outcome}"
+        )
+    os.unlink(marker)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
