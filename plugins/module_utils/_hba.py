@@ -319,11 +319,13 @@ def unsafe_lines(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def shown(text: str) -> str:
-    """A file for a diff: as it is, and without the packaged file's pages of comments."""
-    if is_as_packaged(text):
-        return "".join(f"{rule}\n" for rule in PACKAGE_RULES)
-    return text
+def shown_change(before: str, after: str) -> dict[str, str]:
+    """A diff's two sides, without the comments of a file that is still as it was packaged."""
+    if not effective_rules(before) and after.startswith(before):
+        return {"before": "", "after": after[len(before) :]}
+    if is_as_packaged(before):
+        before = "".join(f"{rule}\n" for rule in PACKAGE_RULES)
+    return {"before": before, "after": after}
 
 
 def others(databases: Sequence[Database], names: Iterable[str], more: Iterable[str]) -> list[str]:

@@ -202,6 +202,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model import pars
 RELOAD_TIMEOUT_S = 15
 FILE_MODE = 0o640
 
+FILES = "SELECT current_setting('hba_file') AS hba, current_setting('ident_file') AS ident"
 OTHER_NAMES = """
 SELECT rolname FROM pg_catalog.pg_roles WHERE rolcanlogin AND oid <> 10
 UNION ALL
@@ -280,9 +281,7 @@ class Server:
             )
         self.connection = _postgres.connect(self.params, autocommit=True)
         self.major = _postgres.server_major(self.connection)
-        self.hba_file, self.ident_file = _postgres.fetch(
-            self.connection, "SELECT current_setting('hba_file'), current_setting('ident_file')"
-        )[0]
+        self.hba_file, self.ident_file = _postgres.fetch(self.connection, FILES)[0]
 
     def installed(self, directory: str) -> bool:
         """Whether there is anything of a server already."""
@@ -452,8 +451,7 @@ def main() -> None:
             {
                 "before_header": wanted.path,
                 "after_header": wanted.path,
-                "before": _hba.shown(actual.content or ""),
-                "after": _hba.shown(wanted.content or ""),
+                **_hba.shown_change(actual.content or "", wanted.content or ""),
             }
             for actual, wanted in pairs
             if _files.differs(actual, wanted)
