@@ -29,8 +29,9 @@ STATEMENTS = {
 OTHER_DATABASE = "postgres"
 
 INSUFFICIENT_PRIVILEGE = "42501"
-# No such database (PgBouncer; a protocol violation before 1.21), pg_hba.conf, no CONNECT.
-NO_CONNECTION = ("3D000", "08P01", "28000", INSUFFICIENT_PRIVILEGE)
+# PgBouncer's refusals are protocol violations; Postgres knows no such database, or pg_hba.conf has
+# no line for it, or the role has no CONNECT.
+NO_CONNECTION = ("08P01", "3D000", "28000", INSUFFICIENT_PRIVILEGE)
 
 
 async def refusals(engine: AsyncEngine) -> Result:

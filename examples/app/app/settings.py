@@ -18,7 +18,7 @@ WANTED = {
     "lock_timeout": "5s",
 }
 
-RAISED = {"statement_timeout": "5min", "work_mem": "64MB"}
+RAISED = {"statement_timeout": "5min", "work_mem": "77MB"}
 
 # PgBouncer hands out the server connection that was used last, so that the first try finds it
 # on a quiet server; on a busy one it takes some.
@@ -28,18 +28,18 @@ TRIES = 100
 async def settings(engine: AsyncEngine) -> Result:
     """The session's settings; then SET LOCAL in one transaction, beside it and after it."""
     async with engine.connect() as connection:
-        _, session = await _read(connection)
+        session = await _read(connection)
 
     async with engine.begin() as connection, engine.connect() as other:
         for name, value in RAISED.items():
             await connection.execute(text(f"SET LOCAL {name} = '{value}'"))
-        server_process, inside = await _read(connection)
-        _, beside = await _read(other)
+        inside = await _read(connection)
+        beside = await _read(other)
 
     for _ in range(TRIES):
         async with engine.connect() as connection:
-            process, after = await _read(connection)
-        if process == server_process:
+            after = await _read(connection)
+        if after["process"] == inside["process"]:
             break
     else:
         after = dict.fromkeys(after, "server connection not met again")
@@ -59,14 +59,13 @@ async def settings(engine: AsyncEngine) -> Result:
     return Result(not wrong, str(engine.url), summary, rows)
 
 
-async def _read(connection: AsyncConnection) -> tuple[int, dict[str, str]]:
-    """The server process of this transaction, and its settings."""
+async def _read(connection: AsyncConnection) -> dict[str, str]:
+    """The settings in this transaction, and the server process that runs it."""
     answer = await connection.execute(
         text(
-            "SELECT pg_backend_pid() AS process, name, current_setting(name) AS value"
-            " FROM unnest(CAST(:names AS text[])) AS name"
+            "SELECT 'process' AS name, CAST(pg_backend_pid() AS text) AS value UNION ALL"
+            " SELECT name, current_setting(name) FROM unnest(CAST(:names AS text[])) AS name"
         ),
         {"names": [*WANTED, "work_mem"]},
     )
-    rows = answer.all()
-    return rows[0].process, {row.name: row.value for row in rows}
+    return {row.name: row.value for row in answer}
