@@ -36,7 +36,7 @@ async def settings(engine: AsyncEngine) -> Result:
         inside = await _read(connection)
         beside = await _read(other)
 
-    for _ in range(TRIES):
+    for _attempt in range(TRIES):
         async with engine.connect() as connection:
             after = await _read(connection)
         if after["process"] == inside["process"]:
