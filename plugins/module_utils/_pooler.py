@@ -115,7 +115,7 @@ class Pooler:
             return _pgbouncer.Running(False, None, {}, None)
         deadline = time.monotonic() + patience_s
         while True:
-            for directory, port in _console_sockets(service.pid):
+            for directory, port in _console_sockets(service.pid, self.os_user):
                 try:
                     with self.console(directory, port) as console:
                         return _state(console, service.descriptors)
@@ -142,7 +142,7 @@ class Pooler:
         Raises:
             PoolerError: with PgBouncer's answer, or when there is none.
         """
-        for directory, port in _console_sockets(self.service().pid):
+        for directory, port in _console_sockets(self.service().pid, self.os_user):
             with self.console(directory, port) as console:
                 try:
                     _postgres.console_rows(console, command)
@@ -240,10 +240,12 @@ def _state(console: Any, descriptors: int | None) -> _pgbouncer.Running:
     return _pgbouncer.Running(True, config, databases, descriptors)
 
 
-def _console_sockets(pid: int) -> list[tuple[str, int]]:
+def _console_sockets(pid: int, os_user: str) -> list[tuple[str, int]]:
     """Directory and port of each unix socket that a process listens on."""
     try:
-        held = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
+        # In a container root may lack the right to look into other users' processes.
+        with _postgres.os_identity(os_user):
+            held = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
         with open("/proc/net/unix", encoding="utf-8", errors="replace") as handle:
             rows = [line.split() for line in handle.readlines()[1:]]
     except OSError:
