@@ -1,0 +1,176 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the access that is wanted and the access there is to the statements in between."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Iterable, Iterator
+
+from ansible_collections.pooled.postgres.plugins.module_utils._access_database import (
+    create_database,
+    database_changes,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access_pooler import pooler_changes
+from ansible_collections.pooled.postgres.plugins.module_utils._access_roles import (
+    LIST_SETTINGS,
+    role_changes,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
+    LEAST_MAJOR,
+    Actual,
+    Change,
+    Plan,
+    Wanted,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._model import (
+    Database,
+    check_name,
+    model_roles,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._names import POOLER_SCHEMA
+from ansible_collections.pooled.postgres.plugins.module_utils._quote import split_identifiers
+from ansible_collections.pooled.postgres.plugins.module_utils._scram import check_password
+
+MODEL = "pooled_databases"
+_PLAIN_YAML = re.compile(
+    r"[A-Za-z_][A-Za-z0-9_ ,.()/$+-]*[A-Za-z0-9_()$]\Z|[A-Za-z_]\Z"
+    r"|-?[0-9]{1,9}(us|ms|s|min|h|d|B|kB|MB|GB|TB)?\Z"
+)
+_YAML_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
+
+
+def plan(wanted: Wanted, actual: Actual) -> Plan:
+    """The changes that make the server hold the model, in order; none when it does.
+
+    Raises:
+        ValueError: when the model can't be had on this server, with one line for each reason.
+    """
+    problems = [*model_problems(wanted), *server_problems(wanted, actual)]
+    if problems:
+        raise ValueError("\n".join(problems))
+    changes, warnings = role_changes(wanted, actual)
+    for database in wanted.databases:
+        changes.extend(create_database(database, actual))
+    for database in wanted.databases:
+        inside, more_warnings = database_changes(database, wanted, actual)
+        changes.extend(inside)
+        changes.extend(pooler_changes(database, wanted, actual))
+        warnings.extend(more_warnings)
+    return Plan(tuple(changes), tuple(warnings))
+
+
+def model_problems(wanted: Wanted) -> Iterator[str]:
+    """What is wrong with the model on any server."""
+    if wanted.pooler_role:
+        yield from _pooler_problems(wanted)
+    for role in model_roles(wanted.databases):
+        for name, value in role.settings:
+            if name in LIST_SETTINGS:
+                try:
+                    split_identifiers(value)
+                except ValueError as error:
+                    yield f"{_setting_place(name, role.name)}: {error}"
+
+
+def server_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
+    """What this server can't give."""
+    if actual.major < LEAST_MAJOR:
+        yield f"the server is Postgres {actual.major}; {LEAST_MAJOR} or newer is needed"
+    roles = model_roles(wanted.databases)
+    names = {role.name for role in roles} | {wanted.pooler_role}
+    for special, why in (
+        (actual.login_user, "is the user that this run logs in as"),
+        (actual.bootstrap_superuser, "is the server's first superuser"),
+    ):
+        if special in names:
+            yield f"{MODEL}: role {special!r} {why}, so the model can't hold it; use another role"
+            break
+    for role in roles:
+        for group in role.member_of:
+            if group not in actual.role_names and group not in names:
+                yield (
+                    f"{MODEL}: member_of of role {role.name!r}: there is no role {group!r}"
+                    " on the server or in the model"
+                )
+        for name, value in role.settings:
+            message = actual.setting_errors.get((name, value))
+            if message:
+                yield f"{_setting_place(name, role.name)}: {value!r} is refused: {message}"
+    for database in wanted.databases:
+        yield from _extension_problems(database, actual)
+    if wanted.pooler_role and not actual.login_is_superuser:
+        yield (
+            f"pooler_role: {actual.login_user!r} is no superuser, so it can't make a function that"
+            " reads verifiers; leave pooler_role empty and use pgbouncer_auth: userlist"
+        )
+
+
+def nested_text(changes: Iterable[Change], after: bool) -> str:
+    """One side of the diff as YAML: only what the changes touch, each role in one place."""
+    tree: dict[str, Any] = {}
+    for change in changes:
+        for difference in change.differences:
+            value = difference.after if after else difference.before
+            if value:
+                _place(tree, difference.where, value)
+    return "".join(_yaml_lines(tree, 0))
+
+
+def _pooler_problems(wanted: Wanted) -> Iterator[str]:
+    try:
+        check_name("pooler_role", wanted.pooler_role, "role")
+        if wanted.pooler_password is not None:
+            check_password("pooler_password", wanted.pooler_password)
+    except ValueError as error:
+        yield str(error)
+    if wanted.pooler_role in {role.name for role in model_roles(wanted.databases)}:
+        yield (
+            f"{MODEL}: role {wanted.pooler_role!r} is PgBouncer's own; choose another name for the"
+            " model's role, or for pooler_role"
+        )
+    for database in wanted.databases:
+        if POOLER_SCHEMA in database.schemas:
+            yield (
+                f"{MODEL}: schema {POOLER_SCHEMA!r} of database {database.name!r} is where"
+                " PgBouncer's function lives; choose another name"
+            )
+
+
+def _extension_problems(database: Database, actual: Actual) -> Iterator[str]:
+    available = actual.available_extensions
+    for name in database.extensions:
+        if available is not None and name not in available:
+            yield (
+                f"{MODEL}: extension {name!r} of database {database.name!r} is not available on"
+                " the server; install the package that brings it, or take it out of extensions"
+            )
+
+
+def _setting_place(name: str, role: str) -> str:
+    return f"{MODEL}: settings.{name} of role {role!r}"
+
+
+def _place(tree: dict[str, Any], where: tuple[str, ...], value: str) -> None:
+    for part in where[:-1]:
+        tree = tree.setdefault(part, {})
+    held = tree.get(where[-1])
+    tree[where[-1]] = f"{held}, {value}" if held else value
+
+
+def _yaml_lines(tree: dict[str, Any], depth: int) -> Iterator[str]:
+    indent = "  " * depth
+    for key, value in sorted(tree.items()):
+        if isinstance(value, dict):
+            yield f"{indent}{_yaml_scalar(key)}:\n"
+            yield from _yaml_lines(value, depth + 1)
+        else:
+            yield f"{indent}{_yaml_scalar(key)}: {_yaml_scalar(value)}\n"
+
+
+def _yaml_scalar(text: str) -> str:
+    if _PLAIN_YAML.match(text) and text.lower() not in _YAML_WORDS:
+        return text
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,379 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask a server's catalogs for the access it gives: once per cluster, once per database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Callable, Iterable, Mapping
+
+from ansible_collections.pooled.postgres.plugins.module_utils._access_roles import (
+    LIST_SETTINGS,
+    wanted_roles,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
+    ATTRIBUTES,
+    Actual,
+    ActualDatabase,
+    ActualRole,
+    Column,
+    DefaultRights,
+    Membership,
+    Outsider,
+    PoolerFunction,
+    RoleSetting,
+    Schema,
+    Securable,
+    Wanted,
+    created_database,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._acl import Grant, parse_acl
+from ansible_collections.pooled.postgres.plugins.module_utils._names import (
+    POOLER_FUNCTION,
+    POOLER_SCHEMA,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
+    fetch,
+    server_major,
+    server_message,
+)
+
+TEMPLATE = "template1"
+_KIND_OF_DEFAULT = {"r": "tables", "S": "sequences", "f": "routines", "T": "types"}
+# Settings that a session can't try out without becoming somebody else.
+_IDENTITY_SETTINGS = frozenset({"role", "session_authorization"})
+# What a server says of a setting that a session can't change though a role can carry it.
+_CANT_CHANGE_RUNTIME = "55P02"
+_SESSION_CONTEXTS = ("backend", "superuser-backend")
+
+# Nothing outside pg_catalog may take part in what follows, and names come back qualified.
+_QUIET = "SELECT pg_catalog.set_config('search_path', '', false)"
+
+_SERVER = """
+SELECT current_user AS login_user,
+       me.rolsuper AS login_is_superuser,
+       me.rolbypassrls AS login_bypasses_rls,
+       has_column_privilege('pg_catalog.pg_authid', 'rolpassword', 'SELECT') AS reads_passwords,
+       (SELECT rolname FROM pg_roles WHERE oid = 10) AS bootstrap_superuser,
+       (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = %(template)s)
+         AS template_encoding,
+       coalesce(current_setting('scram_iterations', true), '4096')::int AS scram_iterations,
+       pg_is_in_recovery() AS is_standby
+  FROM pg_roles me
+ WHERE me.rolname = current_user
+"""
+_ROLE_NAMES = "SELECT rolname FROM pg_roles"
+_ROLES = """
+SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication,
+       rolbypassrls, rolconnlimit
+  FROM pg_roles
+ WHERE rolname = ANY(%(names)s)
+"""
+_PASSWORDS = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = ANY(%(names)s)"
+_SETTINGS = """
+SELECT r.rolname, coalesce(d.datname, '') AS datname,
+       split_part(item, '=', 1) AS name, substr(item, strpos(item, '=') + 1) AS value
+  FROM pg_db_role_setting s
+  JOIN pg_roles r ON r.oid = s.setrole
+  LEFT JOIN pg_database d ON d.oid = s.setdatabase
+ CROSS JOIN LATERAL unnest(s.setconfig) AS item
+ WHERE r.rolname = ANY(%(names)s)
+ ORDER BY 1, 2, 3
+"""
+_MEMBERSHIPS = """
+SELECT m.rolname AS member, g.rolname AS granted, by.rolname AS grantor, a.admin_option
+  FROM pg_auth_members a
+  JOIN pg_roles g ON g.oid = a.roleid
+  JOIN pg_roles m ON m.oid = a.member
+  LEFT JOIN pg_roles by ON by.oid = a.grantor
+ WHERE m.rolname = ANY(%(names)s)
+ ORDER BY 1, 2, 3
+"""
+_OUTSIDERS = """
+SELECT r.rolname, array_agg(g.rolname::text) AS holds
+  FROM pg_roles r
+  JOIN pg_roles g ON pg_has_role(r.oid, g.oid, 'USAGE')
+ WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> ALL(%(names)s)
+ GROUP BY 1
+ ORDER BY 1
+"""
+_DATABASES = """
+SELECT datname, pg_get_userbyid(datdba) AS owner,
+       coalesce(datacl, acldefault('d', datdba))::text[] AS acl
+  FROM pg_database
+ WHERE datname = ANY(%(databases)s)
+"""
+_AVAILABLE = "SELECT name FROM pg_available_extensions"
+
+_SCHEMAS = """
+SELECT nspname, pg_get_userbyid(nspowner) AS owner,
+       coalesce(nspacl, acldefault('n', nspowner))::text[] AS acl
+  FROM pg_namespace
+ WHERE nspname = ANY(%(schemas)s)
+"""
+_EXTENSIONS = "SELECT extname FROM pg_extension"
+_SECURABLES = """
+WITH wanted AS (SELECT oid, nspname FROM pg_namespace WHERE nspname = ANY(%(schemas)s)),
+objects AS (
+  SELECT CASE c.relkind WHEN 'S' THEN 'sequences' ELSE 'tables' END AS kind,
+         w.nspname, c.relname AS name, '' AS arguments, c.relowner AS owner,
+         coalesce(c.relacl,
+                  acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))
+           AS acl,
+         'pg_class'::regclass AS classid, c.oid
+    FROM pg_class c
+    JOIN wanted w ON w.oid = c.relnamespace
+   WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+  UNION ALL
+  SELECT 'routines', w.nspname, p.proname, oidvectortypes(p.proargtypes), p.proowner,
+         coalesce(p.proacl, acldefault('f', p.proowner)), 'pg_proc'::regclass, p.oid
+    FROM pg_proc p
+    JOIN wanted w ON w.oid = p.pronamespace
+  UNION ALL
+  SELECT 'types', w.nspname, t.typname, '', t.typowner,
+         coalesce(t.typacl, acldefault('T', t.typowner)), 'pg_type'::regclass, t.oid
+    FROM pg_type t
+    JOIN wanted w ON w.oid = t.typnamespace
+    LEFT JOIN pg_class c ON c.oid = t.typrelid
+   WHERE (t.typtype IN ('b', 'e', 'd', 'r') OR c.relkind = 'c')
+     AND NOT EXISTS (SELECT FROM pg_type element WHERE element.typarray = t.oid)
+)
+SELECT o.kind, o.nspname, o.name, o.arguments, pg_get_userbyid(o.owner) AS owner,
+       o.acl::text[] AS acl, e.objid IS NOT NULL AS of_extension
+  FROM objects o
+  LEFT JOIN pg_depend e ON e.classid = o.classid AND e.objid = o.oid AND e.objsubid = 0
+        AND e.refclassid = 'pg_extension'::regclass AND e.deptype = 'e'
+ ORDER BY o.nspname, o.kind, o.name, o.arguments
+"""
+_COLUMNS = """
+SELECT n.nspname, c.relname, a.attname, pg_get_userbyid(c.relowner) AS owner,
+       a.attacl::text[] AS acl
+  FROM pg_attribute a
+  JOIN pg_class c ON c.oid = a.attrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = ANY(%(schemas)s) AND a.attacl IS NOT NULL AND NOT a.attisdropped
+   AND NOT EXISTS (SELECT FROM pg_depend e
+                    WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.objsubid = 0
+                      AND e.deptype = 'e')
+ ORDER BY 1, 2, 3
+"""
+_DEFAULT_RIGHTS = """
+SELECT pg_get_userbyid(d.defaclrole) AS creator, coalesce(n.nspname, '') AS nspname,
+       d.defaclobjtype AS letter, d.defaclacl::text[] AS acl
+  FROM pg_default_acl d
+  LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
+ WHERE pg_get_userbyid(d.defaclrole) = ANY(%(names)s)
+"""
+_POOLER_FUNCTION = """
+SELECT pg_get_function_result(p.oid) AS result, pg_get_function_arguments(p.oid) AS arguments,
+       ARRAY[l.lanname::text, p.provolatile::text, p.prosecdef::text, p.proisstrict::text,
+             array_to_string(p.proconfig, ' '), p.prosrc] AS definition,
+       r.rolname AS owner, r.rolsuper AS owner_is_superuser,
+       coalesce(p.proacl, acldefault('f', p.proowner))::text[] AS acl
+  FROM pg_proc p
+  JOIN pg_namespace n ON n.oid = p.pronamespace
+  JOIN pg_language l ON l.oid = p.prolang
+  JOIN pg_roles r ON r.oid = p.proowner
+ WHERE n.nspname = %(schema)s AND p.proname = %(function)s AND p.pronargs = 1
+   AND p.proargtypes[0] = 'text'::regtype
+"""
+_TRY_SETTING = """
+SELECT set_config(%(name)s, %(value)s, true) AS canonical,
+       set_config(%(name)s, %(before)s, true)
+"""
+_SESSION_SETTINGS = "SELECT name, context FROM pg_settings WHERE lower(name) = ANY(%(names)s)"
+
+
+def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) -> Actual:
+    """The access that a server gives, as far as the model is concerned.
+
+    Args:
+        wanted: the model; what it does not name is not read.
+        connect: makes a connection to a database, closed here after reading.
+        connection: one to any database, for what belongs to the whole cluster.
+
+    Raises:
+        ValueError: when the server can't be managed at all.
+    """
+    names = [role.name for role in wanted_roles(wanted)]
+    values: dict[str, Any] = {
+        "names": names,
+        "databases": [database.name for database in wanted.databases],
+        "template": TEMPLATE,
+    }
+    prepare(connection)
+    (server,) = fetch(connection, _SERVER, values)
+    if server.is_standby:
+        raise ValueError("the server is a standby, which takes no changes; use its primary")
+    stored = fetch(connection, _SETTINGS, values)
+    canonical, errors = _try_settings(wanted, stored, connection)
+    actual = Actual(
+        major=server_major(connection),
+        login_user=server.login_user,
+        login_is_superuser=server.login_is_superuser,
+        login_bypasses_rls=server.login_bypasses_rls,
+        reads_passwords=server.reads_passwords,
+        bootstrap_superuser=server.bootstrap_superuser,
+        template_encoding=server.template_encoding,
+        role_names=frozenset(row.rolname for row in fetch(connection, _ROLE_NAMES)),
+        roles=_read_roles(connection, values, stored, server.reads_passwords),
+        databases={},
+        scram_iterations=server.scram_iterations,
+        outsiders=tuple(
+            Outsider(row.rolname, frozenset(row.holds))
+            for row in fetch(connection, _OUTSIDERS, values)
+        ),
+        available_extensions=frozenset(row.name for row in fetch(connection, _AVAILABLE)),
+        canonical=canonical,
+        setting_errors=errors,
+    )
+    present = {row.datname: row for row in fetch(connection, _DATABASES, values)}
+    connection.rollback()
+    databases: dict[str, ActualDatabase] = {}
+    for database in wanted.databases:
+        row = present.get(database.name)
+        other = connect(database.name if row else TEMPLATE)
+        try:
+            state = _read_database(other, database.schemas, names)
+        finally:
+            other.close()
+        databases[database.name] = (
+            replace(state, name=database.name, owner=row.owner, grants=_acl(row.acl))
+            if row
+            else created_database(database.name, actual.login_user, state)
+        )
+    return replace(actual, databases=databases)
+
+
+def prepare(connection: Any) -> None:
+    """Make a connection's text and names mean the same on every server."""
+    connection.set_client_encoding("UTF8")
+    fetch(connection, _QUIET)
+    connection.commit()
+
+
+def _read_roles(
+    connection: Any, values: Mapping[str, Any], stored: Iterable[Any], reads_passwords: bool
+) -> dict[str, ActualRole]:
+    passwords = (
+        {row.rolname: row.rolpassword for row in fetch(connection, _PASSWORDS, values)}
+        if reads_passwords
+        else {}
+    )
+    settings: dict[str, list[RoleSetting]] = {}
+    for row in stored:
+        item = RoleSetting(row.datname, row.name, row.value)
+        settings.setdefault(row.rolname, []).append(item)
+    memberships: dict[str, list[Membership]] = {}
+    for row in fetch(connection, _MEMBERSHIPS, values):
+        membership = Membership(row.granted, row.admin_option, row.grantor or "")
+        memberships.setdefault(row.member, []).append(membership)
+    roles: dict[str, ActualRole] = {}
+    for row in fetch(connection, _ROLES, values):
+        flags = (
+            row.rolsuper,
+            row.rolinherit,
+            row.rolcreaterole,
+            row.rolcreatedb,
+            row.rolcanlogin,
+            row.rolreplication,
+            row.rolbypassrls,
+        )
+        roles[row.rolname] = ActualRole(
+            name=row.rolname,
+            attributes=frozenset(word for word, flag in zip(ATTRIBUTES, flags) if flag),
+            connection_limit=row.rolconnlimit,
+            password=passwords.get(row.rolname),
+            settings=tuple(settings.get(row.rolname, ())),
+            memberships=tuple(memberships.get(row.rolname, ())),
+        )
+    return roles
+
+
+def _read_database(connection: Any, schemas: Iterable[str], names: Iterable[str]) -> ActualDatabase:
+    prepare(connection)
+    values = {
+        "schemas": list(schemas),
+        "names": list(names),
+        "schema": POOLER_SCHEMA,
+        "function": POOLER_FUNCTION,
+    }
+    rows = fetch(connection, _SECURABLES, values)
+    functions = fetch(connection, _POOLER_FUNCTION, values)
+    and_pooler = {**values, "schemas": [*schemas, POOLER_SCHEMA]}
+    return ActualDatabase(
+        name="",
+        exists=True,
+        owner="",
+        grants=(),
+        schemas={
+            row.nspname: Schema(row.nspname, row.owner, _acl(row.acl))
+            for row in fetch(connection, _SCHEMAS, and_pooler)
+        },
+        extensions=frozenset(row.extname for row in fetch(connection, _EXTENSIONS)),
+        securables=tuple(
+            Securable(row.kind, row.nspname, row.name, row.arguments, row.owner, _acl(row.acl))
+            for row in rows
+            if not row.of_extension
+        ),
+        columns=tuple(
+            Column(row.nspname, row.relname, row.attname, row.owner, _acl(row.acl))
+            for row in fetch(connection, _COLUMNS, values)
+        ),
+        default_rights=tuple(
+            DefaultRights(row.creator, row.nspname, _KIND_OF_DEFAULT[row.letter], _acl(row.acl))
+            for row in fetch(connection, _DEFAULT_RIGHTS, values)
+            if row.letter in _KIND_OF_DEFAULT
+        ),
+        mixed=frozenset((row.nspname, row.kind) for row in rows if row.of_extension),
+        pooler_function=_pooler_function(functions[0]) if functions else None,
+    )
+
+
+def _pooler_function(row: Any) -> PoolerFunction:
+    return PoolerFunction(
+        result=row.result,
+        arguments=row.arguments,
+        definition=tuple(text or "" for text in row.definition),
+        owner=row.owner,
+        owner_is_superuser=row.owner_is_superuser,
+        grants=_acl(row.acl),
+    )
+
+
+def _try_settings(
+    wanted: Wanted, stored: Iterable[Any], connection: Any
+) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str]]:
+    """What the server makes of each value, and what it says of those that it refuses.
+
+    Each value is tried and taken back within one statement, so that a timeout tried out never
+    takes effect.
+    """
+    pairs = {pair for role in wanted_roles(wanted) for pair in role.settings}
+    pairs |= {(row.name.lower(), row.value) for row in stored}
+    contexts = {
+        row.name.lower(): row.context
+        for row in fetch(connection, _SESSION_SETTINGS, {"names": [name for name, _ in pairs]})
+    }
+    canonical: dict[tuple[str, str], str] = {}
+    errors: dict[tuple[str, str], str] = {}
+    for name, value in sorted(pairs):
+        if name in _IDENTITY_SETTINGS or contexts.get(name) in _SESSION_CONTEXTS:
+            continue
+        (before,) = fetch(connection, "SELECT current_setting(%s, true) AS value", (name,))
+        values = {"name": name, "value": value, "before": before.value or ""}
+        with connection.cursor() as cursor:
+            cursor.execute("SAVEPOINT setting")
+            try:
+                (row,) = fetch(connection, _TRY_SETTING, values)
+                if name not in LIST_SETTINGS:
+                    canonical[name, value] = row.canonical
+            except connection.Error as error:
+                errors[name, value] = server_message(error)
+            cursor.execute("ROLLBACK TO SAVEPOINT setting")
+    return canonical, errors
+
+
+def _acl(items: Iterable[str]) -> tuple[Grant, ...]:
+    return parse_acl(tuple(items))

@@ -1,0 +1,250 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changes to the roles themselves: attributes, limits, settings, memberships, passwords."""
+
+from __future__ import annotations
+
+from typing import Iterator
+
+from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
+    ATTRIBUTES,
+    CREATED_ATTRIBUTES,
+    Actual,
+    ActualRole,
+    Change,
+    Difference,
+    Wanted,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._acl import POOLER
+from ansible_collections.pooled.postgres.plugins.module_utils._model import Role, model_roles
+from ansible_collections.pooled.postgres.plugins.module_utils._quote import (
+    quote_ident,
+    quote_literal,
+    split_identifiers,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._scram import (
+    password_matches,
+    verifier_to_send,
+)
+
+MASK = "********"
+NO_LIMIT = -1
+# From this major on every grant of a membership is kept apart by who granted it.
+GRANTED_BY_MAJOR = 16
+# From this major on a role may give BYPASSRLS to others when it has it itself.
+DELEGATED_BYPASSRLS_MAJOR = 16
+
+# Settings that hold a list of names, each of which ALTER ROLE wants as a constant of its own.
+LIST_SETTINGS = frozenset(
+    {
+        "local_preload_libraries",
+        "search_path",
+        "session_preload_libraries",
+        "shared_preload_libraries",
+        "temp_tablespaces",
+        "unix_socket_directories",
+    }
+)
+
+
+def wanted_roles(wanted: Wanted) -> tuple[Role, ...]:
+    """The model's roles and, after them, PgBouncer's own."""
+    roles = model_roles(wanted.databases)
+    if not wanted.pooler_role:
+        return roles
+    pooler = Role(wanted.pooler_role, POOLER, wanted.pooler_password, NO_LIMIT, (), ())
+    return (*roles, pooler)
+
+
+def role_changes(wanted: Wanted, actual: Actual) -> tuple[list[Change], list[str]]:
+    """Changes in the whole cluster, passwords last, and warnings."""
+    changes: list[Change] = []
+    warnings: list[str] = []
+    roles = wanted_roles(wanted)
+    for role in roles:
+        changes.extend(_attributes(role, actual, warnings))
+    for role in roles:
+        if role.kind != POOLER:
+            changes.extend(_settings(role, wanted, actual))
+    for role in roles:
+        changes.extend(_memberships(role, wanted, actual))
+    for role in roles:
+        changes.extend(_password(role, actual, warnings))
+    return changes, warnings
+
+
+def _attributes(role: Role, actual: Actual, warnings: list[str]) -> Iterator[Change]:
+    existing = actual.roles.get(role.name)
+    had = existing.attributes if existing else CREATED_ATTRIBUTES
+    attributes = {"LOGIN", "INHERIT"}
+    if role.kind == "admin":
+        if _may_give_bypassrls(actual) or "BYPASSRLS" in had:
+            attributes.add("BYPASSRLS")
+        else:
+            warnings.append(
+                f"role {role.name!r} stays without BYPASSRLS, because {actual.login_user!r} may not"
+                " give it: row-level security hides rows from this admin"
+            )
+    words = [
+        word if word in attributes else "NO" + word
+        for word in ATTRIBUTES
+        if (word in attributes) != (word in had)
+    ]
+    limit_before = existing.connection_limit if existing else NO_LIMIT
+    if role.connection_limit != limit_before:
+        words.append(f"CONNECTION LIMIT {role.connection_limit}")
+    if existing and not words:
+        return
+    verb = "ALTER" if existing else "CREATE"
+    sql = " ".join([f"{verb} ROLE {quote_ident(role.name)}", *words])
+    yield _change(
+        role,
+        sql,
+        *_attribute_differences(role, existing, attributes),
+    )
+
+
+def _attribute_differences(
+    role: Role, existing: ActualRole | None, attributes: set[str]
+) -> Iterator[Difference]:
+    where = (f"role {role.name}",)
+    before = _words(existing.attributes) if existing else ""
+    if before != _words(attributes):
+        yield Difference((*where, "attributes"), before, _words(attributes))
+    limit_before = existing.connection_limit if existing else NO_LIMIT
+    if limit_before != role.connection_limit:
+        yield Difference(
+            (*where, "connection limit"),
+            str(limit_before) if existing else "",
+            str(role.connection_limit),
+        )
+
+
+def _words(attributes: frozenset[str] | set[str]) -> str:
+    return " ".join(word for word in ATTRIBUTES if word in attributes)
+
+
+def _may_give_bypassrls(actual: Actual) -> bool:
+    return actual.login_is_superuser or (
+        actual.major >= DELEGATED_BYPASSRLS_MAJOR and actual.login_bypasses_rls
+    )
+
+
+def _settings(role: Role, wanted: Wanted, actual: Actual) -> Iterator[Change]:
+    existing = actual.roles.get(role.name)
+    name_sql = quote_ident(role.name)
+    names = {database.name for database in wanted.databases}
+    stored = existing.settings if existing else ()
+    everywhere = {item.name.lower(): item.value for item in stored if not item.database}
+    for name, value in role.settings:
+        before = everywhere.pop(name, None)
+        if before is None or not same_value(name, before, value, actual):
+            sql = f"ALTER ROLE {name_sql} SET {_setting_sql(name)} = {_value_sql(name, value)}"
+            yield _change(role, sql, _setting_difference(role, "settings", name, before, value))
+    for name, before in sorted(everywhere.items()):
+        sql = f"ALTER ROLE {name_sql} RESET {_setting_sql(name)}"
+        yield _change(role, sql, _setting_difference(role, "settings", name, before, None))
+    for item in sorted(stored, key=lambda item: (item.database, item.name)):
+        if item.database in names:
+            sql = (
+                f"ALTER ROLE {name_sql} IN DATABASE {quote_ident(item.database)}"
+                f" RESET {_setting_sql(item.name.lower())}"
+            )
+            label = f"settings in database {item.database}"
+            yield _change(role, sql, _setting_difference(role, label, item.name, item.value, None))
+
+
+def same_value(name: str, left: str, right: str, actual: Actual) -> bool:
+    """Whether two values of a setting mean the same to the server."""
+    if name in LIST_SETTINGS:
+        try:
+            return _elements(left) == _elements(right)
+        except ValueError:
+            return left == right
+    return actual.canonical.get((name, left), left) == actual.canonical.get((name, right), right)
+
+
+def _setting_difference(
+    role: Role, label: str, name: str, before: str | None, after: str | None
+) -> Difference:
+    return Difference((f"role {role.name}", label, name), before or "", after or "")
+
+
+def _setting_sql(name: str) -> str:
+    return ".".join(quote_ident(part) for part in name.split("."))
+
+
+def _value_sql(name: str, value: str) -> str:
+    if name not in LIST_SETTINGS:
+        return quote_literal(value)
+    return ", ".join(quote_literal(element) for element in _elements(value))
+
+
+def _elements(value: str) -> tuple[str, ...]:
+    """A list setting's elements; an empty one is stored as a list of one empty name."""
+    return split_identifiers(value) or ("",)
+
+
+def _memberships(role: Role, wanted: Wanted, actual: Actual) -> Iterator[Change]:
+    existing = actual.roles.get(role.name)
+    member = quote_ident(role.name)
+    current = existing.memberships if existing else ()
+    held = {membership.role for membership in current}
+    for group in role.member_of:
+        if group not in held:
+            sql = f"GRANT {quote_ident(group)} TO {member}"
+            yield _change(role, sql, _membership_difference(role, group, "", "member"))
+    if not wanted.exclusive:
+        return
+    for membership in sorted(current, key=lambda item: (item.role, item.grantor)):
+        group = membership.role
+        before = "member with admin option" if membership.admin else "member"
+        by = _granted_by(membership.grantor, actual)
+        if group not in role.member_of:
+            sql = f"REVOKE {quote_ident(group)} FROM {member}{by}"
+            yield _change(role, sql, _membership_difference(role, group, before, ""))
+        elif membership.admin:
+            sql = f"REVOKE ADMIN OPTION FOR {quote_ident(group)} FROM {member}{by}"
+            yield _change(role, sql, _membership_difference(role, group, before, "member"))
+
+
+def _granted_by(grantor: str, actual: Actual) -> str:
+    if actual.major < GRANTED_BY_MAJOR or grantor == actual.bootstrap_superuser:
+        return ""
+    return f" GRANTED BY {quote_ident(grantor)}"
+
+
+def _membership_difference(role: Role, group: str, before: str, after: str) -> Difference:
+    return Difference((f"role {role.name}", "member of", group), before, after)
+
+
+def _password(role: Role, actual: Actual, warnings: list[str]) -> Iterator[Change]:
+    existing = actual.roles.get(role.name)
+    if role.password is None:
+        return
+    if existing and not actual.reads_passwords:
+        warnings.append(
+            f"the password of role {role.name!r} is left as it is, because {actual.login_user!r}"
+            " may not read what the server stores and so can't tell whether it differs"
+        )
+        return
+    if existing and password_matches(role.password, existing.password):
+        return
+    verifier = verifier_to_send(role.password, actual.scram_iterations)
+    statement = f"ALTER ROLE {quote_ident(role.name)} PASSWORD "
+    before = "set" if existing and existing.password else ""
+    yield Change(
+        database=None,
+        sql=statement + quote_literal(verifier),
+        text=f"{statement}'{MASK}'",
+        subject=f"role {role.name!r}",
+        differences=(
+            Difference((f"role {role.name}", "password"), before, "changed" if before else "set"),
+        ),
+        secret=True,
+    )
+
+
+def _change(role: Role, sql: str, *differences: Difference) -> Change:
+    return Change(None, sql, sql, f"role {role.name!r}", tuple(differences))

@@ -1,0 +1,270 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What access is wanted, what a server has, and the changes between the two, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Mapping
+
+from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
+    Grant,
+    default_database_acl,
+    owner_grants,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._model import Database
+from ansible_collections.pooled.postgres.plugins.module_utils._scram import DEFAULT_ITERATIONS
+
+# Attributes of a role by the words of CREATE ROLE; with NO before them they are taken away.
+ATTRIBUTES = (
+    "SUPERUSER",
+    "INHERIT",
+    "CREATEROLE",
+    "CREATEDB",
+    "LOGIN",
+    "REPLICATION",
+    "BYPASSRLS",
+)
+# What CREATE ROLE gives when it is not told.
+CREATED_ATTRIBUTES = frozenset({"INHERIT"})
+
+# From this major on only the database's owner may create in schema public.
+PUBLIC_SCHEMA_CLOSED_MAJOR = 15
+LEAST_MAJOR = 13
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The model, and how far it reaches."""
+
+    databases: tuple[Database, ...]
+    pooler_role: str = ""
+    pooler_password: str | None = field(default=None, repr=False)
+    exclusive: bool = True
+    revoke_public: bool = False
+
+
+@dataclass(frozen=True)
+class Membership:
+    """That a role is a member of another one, as granted by a third."""
+
+    role: str
+    admin: bool
+    grantor: str
+
+
+@dataclass(frozen=True)
+class RoleSetting:
+    """What ALTER ROLE ... SET left, in one database or (with C(database) empty) in all."""
+
+    database: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class ActualRole:
+    """A role of the model that the server has. C(password) is what it stores, if we may see it."""
+
+    name: str
+    attributes: frozenset[str]
+    connection_limit: int
+    password: str | None = field(default=None, repr=False)
+    settings: tuple[RoleSetting, ...] = ()
+    memberships: tuple[Membership, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outsider:
+    """A login role outside the model, and every role whose rights it has, itself included."""
+
+    name: str
+    holds: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A schema and who may do what in it."""
+
+    name: str
+    owner: str
+    grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True)
+class Securable:
+    """An object in a schema.
+
+    C(kind) is one of OBJECT_CLASSES; C(arguments) are the types of a routine's, as SQL.
+    """
+
+    kind: str
+    schema: str
+    name: str
+    arguments: str
+    owner: str
+    grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that has rights of its own."""
+
+    schema: str
+    table: str
+    name: str
+    owner: str
+    grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True)
+class DefaultRights:
+    """Rights on what a role will create: in one schema or (with C(schema) empty) anywhere."""
+
+    creator: str
+    schema: str
+    kind: str
+    grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True)
+class PoolerFunction:
+    """The function that PgBouncer asks, as it is."""
+
+    result: str
+    arguments: str
+    definition: tuple[str, ...]
+    owner: str
+    owner_is_superuser: bool
+    grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True)
+class ActualDatabase:
+    """A database as it is; one that is missing is what its template makes of it.
+
+    C(mixed) are the (schema, class) pairs that hold objects of extensions too.
+    """
+
+    name: str
+    exists: bool
+    owner: str
+    grants: tuple[Grant, ...]
+    schemas: Mapping[str, Schema] = field(default_factory=dict)
+    extensions: frozenset[str] = frozenset()
+    securables: tuple[Securable, ...] = ()
+    columns: tuple[Column, ...] = ()
+    default_rights: tuple[DefaultRights, ...] = ()
+    mixed: frozenset[tuple[str, str]] = frozenset()
+    pooler_function: PoolerFunction | None = None
+
+
+@dataclass(frozen=True)
+class Actual:
+    """A server as it is.
+
+    C(available_extensions) is None when nobody can know yet. C(canonical) is what the server makes
+    of a setting's value, C(setting_errors) what it says about one it does not take.
+    """
+
+    major: int
+    login_user: str
+    login_is_superuser: bool
+    login_bypasses_rls: bool
+    reads_passwords: bool
+    bootstrap_superuser: str
+    template_encoding: str
+    role_names: frozenset[str]
+    roles: Mapping[str, ActualRole]
+    databases: Mapping[str, ActualDatabase]
+    scram_iterations: int = DEFAULT_ITERATIONS
+    outsiders: tuple[Outsider, ...] = ()
+    available_extensions: frozenset[str] | None = None
+    canonical: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    setting_errors: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One line of the diff: where, and what stands there before and after."""
+
+    where: tuple[str, ...]
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """One statement.
+
+    C(database) is where it runs, None for the whole cluster; C(text) is what may be shown of it;
+    C(subject) is what it is about, for an error. C(creates) is the database that it creates, which
+    no transaction can hold. C(as_role) is who must run it, C(search_path) the schema it runs in,
+    C(secret) whether the server must not log it.
+    """
+
+    database: str | None
+    sql: str = field(repr=False)
+    text: str
+    subject: str
+    differences: tuple[Difference, ...]
+    creates: str = ""
+    as_role: str = ""
+    search_path: str = ""
+    secret: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Changes in the order in which they are to be made, and what the reader should know."""
+
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...]
+
+
+def created_database(name: str, owner: str, template: ActualDatabase) -> ActualDatabase:
+    """A database that is missing, as CREATE DATABASE will make it."""
+    return ActualDatabase(
+        name=name,
+        exists=False,
+        owner=owner,
+        grants=default_database_acl(owner),
+        schemas=template.schemas,
+        extensions=template.extensions,
+        securables=template.securables,
+        columns=template.columns,
+        default_rights=template.default_rights,
+        mixed=template.mixed,
+        pooler_function=template.pooler_function,
+    )
+
+
+def new_cluster(major: int, login_user: str, databases: tuple[str, ...]) -> Actual:
+    """A server just made by initdb with encoding UTF8, which has none of the databases yet."""
+    closed = major >= PUBLIC_SCHEMA_CLOSED_MAJOR
+    owner = "pg_database_owner" if closed else login_user
+    public = Schema(
+        "public",
+        owner,
+        (
+            *owner_grants(owner, ("USAGE", "CREATE")),
+            Grant("", "USAGE", False, owner),
+            *(() if closed else (Grant("", "CREATE", False, owner),)),
+        ),
+    )
+    template = ActualDatabase(
+        "template1", True, login_user, (), {"public": public}, frozenset({"plpgsql"})
+    )
+    return Actual(
+        major=major,
+        login_user=login_user,
+        login_is_superuser=True,
+        login_bypasses_rls=True,
+        reads_passwords=True,
+        bootstrap_superuser=login_user,
+        template_encoding="UTF8",
+        role_names=frozenset({login_user}),
+        roles={},
+        databases={name: created_database(name, login_user, template) for name in databases},
+    )

@@ -1,0 +1,478 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: postgres_access
+short_description: Databases, roles and exactly their rights, in one declarative call
+version_added: 0.1.0
+author:
+  - pooled.postgres contributors (@pooled)
+description:
+  - Compares the whole model, O(databases), with the server's catalogs and mends what differs, with one transaction for all roles and one for each
+    database. A failure leaves the database in which it happened as it was.
+  - Each role is of a V(user), V(reader), V(migrator) or V(admin) kind, which says what it may do. Default privileges are set for each migrator, so that
+    what migrations create is usable at once; what exists already is granted object by object where a right is missing.
+  - Passwords are sent as SCRAM verifiers only, and kept out of the server's log.
+  - Roles, objects and rights outside the model are not touched. What among them defeats the model is reported in warnings.
+extends_documentation_fragment:
+  - pooled.postgres.attributes
+  - pooled.postgres.connection
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Reads the catalogs and predicts the exact statements; executes none of them.
+      - Where there is no server yet, see O(assume_new).
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  databases:
+    description: The databases with their roles; usually the variable C(pooled_databases).
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the database. Created with encoding UTF8 when it is missing.
+        type: str
+        required: true
+      schemas:
+        description:
+          - Schemas in which the roles work. Created when missing, then owned by O(login_user).
+          - V([public]) when left out.
+        type: list
+        elements: str
+      extensions:
+        description: Extensions to create. One that is not available on the server fails the run before anything is changed.
+        type: list
+        elements: str
+      roles:
+        description: The roles that work in this database. Roles are the server's, so entries of one role in several databases must be equal.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the role.
+            type: str
+            required: true
+          kind:
+            description:
+              - V(user) may connect, and read and write data, but not define it.
+              - V(reader) may connect and read. It executes no routines by itself, because one that is C(SECURITY DEFINER) may write.
+              - V(migrator) may create objects and schemas, and owns what it creates.
+              - V(admin) is a V(user) that row-level security does not bind.
+            type: str
+            required: true
+            choices: [user, reader, migrator, admin]
+          password:
+            description:
+              - Plain text or a SCRAM verifier, C(SCRAM-SHA-256$...). It is compared with what the server stores and sent only when it differs.
+              - When left out, the password stays as it is.
+            type: str
+          connection_limit:
+            description: Most connections at once; V(-1) is no limit and the default.
+            type: int
+          settings:
+            description:
+              - Settings of the role, merged over those of its kind. An empty (null) value takes one of the kind's away.
+              - Settings that are on the server and not in here are reset.
+            type: dict
+          member_of:
+            description: Roles that this role is a member of; no others, unless O(exclusive=false).
+            type: list
+            elements: str
+      clients:
+        description: Processes that connect. They matter to the connection budget and not to this module.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the client.
+            type: str
+            required: true
+          role:
+            description: The role that it connects as.
+            type: str
+            required: true
+          replicas:
+            description: Number of hosts or containers.
+            type: int
+          workers:
+            description: Processes in each.
+            type: int
+          pool_size:
+            description: Connections that the pool of a process keeps.
+            type: int
+          max_overflow:
+            description: Connections that it may open beyond them.
+            type: int
+          via:
+            description: Whether it connects to PgBouncer or to Postgres itself.
+            type: str
+            choices: [pgbouncer, direct]
+  pooler_role:
+    description:
+      - Role that PgBouncer logs in as to look up its clients' verifiers, usually C(pgbouncer_auth). It gets the function C(pgbouncer.get_auth) in each
+        database and may do nothing else.
+      - Empty means none.
+    type: str
+    default: ''
+  pooler_password:
+    description:
+      - Password of O(pooler_role), plain text or a SCRAM verifier, for poolers on other hosts.
+      - A pooler on the same host logs in over the unix socket by C(peer) and needs none.
+    type: str
+  exclusive:
+    description: Whether rights and memberships of the model's roles beyond their kind are revoked, in the model's databases and schemas.
+    type: bool
+    default: true
+  revoke_public:
+    description:
+      - Whether C(PUBLIC) loses C(CONNECT) and C(TEMPORARY) on the databases and C(CREATE) on the schemas in any case.
+      - When V(false), it loses each where no role outside the model depends on it; where one does, the right stays and a warning names the roles.
+    type: bool
+    default: false
+  assume_new:
+    description:
+      - In check mode only, where no server answers because none is installed yet, predict against a freshly made one of version O(assume_version).
+      - Has no effect when a server answers, nor outside check mode.
+    type: bool
+    default: false
+  assume_version:
+    description: Major version for O(assume_new).
+    type: int
+seealso:
+  - module: community.postgresql.postgresql_privs
+"""
+
+EXAMPLES = r"""
+- name: Give an application its database and roles
+  pooled.postgres.postgres_access:
+    databases:
+      - name: mydb
+        extensions: [pg_stat_statements]
+        roles:
+          - name: app_user
+            kind: user
+            password: "{{ vault_app_user }}"
+            connection_limit: 200
+            settings:
+              statement_timeout: 10s
+          - name: app_migrator
+            kind: migrator
+            password: "{{ vault_app_migrator }}"
+  become: true
+
+- name: Keep rights that were granted by hand, on a server reached over TCP
+  pooled.postgres.postgres_access:
+    databases: "{{ pooled_databases }}"
+    exclusive: false
+    login_host: db.example.com
+    login_user: postgres
+    login_password: "{{ vault_postgres }}"
+    ssl_mode: verify-full
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+statements:
+  description: What was executed, or in check mode would be, in order. Passwords are masked.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    database:
+      description: Database in which the statement runs; empty for what belongs to the whole server.
+      type: str
+    statement:
+      description: The statement.
+      type: str
+  sample:
+    - database: ''
+      statement: CREATE ROLE app_user LOGIN CONNECTION LIMIT 200
+    - database: mydb
+      statement: GRANT CONNECT ON DATABASE mydb TO app_user
+databases:
+  description: What was found, before any change.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the database.
+      type: str
+    exists:
+      description: Whether it was there.
+      type: bool
+    owner:
+      description: Its owner, also of one that is created.
+      type: str
+    objects:
+      description: Number of tables, sequences, routines and types in the model's schemas, without those of extensions.
+      type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.pooled.postgres.plugins.module_utils._access import nested_text, plan
+from ansible_collections.pooled.postgres.plugins.module_utils._access_catalog import (
+    prepare,
+    read_server,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
+    Actual,
+    Change,
+    Wanted,
+    new_cluster,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._acl import OBJECT_CLASSES
+from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
+from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
+    PSYCOPG2_IMPORT_ERROR,
+    ConnectionFailed,
+    connect,
+    connection_argument_spec,
+    server_message,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._quote import quote_ident
+
+# Two runs at once would plan against a server that the other one is changing.
+LOCK = "SELECT pg_catalog.pg_advisory_lock(1886349164, 1)"
+# In statements of their own: in one string with the secret the server would log it all first.
+DO_NOT_LOG = (
+    "SET LOCAL log_statement = 'none'",
+    "SET LOCAL log_min_duration_statement = -1",
+    "SET LOCAL log_min_duration_sample = -1",
+    "SET LOCAL log_min_error_statement = 'panic'",
+    "SET LOCAL pg_stat_statements.track_utility = off",
+)
+
+
+class Failed(Exception):
+    """A statement that the server refused, told with what it was about."""
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=_argument_spec(), supports_check_mode=True)
+    try:
+        wanted = Wanted(
+            databases=parse_databases(_without_nulls(module.params["databases"])),
+            pooler_role=module.params["pooler_role"],
+            pooler_password=module.params["pooler_password"],
+            exclusive=module.params["exclusive"],
+            revoke_public=module.params["revoke_public"],
+        )
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    connection = _connection(module)
+    done: list[Change] = []
+    try:
+        if connection is None:
+            names = tuple(database.name for database in wanted.databases)
+            version = module.params["assume_version"]
+            actual = new_cluster(version, module.params["login_user"], names)
+        else:
+            if not module.check_mode:
+                _execute(connection, LOCK)
+                connection.commit()
+            actual = read_server(wanted, lambda name: connect(module.params, name), connection)
+        planned = plan(wanted, actual)
+        for warning in planned.warnings:
+            module.warn(warning)
+        if not module.check_mode:
+            _apply(module, connection, actual, planned.changes, done)
+    except (ValueError, ConnectionFailed, Failed) as error:
+        module.fail_json(msg=str(error), changed=bool(done), statements=_shown(done))
+    except Exception as error:
+        if connection is None or not isinstance(error, connection.Error):
+            raise
+        message = f"the server's catalogs could not be read: {server_message(error)}"
+        module.fail_json(msg=message, changed=bool(done), statements=_shown(done))
+    module.exit_json(
+        changed=bool(planned.changes),
+        statements=_shown(planned.changes),
+        databases=_found(wanted, actual),
+        diff={
+            "before_header": "access as it is",
+            "after_header": "access as the model says",
+            "before": nested_text(planned.changes, after=False),
+            "after": nested_text(planned.changes, after=True),
+        },
+    )
+
+
+def _connection(module: AnsibleModule) -> Any:
+    """A connection for what belongs to the whole server; None where a new one is assumed."""
+    assume = module.check_mode and module.params["assume_new"]
+    if PSYCOPG2_IMPORT_ERROR is not None:
+        if assume:
+            return None
+        module.fail_json(msg=missing_required_lib("psycopg2"), exception=PSYCOPG2_IMPORT_ERROR)
+    try:
+        return connect(module.params)
+    except ConnectionFailed as error:
+        if assume:
+            return None
+        module.fail_json(msg=f"can't connect to the server: {error}")
+
+
+def _apply(
+    module: AnsibleModule,
+    connection: Any,
+    actual: Actual,
+    changes: tuple[Change, ...],
+    done: list[Change],
+) -> None:
+    """Execute the changes, and keep in done those that hold."""
+    roles = [change for change in changes if change.database is None and not change.creates]
+    _transaction(connection, roles, "roles", actual, done)
+    connection.autocommit = True
+    for change in changes:
+        if change.creates:
+            _run(connection, change, f"database {change.creates!r}")
+            done.append(change)
+    connection.autocommit = False
+    for name in actual.databases:
+        inside = [change for change in changes if change.database == name]
+        if inside:
+            other = connect(module.params, name)
+            try:
+                prepare(other)
+                _transaction(other, inside, f"database {name!r}", actual, done)
+            finally:
+                other.close()
+
+
+def _transaction(
+    connection: Any, changes: list[Change], place: str, actual: Actual, done: list[Change]
+) -> None:
+    silent = False
+    try:
+        for change in changes:
+            if change.secret and not silent and actual.login_is_superuser:
+                silent = True
+                for statement in DO_NOT_LOG:
+                    _execute(connection, statement)
+            _run(connection, change, place)
+        connection.commit()
+    except connection.Error as error:
+        raise Failed(f"{place}: {server_message(error)}; nothing was changed there") from error
+    done.extend(changes)
+
+
+def _run(connection: Any, change: Change, place: str) -> None:
+    try:
+        if change.search_path:
+            _execute(connection, f"SET LOCAL search_path = {quote_ident(change.search_path)}")
+        if change.as_role:
+            _execute(connection, f"SET LOCAL ROLE {quote_ident(change.as_role)}")
+        _execute(connection, change.sql)
+        if change.as_role:
+            _execute(connection, "RESET ROLE")
+    except connection.Error as error:
+        message = server_message(error)
+        if not connection.autocommit:
+            connection.rollback()
+        raise Failed(f"{place}: {change.subject}: {message}; nothing was changed there") from error
+
+
+def _execute(connection: Any, statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def _shown(changes: Any) -> list[dict[str, str]]:
+    return [{"database": change.database or "", "statement": change.text} for change in changes]
+
+
+def _found(wanted: Wanted, actual: Actual) -> list[dict[str, Any]]:
+    found = []
+    for database in wanted.databases:
+        state = actual.databases[database.name]
+        counts = dict.fromkeys(OBJECT_CLASSES, 0)
+        for item in state.securables:
+            if item.schema in database.schemas:
+                counts[item.kind] += 1
+        found.append(
+            {
+                "name": database.name,
+                "exists": state.exists,
+                "owner": state.owner,
+                "objects": counts,
+            }
+        )
+    return found
+
+
+def _without_nulls(databases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The model without the keys that only the argument spec put there."""
+    return [
+        {
+            key: [_given(entry) for entry in value] if key in ("roles", "clients") else value
+            for key, value in _given(database).items()
+        }
+        for database in databases
+    ]
+
+
+def _given(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _argument_spec() -> dict[str, Any]:
+    names = {"type": "list", "elements": "str"}
+    role = {
+        "name": {"type": "str", "required": True},
+        "kind": {
+            "type": "str",
+            "required": True,
+            "choices": ["user", "reader", "migrator", "admin"],
+        },
+        "password": {"type": "str", "no_log": True},
+        "connection_limit": {"type": "int"},
+        "settings": {"type": "dict"},
+        "member_of": names,
+    }
+    client = {
+        "name": {"type": "str", "required": True},
+        "role": {"type": "str", "required": True},
+        "replicas": {"type": "int"},
+        "workers": {"type": "int"},
+        "pool_size": {"type": "int"},
+        "max_overflow": {"type": "int"},
+        "via": {"type": "str", "choices": ["pgbouncer", "direct"]},
+    }
+    database = {
+        "name": {"type": "str", "required": True},
+        "schemas": names,
+        "extensions": names,
+        "roles": {"type": "list", "elements": "dict", "options": role},
+        "clients": {"type": "list", "elements": "dict", "options": client},
+    }
+    return {
+        **connection_argument_spec(),
+        "databases": {
+            "type": "list",
+            "elements": "dict",
+            "required": True,
+            "options": database,
+        },
+        "pooler_role": {"type": "str", "default": ""},
+        "pooler_password": {"type": "str", "no_log": True},
+        "exclusive": {"type": "bool", "default": True},
+        "revoke_public": {"type": "bool", "default": False},
+        "assume_new": {"type": "bool", "default": False},
+        "assume_version": {"type": "int"},
+    }
+
+
+if __name__ == "__main__":
+    main()
