@@ -212,17 +212,18 @@ def server_settings() -> dict[str, str]:
     """What the server runs with, in its own words."""
     query = (
         "SELECT name || '=' || current_setting(name) FROM pg_settings WHERE category ~ 'Memory'"
-        " OR name ~ '^(server_version|effective_cache_size|max_connections|.*reserved_connections)$'"
+        " OR name ~ '^(server_version|effective_cache_size|max_connections|.*reserved_con.*)$'"
     )
     lines = in_container("postgres", "psql", "-XAtqc", query).splitlines()
     return dict(line.split("=", 1) for line in lines)
 
 
 def connection_table(settings: dict[str, str]) -> list[str]:
-    """How the example's connections add up to the running server's limit, by the collection's sum."""
+    """How the example's connections add up to the running server's limit."""
     # Here, since `down` works without the tools that `up` installs.
     sys.path.insert(0, str(ROOT / ".ansible" / "collections"))
     import yaml  # noqa: PLC0415
+
     from ansible_collections.pooled.postgres.plugins.module_utils import (  # noqa: PLC0415
         _connections,
     )

@@ -38,9 +38,8 @@ def roles() -> list[str]:
 
 def options(role: str) -> dict[str, dict[str, Any]]:
     """The variables of a role's main entry point, by name."""
-    found: dict[str, dict[str, Any]] = load(role, "meta/argument_specs.yml")["argument_specs"][
-        "main"
-    ].get("options", {})
+    specs = load(role, "meta/argument_specs.yml").get("argument_specs", {})
+    found: dict[str, dict[str, Any]] = specs.get("main", {}).get("options", {})
     return found
 
 
