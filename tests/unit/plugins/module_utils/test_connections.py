@@ -1,0 +1,389 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection budget: the fleet of 400, every way it can fail, and sums that add up."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.pooled.postgres.plugins.module_utils._connections import (
+    AUTH_QUERY_SESSIONS,
+    DIRECT_SESSIONS,
+    LEAST_AUTO_CONNECTIONS,
+    ConnectionBudget,
+    connection_budget,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import DEFAULTS
+
+POOLERS = [{"name": "pool1"}]
+
+
+def fleet(via: str = "pgbouncer", limit: int = -1, **more: Any) -> list[dict[str, Any]]:
+    """4 workers x 5 replicas x 20 connections."""
+    client = {
+        "name": "api",
+        "role": "app_user",
+        "replicas": 5,
+        "workers": 4,
+        "pool_size": 10,
+        "max_overflow": 10,
+        "via": via,
+        **more,
+    }
+    roles = [
+        {"name": "app_user", "kind": "user", "connection_limit": limit},
+        {"name": "app_migrator", "kind": "migrator"},
+        {"name": "app_admin", "kind": "admin"},
+    ]
+    return [{"name": "mydb", "roles": roles, "clients": [client]}]
+
+
+def test_400_clients_fit_through_pgbouncer() -> None:
+    budget = connection_budget(fleet(), POOLERS, 100)
+    assert budget.table == (
+        "Connections to Postgres",
+        "  mydb: app_user from pool1          30  1 x (pool 25 + reserve 5)",
+        "  mydb: auth_query from pool1         2  1 x 2",
+        "  mydb: app_migrator directly         2  allowance for a role of kind migrator",
+        "  mydb: app_admin directly            2  allowance for a role of kind admin",
+        "  monitoring                          3",
+        "  superuser_reserved_connections      3",
+        "  -------------------------------------",
+        "  needed                             42",
+        "  max_connections                   100  as set",
+        "  free                               58",
+        "Clients of PgBouncer",
+        "  mydb: api as app_user             400  5 replicas x 4 workers x (10 + 10)",
+        "  -------------------------------------",
+        "  needed                            400",
+        "  max_client_conn                 10000  10000 on pool1",
+        "  free                             9600",
+    )
+    assert budget.warnings == ()
+
+
+def test_400_clients_do_not_fit_directly() -> None:
+    with pytest.raises(ValueError) as refusal:
+        connection_budget(fleet("direct"), POOLERS, 100)
+    assert str(refusal.value).splitlines() == [
+        "The connections do not fit.",
+        "Connections to Postgres",
+        "  mydb: app_user from pool1         30  1 x (pool 25 + reserve 5)",
+        "  mydb: auth_query from pool1        2  1 x 2",
+        "  mydb: api as app_user directly   400  5 replicas x 4 workers x (10 + 10)",
+        "  mydb: app_migrator directly        2  allowance for a role of kind migrator",
+        "  mydb: app_admin directly           2  allowance for a role of kind admin",
+        "  monitoring                         3",
+        "  superuser_reserved_connections     3",
+        "  ------------------------------------",
+        "  needed                           442",
+        "  max_connections                  100  as set",
+        "  free                            -342",
+        "442 connections are needed, 342 more than max_connections = 100 allows. Ways out:",
+        "  1. Raise postgres_max_connections to 450: the host then needs at least 7.5 GB of memory,"
+        " 5.8 GB more than for 100.",
+        "  2. Let api connect through PgBouncer (via: pgbouncer): with pools of 25 + 5, 42"
+        " connections are needed, which fits.",
+        "  3. Shrink the pools: to pool_size + max_overflow of at most 2 in each of the 20 processes"
+        " that connect directly.",
+    ]
+
+
+def test_the_ways_out_are_true() -> None:
+    connection_budget(fleet("direct"), POOLERS, 450)
+    connection_budget(fleet("pgbouncer"), POOLERS, 100)
+    connection_budget(fleet("direct", pool_size=1, max_overflow=1), POOLERS, 100)
+    with pytest.raises(ValueError, match="102 connections are needed"):
+        connection_budget(fleet("direct", pool_size=2, max_overflow=1), POOLERS, 100)
+
+
+# databases, poolers, max_connections, and the lines that say what is wrong.
+REFUSALS = [
+    pytest.param(
+        fleet("direct"),
+        [],
+        20,
+        [
+            "410 connections are needed, 390 more than max_connections = 20 allows. Ways out:",
+            "  1. Raise postgres_max_connections to 410: the host then needs at least 6.9 GB of"
+            " memory, 6.4 GB more than for 20.",
+            "  2. Let api connect through PgBouncer (via: pgbouncer): with pools of 25 + 5, 42"
+            " connections are needed, still 22 too many.",
+            "  3. Shrink the pools: in vain: 20 processes connect directly, and 10 connections are"
+            " left for them.",
+        ],
+        id="nothing-but-more-connections-helps",
+    ),
+    pytest.param(
+        fleet(),
+        [{"name": "pool1"}, {"name": "pool2"}],
+        50,
+        [
+            "74 connections are needed, 24 more than max_connections = 50 allows. Ways out:",
+            "  1. Raise postgres_max_connections to 80: the host then needs at least 1.2 GB of"
+            " memory, 349 MB more than for 50.",
+            "  2. Through PgBouncer: all listed clients go through it already.",
+            "  3. Shrink the pools: PgBouncer's 2 to pgbouncer_default_pool_size of at most 13.",
+        ],
+        id="pools-too-large",
+    ),
+    pytest.param(
+        fleet(),
+        [{"name": "pool1"}, {"name": "pool2"}],
+        20,
+        [
+            "74 connections are needed, 54 more than max_connections = 20 allows. Ways out:",
+            "  1. Raise postgres_max_connections to 80: the host then needs at least 1.2 GB of"
+            " memory, 689 MB more than for 20.",
+            "  2. Through PgBouncer: all listed clients go through it already.",
+            "  3. Shrink the pools: PgBouncer's in vain: 0 connections are left for its 2 pools"
+            " beside their reserves.",
+        ],
+        id="pools-far-too-large",
+    ),
+    pytest.param(
+        fleet(),
+        [{"name": "pool1", "max_client_conn": 150}, {"name": "pool2", "max_client_conn": "150"}],
+        "auto",
+        [
+            "400 clients connect to PgBouncer, 100 more than max_client_conn allows: raise"
+            " pgbouncer_max_client_conn to 200, or shrink the clients' pools.",
+        ],
+        id="clients-of-pgbouncer",
+    ),
+    pytest.param(
+        fleet(limit=29),
+        POOLERS,
+        "auto",
+        [
+            "Role app_user has connection_limit 29, but its pools and clients need 30"
+            " (mydb: app_user from pool1: 30): raise connection_limit to 30, or shrink its pools.",
+        ],
+        id="connection-limit",
+    ),
+    pytest.param(
+        fleet(),
+        [{"name": "pool1", "default_pool_size": 300000}],
+        "auto",
+        ["Postgres takes at most 262143 connections."],
+        id="more-than-postgres-takes",
+    ),
+]
+
+
+@pytest.mark.parametrize(("databases", "poolers", "allowed", "lines"), REFUSALS)
+def test_refusal(databases: Any, poolers: Any, allowed: Any, lines: list[str]) -> None:
+    with pytest.raises(ValueError) as refusal:
+        connection_budget(databases, poolers, allowed)
+    assert str(refusal.value).splitlines()[-len(lines) :] == lines
+
+
+def test_shrinking_the_pools_as_told_fits() -> None:
+    poolers = [{"name": name, "default_pool_size": 13} for name in ("pool1", "pool2")]
+    assert connection_budget(fleet(), poolers, 50).needed == 50
+    with pytest.raises(ValueError, match="52 connections are needed"):
+        connection_budget(fleet(), [{**pooler, "default_pool_size": 14} for pooler in poolers], 50)
+
+
+AUTO = [
+    (fleet(), POOLERS, 50),
+    (fleet(), [{"name": "pool1", "default_pool_size": 1, "reserve_pool_size": 0}], 20),
+    (fleet("direct"), [], 410),
+    ([], [], 100),
+    ([{"name": "mydb"}], POOLERS, 100),
+]
+
+
+@pytest.mark.parametrize(("databases", "poolers", "expected"), AUTO)
+def test_auto(databases: Any, poolers: Any, expected: int) -> None:
+    assert connection_budget(databases, poolers).max_connections == expected
+
+
+WARNINGS = [
+    (
+        fleet(),
+        [],
+        "api: connects through PgBouncer, but no PgBouncer host is known; one with the collection's"
+        " defaults is assumed",
+    ),
+    (
+        fleet(role="app_migrator"),
+        POOLERS,
+        "api: runs as migrator app_migrator through PgBouncer, where session features that"
+        " migrations need, such as advisory locks, break; connect it directly (via: direct)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("databases", "poolers", "message"), WARNINGS)
+def test_warnings(databases: Any, poolers: Any, message: str) -> None:
+    assert connection_budget(databases, poolers).warnings == (message,)
+
+
+def kinds(budget: ConnectionBudget) -> dict[tuple[str, str], int]:
+    return {(row.kind, row.role): row.connections for row in budget.rows}
+
+
+def test_who_has_a_pool() -> None:
+    databases = fleet(role="app_admin")
+    databases[0]["roles"].append({"name": "app_reader", "kind": "reader"})
+    counted = kinds(connection_budget(databases, POOLERS))
+    assert counted["pool", "app_user"] == counted["pool", "app_reader"] == 30
+    assert counted["pool", "app_admin"] == 30
+    assert ("pool", "app_migrator") not in counted
+    assert counted["allowance", "app_admin"] == 2
+
+
+def test_direct_clients_replace_the_allowance() -> None:
+    databases = fleet("direct", role="app_migrator", replicas=1, workers=1)
+    counted = kinds(connection_budget(databases, POOLERS))
+    assert counted["direct", "app_migrator"] == 20
+    assert ("allowance", "app_migrator") not in counted
+
+
+def test_allowance_respects_the_roles_limit() -> None:
+    databases = fleet()
+    databases[0]["roles"][1]["connection_limit"] = 1
+    assert kinds(connection_budget(databases, POOLERS))["allowance", "app_migrator"] == 1
+
+
+def test_hosts_with_different_pools_have_rows_of_their_own() -> None:
+    poolers = [{"name": "a"}, {"name": "b", "default_pool_size": 10}, {"name": "c"}]
+    rows = connection_budget(fleet(), poolers).rows
+    assert [(row.what, row.formula, row.connections) for row in rows[:3]] == [
+        ("mydb: app_user from 2 PgBouncer hosts", "2 x (pool 25 + reserve 5)", 60),
+        ("mydb: app_user from b", "1 x (pool 10 + reserve 5)", 15),
+        ("mydb: auth_query from 3 PgBouncer hosts", "3 x 2", 6),
+    ]
+
+
+BAD_INPUTS = [
+    (
+        {"max_connections": "lots"},
+        "postgres_max_connections: 'lots' is no whole number of at least 1",
+    ),
+    ({"max_connections": 0}, "postgres_max_connections: 0 is no whole number of at least 1"),
+    ({"exporters": -1}, "exporters: -1 is no whole number of at least 0"),
+    ({"poolers": "pool1"}, "poolers: give a list, not str"),
+    ({"poolers": ["pool1"]}, "poolers[0]: give a dictionary, not str"),
+    ({"poolers": [{}]}, "poolers[0].name: None is no name of a host"),
+    (
+        {"poolers": [{"name": "a", "pool_size": 3}]},
+        "poolers[0]: unknown key pool_size; allowed are name, default_pool_size,"
+        " reserve_pool_size, max_client_conn",
+    ),
+    (
+        {"poolers": [{"name": "a", "default_pool_size": 0}]},
+        "a: pgbouncer_default_pool_size: 0 means no limit, which no budget can hold; give at least 1",
+    ),
+    (
+        {"poolers": [{"name": "a", "reserve_pool_size": "x"}]},
+        "a: pgbouncer_reserve_pool_size: 'x' is no whole number of at least 0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_INPUTS)
+def test_bad_input(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        connection_budget(**{"databases": fleet(), "poolers": POOLERS, **arguments})
+    assert str(error.value) == message
+
+
+def database(index: int, clients: list[dict[str, Any]]) -> dict[str, Any]:
+    roles = [
+        {"name": "app", "kind": "user"},
+        {"name": "report", "kind": "reader"},
+        {"name": "deploy", "kind": "migrator"},
+        {"name": "boss", "kind": "admin"},
+    ]
+    named = [{**client, "name": f"client{place}"} for place, client in enumerate(clients)]
+    return {"name": f"db{index}", "roles": roles, "clients": named}
+
+
+clients = st.fixed_dictionaries(
+    {
+        "role": st.sampled_from(["app", "report", "deploy", "boss"]),
+        "replicas": st.integers(0, 20),
+        "workers": st.integers(1, 16),
+        "pool_size": st.integers(1, 50),
+        "max_overflow": st.integers(0, 50),
+        "via": st.sampled_from(["pgbouncer", "direct"]),
+    }
+)
+models = st.lists(st.lists(clients, max_size=4), min_size=1, max_size=4).map(
+    lambda lists: [database(index, listed) for index, listed in enumerate(lists)]
+)
+pooler_lists = st.lists(
+    st.fixed_dictionaries(
+        {"name": st.sampled_from(["a", "b", "c"])},
+        optional={
+            "default_pool_size": st.integers(1, 100),
+            "reserve_pool_size": st.integers(0, 20),
+            "max_client_conn": st.just(10**6),
+        },
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def oracle(databases: list[dict[str, Any]], poolers: list[dict[str, Any]]) -> int:
+    """The sum once more, written as plainly as can be."""
+    pool = sum(
+        pooler.get("default_pool_size", DEFAULTS["default_pool_size"])
+        + pooler.get("reserve_pool_size", DEFAULTS["reserve_pool_size"])
+        for pooler in poolers
+    )
+    total = 3 + 3
+    for entry in databases:
+        direct = [client for client in entry["clients"] if client["via"] == "direct"]
+        pooled = {client["role"] for client in entry["clients"] if client["via"] == "pgbouncer"}
+        total += len(pooled | {"app", "report"}) * pool + AUTH_QUERY_SESSIONS * len(poolers)
+        for client in direct:
+            size = client["pool_size"] + client["max_overflow"]
+            total += client["replicas"] * client["workers"] * size
+        for role, kind in (("deploy", "migrator"), ("boss", "admin")):
+            if role not in {client["role"] for client in direct}:
+                total += DIRECT_SESSIONS[kind]
+    return total
+
+
+def roomy(poolers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"max_client_conn": 10**6, **pooler} for pooler in poolers]
+
+
+@settings(max_examples=200, deadline=None)
+@given(models, pooler_lists)
+def test_auto_always_fits_and_the_table_adds_up(
+    databases: list[dict[str, Any]], poolers: list[dict[str, Any]]
+) -> None:
+    budget = connection_budget(databases, roomy(poolers))
+    assert budget.needed == oracle(databases, poolers)
+    assert budget.needed <= budget.max_connections
+    assert budget.max_connections >= LEAST_AUTO_CONNECTIONS
+    assert budget.max_connections % 10 == 0
+    server = budget.table[1 : next(i for i, line in enumerate(budget.table) if "---" in line)]
+    numbers = [int(re.split(r"  +", line.strip())[1]) for line in server]
+    assert sum(numbers) == budget.needed
+    connection_budget(databases, roomy(poolers), budget.needed)
+
+
+@settings(max_examples=200, deadline=None)
+@given(models, pooler_lists, st.integers(1, 5000))
+def test_what_exceeds_never_passes(
+    databases: list[dict[str, Any]], poolers: list[dict[str, Any]], allowed: int
+) -> None:
+    fits = oracle(databases, poolers) <= allowed
+    try:
+        connection_budget(databases, roomy(poolers), allowed)
+    except ValueError:
+        assert not fits
+    else:
+        assert fits

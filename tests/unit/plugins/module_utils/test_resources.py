@@ -1,0 +1,279 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What binds a host, read out of recorded files of cgroup v1 and v2 and of systemctl."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _resources
+from ansible_collections.pooled.postgres.plugins.module_utils._resources import Limit, Mount
+
+GIB = 2**30
+
+V2 = "29 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate"
+V1_IN_CONTAINER = (
+    "460 459 0:29 /libpod/abc /sys/fs/cgroup/cpu ro,nosuid - cgroup cgroup rw,cpu\n"
+    "463 459 0:32 /libpod/abc /sys/fs/cgroup/memory ro,nosuid - cgroup cgroup rw,memory\n"
+    "459 448 0:178 / /sys/fs/cgroup rw,nosuid - tmpfs tmpfs rw,mode=755"
+)
+
+MOUNTS = [
+    pytest.param(V2, (Mount(2, (), "/", "/sys/fs/cgroup"),), id="v2"),
+    pytest.param(
+        V1_IN_CONTAINER,
+        (
+            Mount(1, ("rw", "cpu"), "/libpod/abc", "/sys/fs/cgroup/cpu"),
+            Mount(1, ("rw", "memory"), "/libpod/abc", "/sys/fs/cgroup/memory"),
+        ),
+        id="v1",
+    ),
+    pytest.param(
+        r"30 23 0:26 / /mnt/a\040b rw - cgroup2 none rw",
+        (Mount(2, (), "/", "/mnt/a b"),),
+        id="escaped",
+    ),
+    pytest.param("garbage\n\n1 2 3 - cgroup2", (), id="garbage"),
+]
+
+
+@pytest.mark.parametrize(("mountinfo", "expected"), MOUNTS)
+def test_cgroup_mounts(mountinfo: str, expected: tuple[Mount, ...]) -> None:
+    assert _resources.cgroup_mounts(mountinfo) == expected
+
+
+MEMORY_V1 = Mount(1, ("rw", "memory"), "/libpod/abc", "/sys/fs/cgroup/memory")
+HOST_V2 = Mount(2, (), "/", "/sys/fs/cgroup")
+OWN_CGROUPS = [
+    ("0::/user.slice/session-3.scope\n", HOST_V2, "/user.slice/session-3.scope"),
+    ("5:devices:/x\n4:memory:/libpod/abc/init.scope\n0::/y\n", MEMORY_V1, "/libpod/abc/init.scope"),
+    ("4:cpu,memory:/a:b\n", MEMORY_V1, "/a:b"),
+    ("4:cpu:/a\n", MEMORY_V1, "/"),
+    ("", HOST_V2, "/"),
+]
+
+
+@pytest.mark.parametrize(("text", "mount", "expected"), OWN_CGROUPS)
+def test_own_cgroup(text: str, mount: Mount, expected: str) -> None:
+    assert _resources.own_cgroup(text, mount) == expected
+
+
+DIRECTORIES = [
+    (
+        HOST_V2,
+        "/system.slice/system-postgresql.slice/postgresql@15-main.service",
+        (
+            "/sys/fs/cgroup",
+            "/sys/fs/cgroup/system.slice",
+            "/sys/fs/cgroup/system.slice/system-postgresql.slice",
+            "/sys/fs/cgroup/system.slice/system-postgresql.slice/postgresql@15-main.service",
+        ),
+    ),
+    (
+        MEMORY_V1,
+        "/libpod/abc/system.slice",
+        ("/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/system.slice"),
+    ),
+    (MEMORY_V1, "/libpod/abc", ("/sys/fs/cgroup/memory",)),
+    (
+        MEMORY_V1,
+        "/libpod/abcd",
+        (
+            "/sys/fs/cgroup/memory",
+            "/sys/fs/cgroup/memory/libpod",
+            "/sys/fs/cgroup/memory/libpod/abcd",
+        ),
+    ),
+    (Mount(2, (), "/..", "/sys/fs/cgroup"), "/../x", ("/sys/fs/cgroup", "/sys/fs/cgroup/x")),
+]
+
+
+@pytest.mark.parametrize(("mount", "cgroup", "expected"), DIRECTORIES)
+def test_cgroup_directories(mount: Mount, cgroup: str, expected: tuple[str, ...]) -> None:
+    assert _resources.cgroup_directories(mount, cgroup) == expected
+
+
+LIMIT_FILES = [
+    (HOST_V2, ("memory.max", "memory.high", "cpu.max")),
+    (MEMORY_V1, ("memory.limit_in_bytes",)),
+    (Mount(1, ("rw", "cpu", "cpuacct"), "/", "/x"), ("cpu.cfs_quota_us", "cpu.cfs_period_us")),
+    (Mount(1, ("rw", "pids"), "/", "/x"), ()),
+]
+
+
+@pytest.mark.parametrize(("mount", "expected"), LIMIT_FILES)
+def test_limit_files(mount: Mount, expected: tuple[str, ...]) -> None:
+    assert _resources.limit_files(mount) == expected
+
+
+MEMORY = [
+    pytest.param({"memory.max": "max\n", "memory.high": "max\n"}, (), id="v2-unlimited"),
+    pytest.param(
+        {"memory.max": "1073741824\n", "memory.high": "536870912\n"},
+        (Limit(GIB, "memory.max of /d"), Limit(GIB // 2, "memory.high of /d")),
+        id="v2-both",
+    ),
+    pytest.param({}, (), id="files-absent"),
+    pytest.param({"memory.limit_in_bytes": "9223372036854771712\n"}, (), id="v1-unlimited"),
+    pytest.param(
+        {"memory.limit_in_bytes": "536870912\n"},
+        (Limit(GIB // 2, "memory.limit_in_bytes of /d"),),
+        id="v1",
+    ),
+    pytest.param({"memory.max": str(8 * GIB)}, (), id="as-much-as-there-is"),
+]
+
+
+@pytest.mark.parametrize(("contents", "expected"), MEMORY)
+def test_memory_limits(contents: dict[str, str], expected: tuple[Limit, ...]) -> None:
+    assert _resources.memory_limits("/d", contents, 8 * GIB) == expected
+
+
+CPUS = [
+    ({"cpu.max": "max 100000\n"}, ()),
+    ({"cpu.max": "150000 100000\n"}, (Limit(1.5, "cpu.max of /d"),)),
+    ({"cpu.cfs_quota_us": "-1\n", "cpu.cfs_period_us": "100000\n"}, ()),
+    (
+        {"cpu.cfs_quota_us": "50000\n", "cpu.cfs_period_us": "100000\n"},
+        (Limit(0.5, "cpu.cfs_quota_us of /d"),),
+    ),
+    ({"cpu.cfs_quota_us": "50000\n"}, ()),
+    ({}, ()),
+]
+
+
+@pytest.mark.parametrize(("contents", "expected"), CPUS)
+def test_cpu_limits(contents: dict[str, str], expected: tuple[Limit, ...]) -> None:
+    assert _resources.cpu_limits("/d", contents) == expected
+
+
+SYSTEMCTL = """Slice=system-postgresql.slice
+ControlGroup=/system.slice/system-postgresql.slice/postgresql@15-main.service
+CPUQuotaPerSecUSec=1.500s
+MemoryHigh=infinity
+MemoryMax=2147483648
+Id=postgresql@15-main.service
+
+Slice=
+ControlGroup=
+CPUQuotaPerSecUSec=infinity
+MemoryHigh=infinity
+MemoryMax=infinity
+Id=-.slice
+"""
+
+
+def test_units() -> None:
+    service, root = _resources.units(SYSTEMCTL)
+    assert service["Slice"] == "system-postgresql.slice"
+    assert _resources.unit_memory_limits(service, 8 * GIB) == (
+        Limit(2 * GIB, "MemoryMax of postgresql@15-main.service"),
+    )
+    assert _resources.unit_memory_limits(service, GIB) == ()
+    assert _resources.unit_cpu_limits(service) == (
+        Limit(1.5, "CPUQuota of postgresql@15-main.service"),
+    )
+    assert _resources.unit_memory_limits(root, 8 * GIB) == ()
+    assert _resources.unit_cpu_limits(root) == ()
+    assert _resources.units("") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1min 30s", 90.0), ("500ms", 0.5), ("250us", 0.00025), ("", None)]
+)
+def test_quota_texts(text: str, expected: float | None) -> None:
+    limits = _resources.unit_cpu_limits({"CPUQuotaPerSecUSec": text})
+    assert [limit.amount for limit in limits] == ([] if expected is None else [expected])
+
+
+SLICES = [
+    ({"Slice": "system-postgresql.slice"}, ("-.slice", "system.slice", "system-postgresql.slice")),
+    ({"Slice": ""}, ("-.slice", "system.slice", "system-postgresql.slice")),
+    ({"Slice": "-.slice"}, ("-.slice",)),
+    ({"Slice": "db.slice"}, ("-.slice", "db.slice")),
+]
+
+
+@pytest.mark.parametrize(("unit", "expected"), SLICES)
+def test_slices(unit: dict[str, str], expected: tuple[str, ...]) -> None:
+    assert _resources.slices(unit) == expected
+
+
+BOUND_MEMORY = [
+    ([], (8 * GIB, "MemTotal", False)),
+    ([Limit(9 * GIB, "x")], (8 * GIB, "MemTotal", False)),
+    ([Limit(2 * GIB, "far"), Limit(GIB, "near"), Limit(3 * GIB, "y")], (GIB, "near", True)),
+]
+
+
+@pytest.mark.parametrize(("limits", "expected"), BOUND_MEMORY)
+def test_bound_memory(limits: list[Limit], expected: tuple[int, str, bool]) -> None:
+    assert _resources.bound_memory(8 * GIB, limits) == expected
+
+
+BOUND_CPUS = [
+    ([], (4, "CPU affinity")),
+    ([Limit(4.0, "x")], (4, "CPU affinity")),
+    ([Limit(1.5, "quota")], (2, "quota")),
+    ([Limit(2.0, "quota"), Limit(3.0, "y")], (2, "quota")),
+    ([Limit(0.1, "quota")], (1, "quota")),
+]
+
+
+@pytest.mark.parametrize(("limits", "expected"), BOUND_CPUS)
+def test_bound_cpus(limits: list[Limit], expected: tuple[int, str]) -> None:
+    assert _resources.bound_cpus(4, limits) == expected
+
+
+def test_meminfo_bytes() -> None:
+    text = "MemTotal:       24684084 kB\nHugePages_Total:       0\nCommitLimit:    12342040 kB\n"
+    assert _resources.meminfo_bytes(text) == {
+        "MemTotal": 24684084 * 1024,
+        "CommitLimit": 12342040 * 1024,
+    }
+
+
+OS_RELEASES = [
+    (
+        'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\nID=debian\n',
+        {"id": "debian", "release": "12", "codename": "bookworm"},
+    ),
+    ("ID='alpine'\n# comment\n", {"id": "alpine", "release": "", "codename": ""}),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), OS_RELEASES)
+def test_os_release(text: str, expected: dict[str, str]) -> None:
+    assert _resources.os_release(text) == expected
+
+
+VERSIONS = [
+    ("PgBouncer 1.18.0\nlibevent 2.1.12-stable\nadns: c-ares 1.18.1\n", "1.18.0"),
+    ("PgBouncer 1.24.1\n", "1.24.1"),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), VERSIONS)
+def test_pgbouncer_version(text: str, expected: str | None) -> None:
+    assert _resources.pgbouncer_version(text) == expected
+
+
+CLUSTERS = [
+    (
+        [
+            "data_directory = '/var/lib/postgresql/15/main'\t\t# use data in another directory\n"
+            "port = 5432\t\t\t\t# (change requires restart)\n#port = 1\n",
+            "port 5433\n",
+        ],
+        {"port": 5433, "data_directory": "/var/lib/postgresql/15/main"},
+    ),
+    (["data_directory='/srv/it''s'\n"], {"port": 5432, "data_directory": "/srv/it's"}),
+    ([""], {"port": 5432, "data_directory": "/var/lib/postgresql/15/main"}),
+]
+
+
+@pytest.mark.parametrize(("texts", "expected"), CLUSTERS)
+def test_cluster(texts: list[str], expected: dict[str, object]) -> None:
+    assert _resources.cluster(15, "main", texts) == {"major": 15, "name": "main", **expected}
