@@ -170,6 +170,8 @@ def main() -> int:
         report.unlink()
     if sys.stdout.isatty():
         os.environ.update(ANSIBLE_FORCE_COLOR="1", FORCE_COLOR="1", PY_COLORS="1")
+    else:
+        os.environ.update(ANSIBLE_NOCOLOR="1", NO_COLOR="1", PY_COLORS="0")
 
     rows: list[tuple[str, str, str]] = []
     total = Counts()
