@@ -487,12 +487,12 @@ def _shrink_pools(request: _Request, budget: ConnectionBudget, pools: list[Row])
         count // len(request.poolers) * sum(pooler.reserve_pool_size for pooler in request.poolers)
     )
     left = budget.max_connections - (budget.needed - _total(pools)) - reserves
+    pools_of = f"{count} {'pool' if count == 1 else 'pools'} of PgBouncer"
     if left < count:
         return (
-            f"PgBouncer's in vain: {max(left, 0)} connections are left for its {count} pools"
-            " beside their reserves"
+            f"in vain: {max(left, 0)} connections are left for the {pools_of} beside their reserves"
         )
-    return f"PgBouncer's {count} to pgbouncer_default_pool_size of at most {left // count}"
+    return f"to pgbouncer_default_pool_size of at most {left // count}, for {pools_of}"
 
 
 def _pooler_problems(request: _Request, budget: ConnectionBudget) -> list[str]:

@@ -129,7 +129,8 @@ REFUSALS = [
             "  1. Raise postgres_max_connections to 80: the host then needs at least 1.2 GB of"
             " memory, 349 MB more than for 50.",
             "  2. Through PgBouncer: all listed clients go through it already.",
-            "  3. Shrink the pools: PgBouncer's 2 to pgbouncer_default_pool_size of at most 13.",
+            "  3. Shrink the pools: to pgbouncer_default_pool_size of at most 13, for 2 pools of"
+            " PgBouncer.",
         ],
         id="pools-too-large",
     ),
@@ -142,7 +143,7 @@ REFUSALS = [
             "  1. Raise postgres_max_connections to 80: the host then needs at least 1.2 GB of"
             " memory, 689 MB more than for 20.",
             "  2. Through PgBouncer: all listed clients go through it already.",
-            "  3. Shrink the pools: PgBouncer's in vain: 0 connections are left for its 2 pools"
+            "  3. Shrink the pools: in vain: 0 connections are left for the 2 pools of PgBouncer"
             " beside their reserves.",
         ],
         id="pools-far-too-large",

@@ -1,0 +1,339 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""postgres_hba against real servers, judged by who can log in.
+
+The servers' files are put in place without being loaded, so that the module can still log in
+where a fresh package's rules would ask for the OS user postgres.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+
+PASSWORD = "a-password-of-the-test"
+ODD = 'we"ird; role, x'
+MODEL = [
+    {
+        "name": "mydb",
+        "roles": [
+            {"name": "app_user", "kind": "user", "password": PASSWORD},
+            {"name": ODD, "kind": "user"},
+            {"name": "/all", "kind": "reader"},
+        ],
+    },
+    {"name": "all", "roles": [{"name": "reporter", "kind": "reader"}]},
+]
+EVERYBODY = ("app_user", ODD, "/all", "reporter", "outsider")
+TRUST = "local all all trust\n"
+PACKAGED = """# as Debian's package has it
+local   all             postgres                                peer
+local   all             all                                     peer
+host    all             all             127.0.0.1/32            scram-sha-256
+host    all             all             ::1/128                 scram-sha-256
+local   replication     all                                     peer
+host    replication     all             127.0.0.1/32            scram-sha-256
+host    replication     all             ::1/128                 scram-sha-256
+"""
+LEGACY = "# theirs\nhost  mydb  outsider  127.0.0.1/32  scram-sha-256\n"
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def prepared(major: int, make_cluster: Callable[[int], Any]) -> Iterator[Any]:
+    """A server of this module's own, with databases and roles."""
+    cluster = make_cluster(major)
+    with cluster.connect() as connection:
+        connection.execute("SET password_encryption = 'scram-sha-256'")
+        for name in (*EVERYBODY, "postgres"):
+            verb = "ALTER" if name == "postgres" else "CREATE"
+            quoted = name.replace('"', '""')
+            connection.execute(f"{verb} ROLE \"{quoted}\" LOGIN PASSWORD '{PASSWORD}'")
+        connection.execute("CREATE ROLE pgbouncer_auth LOGIN")
+        connection.execute("CREATE DATABASE mydb")
+        connection.execute('CREATE DATABASE "all"')
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def cluster(prepared: Any) -> Iterator[Any]:
+    """The same with a fresh package's files on disk, of which it has loaded nothing yet."""
+    put(prepared, "pg_hba.conf", PACKAGED)
+    put(prepared, "pg_ident.conf", "# comment\n")
+    yield prepared
+    put(prepared, "pg_hba.conf", TRUST)
+    reload(prepared)
+
+
+def put(cluster: Any, name: str, text: str) -> None:
+    path = cluster.data / name
+    path.write_text(text)
+    path.chmod(0o640)
+    if cluster.user:
+        os.chown(path, cluster.user.pw_uid, cluster.user.pw_gid)
+
+
+def reload(cluster: Any) -> None:
+    """Let the server load a file that trusts everybody, and see that it has."""
+    cluster.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            cluster.connect().close()
+            return
+        except psycopg.OperationalError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def files(cluster: Any) -> list[str]:
+    return [(cluster.data / name).read_text() for name in ("pg_hba.conf", "pg_ident.conf")]
+
+
+def options(cluster: Any, **more: Any) -> dict[str, Any]:
+    return {
+        **cluster.login,
+        "databases": MODEL,
+        "pooler_role": "pgbouncer_auth",
+        "pooler_os_user": cluster.os_user,
+        "exclusive": "yes",
+        **more,
+    }
+
+
+@contextmanager
+def as_owner(cluster: Any) -> Iterator[None]:
+    """Carry the effective uid of the OS user that the server runs as."""
+    if cluster.user is None:
+        yield
+        return
+    os.seteuid(cluster.user.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def enters(cluster: Any, database: str, user: str, host: str = "127.0.0.1") -> bool:
+    place = str(cluster.socket_directory) if host == "local" else host
+    try:
+        cluster.connect(database, user, host=place, password=PASSWORD).close()
+    except psycopg.OperationalError as error:
+        assert "no pg_hba.conf entry" in str(error) or "authentication failed" in str(error)
+        return False
+    return True
+
+
+def test_just_the_models_roles_enter_just_their_databases(cluster: Any, run_module: Run) -> None:
+    result = run_module("postgres_hba", options(cluster))
+    assert result["changed"] and result["exclusive"] and result["reloaded"], result
+    allowed = {
+        (database["name"], role["name"])
+        for database in MODEL
+        for role in database["roles"]  # type: ignore[attr-defined]
+    }
+    for host in ("local", "127.0.0.1"):
+        for user in EVERYBODY:
+            for database in ("mydb", "all", "postgres"):
+                entered = enters(cluster, database, user, host)
+                assert entered == ((database, user) in allowed), (host, database, user)
+
+
+def test_the_pooler_enters_by_peer_and_nobody_else_as_it(cluster: Any, run_module: Run) -> None:
+    assert run_module("postgres_hba", options(cluster))["changed"]
+    with as_owner(cluster):
+        assert enters(cluster, "mydb", "pgbouncer_auth", "local")
+        assert not enters(cluster, "postgres", "pgbouncer_auth", "local")
+        assert enters(cluster, "postgres", "postgres", "local")
+    if cluster.user:
+        assert not enters(cluster, "mydb", "pgbouncer_auth", "local")
+    assert not enters(cluster, "mydb", "pgbouncer_auth")
+
+
+@pytest.mark.parametrize(
+    ("before", "exclusive"), [(PACKAGED, "yes"), (PACKAGED, "auto"), (LEGACY, "no")]
+)
+def test_check_foresees_the_run_and_the_second_run_does_nothing(
+    cluster: Any, run_module: Run, before: str, exclusive: str
+) -> None:
+    put(cluster, "pg_hba.conf", before)
+    arguments = options(cluster, exclusive=exclusive)
+    untouched = files(cluster)
+    foreseen = run_module("postgres_hba", arguments, check=True)
+    assert files(cluster) == untouched
+    done = run_module("postgres_hba", arguments)
+    assert foreseen.pop("changed") and done.pop("changed")
+    assert foreseen == done
+    again = run_module("postgres_hba", arguments)
+    assert (again["changed"], again["diff"]) == (False, [])
+    assert run_module("postgres_hba", arguments, check=True)["changed"] is False
+
+
+def test_files_belong_to_the_server(cluster: Any, run_module: Run) -> None:
+    (cluster.data / "pg_hba.conf").chmod(0o644)
+    run_module("postgres_hba", options(cluster))
+    for name in ("pg_hba.conf", "pg_ident.conf"):
+        status = (cluster.data / name).stat()
+        assert stat.S_IMODE(status.st_mode) == 0o640
+        assert status.st_uid == (cluster.user.pw_uid if cluster.user else os.geteuid())
+
+
+def test_lines_of_others_are_drift_in_a_file_that_is_ours(cluster: Any, run_module: Run) -> None:
+    arguments = options(cluster)
+    run_module("postgres_hba", arguments)
+    ours = files(cluster)
+    put(cluster, "pg_hba.conf", ours[0] + LEGACY)
+    put(cluster, "pg_ident.conf", ours[1] + "pooled nobody pgbouncer_auth\nother a b\n")
+    result = run_module("postgres_hba", {**arguments, "exclusive": "auto"})
+    assert result["changed"] and result["exclusive"]
+    assert "outsider" in result["diff"][0]["before"]
+    assert files(cluster)[0] == ours[0]
+    assert "pooled nobody" not in files(cluster)[1]
+    assert "other a b\n" in files(cluster)[1]
+
+
+def test_lines_of_others_stay_and_count_on_a_server_in_use(cluster: Any, run_module: Run) -> None:
+    put(cluster, "pg_hba.conf", LEGACY)
+    result = run_module("postgres_hba", options(cluster, exclusive="auto"))
+    assert result["changed"] and not result["exclusive"]
+    assert files(cluster)[0].endswith("# END pooled.postgres\n" + LEGACY)
+    assert enters(cluster, "mydb", "outsider")
+    assert enters(cluster, "mydb", "app_user")
+
+
+def test_a_packaged_file_is_ours_only_when_just_the_model_uses_the_server(
+    cluster: Any, run_module: Run
+) -> None:
+    used = run_module("postgres_hba", options(cluster, exclusive="auto"), check=True)
+    assert not used["exclusive"]
+    known = [*MODEL, {"name": "more", "roles": [{"name": "outsider", "kind": "user"}]}]
+    arguments = options(cluster, exclusive="auto", databases=known)
+    assert run_module("postgres_hba", arguments, check=True)["exclusive"]
+
+
+def test_extra_rules_come_in_order_after_the_models(cluster: Any, run_module: Run) -> None:
+    outsider = {"database": "mydb", "user": "outsider", "address": "127.0.0.1"}
+    rules = [{**outsider, "method": "reject"}, outsider]
+    assert run_module("postgres_hba", options(cluster, rules=rules))["changed"]
+    assert not enters_rejected(cluster)
+    assert run_module("postgres_hba", options(cluster, rules=rules[::-1]))["changed"]
+    assert enters_rejected(cluster)
+
+
+def enters_rejected(cluster: Any) -> bool:
+    try:
+        cluster.connect("mydb", "outsider", host="127.0.0.1", password=PASSWORD).close()
+    except psycopg.OperationalError as error:
+        assert "pg_hba.conf rejects connection" in str(error)
+        return False
+    return True
+
+
+UNKNOWN_OPTION = {
+    "database": "all",
+    "user": "all",
+    "address": "samehost",
+    "options": {"bogus": 1},
+}
+
+
+def test_what_the_server_refuses_changes_nothing(cluster: Any, run_module: Run) -> None:
+    run_module("postgres_hba", options(cluster))
+    good = files(cluster)
+    changes = {"rules": [UNKNOWN_OPTION], "pooler_os_user": "nobody-else"}
+    result = run_module("postgres_hba", options(cluster, **changes))
+    assert result["failed"]
+    assert result["msg"].startswith(
+        "The server refuses the new files, and the old ones are back: pg_hba.conf line "
+    )
+    assert 'unrecognized authentication option name: "bogus"' in result["msg"]
+    assert files(cluster) == good
+    assert run_module("postgres_hba", options(cluster))["changed"] is False
+
+
+def test_a_broken_line_of_others_is_named(cluster: Any, run_module: Run) -> None:
+    run_module("postgres_hba", options(cluster, exclusive="no"))
+    good = files(cluster)[0]
+    put(cluster, "pg_hba.conf", good + "host mydb outsider nonsense\n")
+    before = files(cluster)
+    arguments = options(cluster, exclusive="no", client_networks=["10.0.0.0/8"])
+    result = run_module("postgres_hba", arguments)
+    assert result["failed"]
+    # Two databases have one more rule each, above the line.
+    number = len(before[0].splitlines()) + 2
+    assert f"pg_hba.conf line {number}: end-of-line before authentication method" in result["msg"]
+    assert files(cluster) == before
+
+
+def test_rules_that_lock_the_module_out_are_taken_back(cluster: Any, run_module: Run) -> None:
+    put(cluster, "pg_hba.conf", TRUST + "host all all 127.0.0.1/32 scram-sha-256\n")
+    reload(cluster)
+    before = files(cluster)
+    over_tcp = {"login_host": "127.0.0.1", "login_password": PASSWORD}
+    result = run_module("postgres_hba", options(cluster, **over_tcp))
+    assert result["failed"]
+    assert "with the new rules this module can't log in: " in result["msg"]
+    assert "no pg_hba.conf entry" in result["msg"]
+    assert files(cluster) == before
+    reload(cluster)
+
+
+def test_a_file_that_was_written_and_never_loaded_is_loaded(cluster: Any, run_module: Run) -> None:
+    arguments = options(cluster)
+    run_module("postgres_hba", arguments)
+    wanted = files(cluster)[0]
+    put(cluster, "pg_hba.conf", TRUST)
+    reload(cluster)
+    time.sleep(0.02)
+    put(cluster, "pg_hba.conf", wanted)
+    assert run_module("postgres_hba", arguments, check=True)["reloaded"]
+    result = run_module("postgres_hba", arguments)
+    assert (result["changed"], result["reloaded"], result["diff"]) == (True, True, [])
+    assert not enters(cluster, "mydb", "outsider", "local")
+    assert run_module("postgres_hba", arguments)["changed"] is False
+
+
+def test_bad_input_is_refused_by_name(cluster: Any, run_module: Run) -> None:
+    before = files(cluster)
+    result = run_module("postgres_hba", options(cluster, client_networks=["10.0.0.5/8"]))
+    assert result["failed"]
+    assert result["msg"].startswith("client_networks[0]: '10.0.0.5/8' is an address with a prefix")
+    assert files(cluster) == before
+
+
+def test_no_password_is_returned(cluster: Any, run_module: Run) -> None:
+    assert PASSWORD not in json.dumps(run_module("postgres_hba", options(cluster)))
+
+
+def test_unsafe_lines_of_others_are_warned_of(cluster: Any, run_module: Run) -> None:
+    put(cluster, "pg_hba.conf", "host mydb outsider 127.0.0.1/32 trust\n")
+    result = run_module("postgres_hba", options(cluster, exclusive="no"))
+    assert "has method trust, which lets everybody in without a password" in str(result["warnings"])
+
+
+def test_foreseeing_a_server_that_is_not_installed(run_module: Run) -> None:
+    arguments = {"version": "99", "assume_new": True, "databases": MODEL}
+    result = run_module("postgres_hba", arguments, check=True)
+    assert result["changed"] and result["exclusive"]
+    assert result["hba_file"] == "/etc/postgresql/99/main/pg_hba.conf"
+    assert result["diff"][0]["before"].splitlines()[0] == "local all postgres peer"
+
+
+def test_a_server_that_does_not_answer_is_an_error(run_module: Run, tmp_path: Any) -> None:
+    nowhere = tmp_path / "no-such-directory"
+    arguments = {"login_unix_socket": str(nowhere), "login_os_user": "", "databases": MODEL}
+    result = run_module("postgres_hba", arguments, check=True)
+    assert result["failed"]
+    assert "No such file or directory" in result["msg"]

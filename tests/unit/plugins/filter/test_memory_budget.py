@@ -1,0 +1,42 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The memory budget as plain data."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.pooled.postgres.plugins.filter.memory_budget import (
+    FilterModule,
+    memory_budget,
+)
+
+MACHINE = {"memory_bytes": 16 * 2**30, "cpus": 4, "memory_bound_by": "MemTotal"}
+
+
+def test_result_is_plain_data() -> None:
+    budget = memory_budget(MACHINE, "web", "60", "17", settings={"work_mem": "8MB"})
+    assert json.loads(json.dumps(budget)) == budget
+    assert sorted(budget) == ["budget_bytes", "cost_bytes", "rows", "settings", "table"]
+    assert budget["settings"]["shared_buffers"] == "3584MB"
+    assert "work_mem" not in budget["settings"]
+    assert budget["rows"][3] == {
+        "name": "work_mem",
+        "value": "8MB",
+        "formula": "as postgres_settings says",
+        "bound_by": "postgres_settings",
+    }
+
+
+def test_error() -> None:
+    with pytest.raises(AnsibleFilterError) as error:
+        memory_budget(MACHINE, "weeb")
+    assert "postgres_workload: 'weeb' is no workload" in str(error.value)
+
+
+def test_name() -> None:
+    assert FilterModule().filters() == {"memory_budget": memory_budget}
