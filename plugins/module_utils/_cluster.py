@@ -1,0 +1,358 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A cluster on this host: its binary, its process, its service and its log."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any, Sequence
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _guc, _postgres
+
+# A server logs a few lines when it refuses to start; more would be somebody else's.
+LOG_LINES = 12
+TELLING = ("FATAL:", "PANIC:", "ERROR:", "HINT:", "DETAIL:", "configuration file")
+RELOAD_TIMEOUT_S = 15
+POLL_S = 0.1
+
+# reset_val, because setting goes through functions that show something else: keepalives are 0 over
+# a unix socket, file modes are octal.
+LIVE = """
+SELECT name, reset_val AS setting, unit, vartype, min_val, max_val, enumvals, boot_val, context, source,
+       pending_restart
+FROM pg_settings
+"""
+FILES = """
+SELECT sourcefile, sourceline, name, setting, applied, error FROM pg_file_settings
+WHERE name IS NOT NULL ORDER BY seqno
+"""
+# Nobody uses the server yet: nothing is in it and nobody else is connected.
+FRESH = """
+SELECT NOT pg_is_in_recovery()
+   AND NOT EXISTS (SELECT FROM pg_database
+                   WHERE datname NOT IN ('postgres', 'template0', 'template1'))
+   AND NOT EXISTS (SELECT FROM pg_roles WHERE rolcanlogin AND oid <> 10)
+   AND NOT EXISTS (SELECT FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'p', 'm'))
+   AND NOT EXISTS (SELECT FROM pg_replication_slots)
+   AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+                   AND backend_type IN ('client backend', 'walsender')) AS fresh
+"""
+LIBRARY_PLACES = """
+SELECT current_setting('dynamic_library_path') AS path,
+       (SELECT setting FROM pg_config WHERE name = 'PKGLIBDIR') AS libdir
+"""
+
+
+class Refused(Exception):
+    """The server's binary, or the server, does not take it; the text is its own words."""
+
+
+@dataclass
+class Cluster:
+    """Where a cluster's pieces are. C(module) is the AnsibleModule that runs programs."""
+
+    module: Any
+    major: int
+    config_directory: str
+    binary_directory: str
+    os_user: str
+    service: str
+    log_file: str
+    _data_directory: str = ""
+
+    @property
+    def main_file(self) -> str:
+        """Path of postgresql.conf."""
+        return f"{self.config_directory}/postgresql.conf"
+
+    @property
+    def drop_in(self) -> str:
+        """Path of the managed file."""
+        return f"{self.config_directory}/conf.d/zz-pooled.conf"
+
+    @property
+    def installed(self) -> bool:
+        """Whether there is a cluster and a binary for it."""
+        binary = f"{self.binary_directory}/postgres"
+        return os.access(binary, os.X_OK) and os.path.exists(self.main_file)
+
+    def as_server(self, *command: str, pass_fds: tuple[int, ...] = ()) -> tuple[int, str, str]:
+        """Run a program as the server's OS user: Postgres refuses root."""
+        demote = ["runuser", "-u", self.os_user, "--"] if os.geteuid() == 0 else []
+        code, out, err = self.module.run_command(
+            [*demote, *command],
+            pass_fds=pass_fds,
+            cwd="/",
+            environ_update={"LC_ALL": "C", "PGTZ": "UTC"},
+        )
+        return int(code), str(out), str(err)
+
+    def running_at(self) -> tuple[str, int] | None:
+        """Socket directory and port of the running server; None when none runs."""
+        try:
+            with open(f"{self.data_directory}/postmaster.pid", encoding="utf-8") as handle:
+                lines = handle.read().splitlines()
+            os.kill(int(lines[0]), 0)
+            return lines[4].split(",")[0].strip(), int(lines[3])
+        except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
+            return None
+
+    @property
+    def data_directory(self) -> str:
+        """The data directory, as the configuration names it."""
+        if not self._data_directory:
+            self._data_directory = Configuration(self, "").ask("data_directory")
+        return self._data_directory
+
+    def log_size(self) -> int:
+        """Size of the server's log, to see later what came after."""
+        try:
+            return os.stat(self.log_file).st_size
+        except OSError:
+            return 0
+
+    def log_since(self, size: int) -> str:
+        """What the server has logged since: its errors if there are any, else its last lines."""
+        try:
+            with open(self.log_file, "rb") as handle:
+                handle.seek(size)
+                lines = handle.read().decode("utf-8", "replace").splitlines()
+        except OSError as error:
+            return f"(no log: {error})"
+        told = [line for line in lines if any(mark in line for mark in TELLING)]
+        return "\n".join((told or lines)[-LOG_LINES:]) or f"(nothing in {self.log_file})"
+
+
+class Configuration:
+    """The cluster's whole configuration with another text in the managed file's place.
+
+    Only the binary reads it, from memory: nothing is written anywhere.
+    """
+
+    def __init__(self, cluster: Cluster, drop_in_text: str) -> None:
+        self._cluster = cluster
+        self._text = drop_in_text
+        with open(cluster.main_file, encoding="utf-8", errors="surrogateescape") as handle:
+            self._main_text = handle.read()
+
+    @property
+    def included_at(self) -> int:
+        """Line of postgresql.conf that includes the managed file; 0 when none does."""
+        return self._main("")[1]
+
+    def ask(self, name: str, **values: str) -> str:
+        """A setting's value as the server would have it, in canonical form.
+
+        Args:
+            name: the setting.
+            values: settings to take from here instead of from the files.
+
+        Raises:
+            Refused: when the server would not start with that; with its own words.
+        """
+        candidate = os.memfd_create("zz-pooled.conf")
+        main = os.memfd_create("postgresql.conf")
+        try:
+            candidate_path, main_path = f"/proc/self/fd/{candidate}", f"/proc/self/fd/{main}"
+            with open(candidate, "w", encoding="utf-8", closefd=False) as handle:
+                handle.write(f"{self._text}\n{_guc.MARKER} = 'read'\n")
+            with open(main, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as out:
+                out.write(self._main(candidate_path)[0])
+            overriding = [argument for key in values for argument in ("-c", f"{key}={values[key]}")]
+            cluster = self._cluster
+            code, answer, words = cluster.as_server(
+                f"{cluster.binary_directory}/postgres",
+                *("-D", cluster.config_directory, "-c", f"config_file={main_path}"),
+                *("-C", name, *overriding),
+                pass_fds=(candidate, main),
+            )
+        finally:
+            os.close(candidate)
+            os.close(main)
+        if code != 0:
+            words = words.replace(candidate_path, cluster.drop_in)
+            raise Refused(_own_words(words.replace(main_path, cluster.main_file)))
+        return answer[:-1] if answer.endswith("\n") else answer
+
+    def prove(self) -> None:
+        """Have the server's binary read the whole configuration.
+
+        Raises:
+            Refused: when it would not start with it, or does not read the managed file at all.
+        """
+        if not self.included_at:
+            raise Refused(
+                f"{self._cluster.main_file} does not include {self._cluster.drop_in}:"
+                " add the line include_dir = 'conf.d' at its end"
+            )
+        self.ask(_guc.MARKER)
+
+    def _main(self, candidate_path: str) -> tuple[str, int]:
+        cluster = self._cluster
+        return _guc.with_candidate(
+            self._main_text, cluster.main_file, cluster.drop_in, candidate_path, _names_in
+        )
+
+
+def _names_in(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:
+        return []
+
+
+def _own_words(text: str) -> str:
+    """Log lines without their time and process, and without what only repeats them."""
+    words = []
+    for line in text.splitlines():
+        _, found, message = line.partition("LOG:  ")
+        if not found:
+            _, found, message = line.partition("FATAL:  ")
+        words.append(message if found else line)
+    return "; ".join(word.strip() for word in words if word.strip())
+
+
+class Server:
+    """The running server of a cluster; each question is a connection of its own."""
+
+    def __init__(self, cluster: Cluster, params: dict[str, Any]) -> None:
+        self.cluster = cluster
+        self.params = params
+
+    def _connect(self) -> Any:
+        params = dict(self.params)
+        if not params["login_host"]:
+            running = self.cluster.running_at()
+            if running is None:
+                raise _postgres.ConnectionFailed("it does not run")
+            params["login_unix_socket"], params["login_port"] = running
+        return _postgres.connect(params, autocommit=True)
+
+    def rows(self, query: Any) -> list[Any]:
+        """Rows of a query."""
+        connection = self._connect()
+        try:
+            return _postgres.fetch(connection, query)
+        finally:
+            connection.close()
+
+    def run(self, statements: Sequence[Any]) -> None:
+        """Run statements that are no queries."""
+        connection = self._connect()
+        try:
+            with connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+        finally:
+            connection.close()
+
+    def live(self) -> dict[str, _guc.Live]:
+        """pg_settings by lower-case name."""
+        found = {}
+        for row in self.rows(LIVE):
+            definition = _guc.Definition(
+                row.name, row.context, row.vartype, row.unit or "", row.min_val or "",
+                row.max_val or "", tuple(row.enumvals or ()), row.boot_val or "",
+            )  # fmt: skip
+            found[row.name.lower()] = _guc.Live(
+                definition, row.setting or "", row.source, row.pending_restart
+            )
+        return found
+
+    def files(self) -> list[_guc.FileRow]:
+        """pg_file_settings: what the files say now, read or not."""
+        return [
+            _guc.FileRow(row.sourcefile, row.sourceline, row.name, row.setting or "", row.applied,
+                         row.error)
+            for row in self.rows(FILES)
+        ]  # fmt: skip
+
+    def loaded_at(self) -> Any:
+        """When the server last read its files."""
+        return self.rows("SELECT pg_conf_load_time() AS loaded")[0].loaded
+
+    def is_fresh(self) -> bool:
+        """Whether nobody uses the server yet."""
+        return bool(self.rows(FRESH)[0].fresh)
+
+    def has_library(self, name: str) -> bool:
+        """Whether a library that shall be preloaded is installed."""
+        places = self.rows(LIBRARY_PLACES)[0]
+        if "/" in name:
+            paths = [name.replace("$libdir", places.libdir)]
+        else:
+            directories = places.path.replace("$libdir", places.libdir).split(":")
+            paths = [f"{directory}/{name}" for directory in directories]
+        return any(os.path.exists(path) or os.path.exists(path + ".so") for path in paths)
+
+    def reload(self, expected: Sequence[_guc.Change]) -> None:
+        """Have the server read its files, and wait until it confirms.
+
+        Raises:
+            Refused: when it does not; with its own words.
+        """
+        before = self.loaded_at()
+        size = self.cluster.log_size()
+        self.run(["SELECT pg_reload_conf()"])
+        deadline = time.monotonic() + RELOAD_TIMEOUT_S
+        while True:
+            wrong = []
+            if self.loaded_at() > before:
+                live = self.live()
+                wrong = [change.name for change in expected if not _confirmed(change, live)]
+                if not wrong:
+                    return
+            if time.monotonic() > deadline:
+                what = ", ".join(wrong) or "the files"
+                raise Refused(f"did not take {what}: {self.cluster.log_since(size)}")
+            time.sleep(POLL_S)
+
+    def reset(self, names: Sequence[str]) -> None:
+        """Take settings out of postgresql.auto.conf."""
+        reset = _postgres.sql.SQL("ALTER SYSTEM RESET {}")
+        self.run([reset.format(_postgres.sql.Identifier(name)) for name in names])
+
+    def confirm(self, expected: Sequence[_guc.Change]) -> None:
+        """See that the server has the values that it shall have.
+
+        Raises:
+            Refused: when not, naming the settings.
+        """
+        live = self.live()
+        wrong = [change.name for change in expected if not _confirmed(change, live)]
+        if wrong:
+            raise Refused(f"it has other values than it shall have: {', '.join(wrong)}")
+
+    def restart(self, timeout_s: int) -> None:
+        """Restart the service and wait until the server answers.
+
+        Raises:
+            Refused: when it does not; with its own words.
+        """
+        size = self.cluster.log_size()
+        code, _out, err = self.cluster.module.run_command(
+            ["systemctl", "restart", self.cluster.service]
+        )
+        deadline = time.monotonic() + timeout_s
+        answer = err.strip() if code else ""
+        while code == 0:
+            try:
+                self.rows("SELECT 1 AS one")
+                return
+            except _postgres.ConnectionFailed as error:
+                answer = str(error)
+            # The service comes back as soon as the server answers or has given up.
+            if self.cluster.running_at() is None or time.monotonic() > deadline:
+                break
+            time.sleep(POLL_S)
+        raise Refused(f"{answer}\n{self.cluster.log_since(size)}")
+
+
+def _confirmed(change: _guc.Change, live: dict[str, _guc.Live]) -> bool:
+    row = live.get(change.name.lower())
+    if row is None or row.pending_restart or row.source in _guc.HIDDEN_SOURCES:
+        return True
+    return row.setting == change.expected

@@ -1,0 +1,409 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: all settings of a server in one file, proved by the server before they are used."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: postgres_settings
+author: ["pooled.postgres contributors (@pooled)"]
+version_added: 0.1.0
+short_description: Keep a Postgres server's settings
+description:
+  - Keeps all given settings in one file, C(conf.d/zz-pooled.conf), which is read last.
+  - Compares values, not text, by the server's own rules, so that C(1GB) and C(1024MB) are the same.
+  - The server's own binary reads the whole new configuration before anything is written. What it refuses changes nothing.
+  - Reloads the server and waits until it confirms each value. What only a restart can apply is named, and restarted as O(restart) allows.
+  - When the server does not come back, puts the last good files back, starts it again and fails with the server's own words.
+  - A setting that is no longer given goes back to what the rest of the configuration says.
+  - Entries of C(postgresql.auto.conf) (C(ALTER SYSTEM)) for given settings would win over any file; they are reset.
+options:
+  settings:
+    description:
+      - Settings and their values. A value is text, a number, a boolean, or a list for settings that are lists of names.
+      - A setting whose value is null is not managed.
+    type: dict
+    required: true
+  preload_libraries:
+    description:
+      - Libraries to have in C(shared_preload_libraries) besides those that the server's files preload already.
+      - Not used when O(settings) has C(shared_preload_libraries).
+    type: list
+    elements: str
+    default: []
+  version:
+    description: Major version of the cluster.
+    type: int
+    required: true
+  cluster:
+    description: Name of the cluster.
+    type: str
+    default: main
+  restart:
+    description:
+      - When to restart the server for what only a restart can apply.
+      - V(never) leaves it to you. RV(pending_restart) and a warning name what waits.
+      - >-
+        V(fresh) restarts a server that nobody uses yet: it has no databases, tables or login roles but those it was created with,
+        no replication, and nobody else is connected.
+      - V(always) restarts whenever a setting needs it.
+    type: str
+    choices: [never, fresh, always]
+    default: fresh
+  restart_timeout:
+    description: How many seconds a restarted server may take until it answers.
+    type: int
+    default: 120
+  assume_new:
+    description:
+      - In check mode, when there is no such cluster, predict what a run does after the package has created it.
+      - Otherwise a missing cluster is an error.
+    type: bool
+    default: false
+  config_directory:
+    description: Directory of C(postgresql.conf). By default C(/etc/postgresql/<version>/<cluster>).
+    type: path
+  binary_directory:
+    description: Directory of the server's programs. By default C(/usr/lib/postgresql/<version>/bin).
+    type: path
+  service:
+    description: The cluster's systemd unit. By default C(postgresql@<version>-<cluster>).
+    type: str
+  log_file:
+    description: Where the server logs while it starts. By default C(/var/log/postgresql/postgresql-<version>-<cluster>.log).
+    type: path
+notes:
+  - Runs on the server's host, as root.
+  - Over the unix socket, port and directory are those of the running server, whatever O(login_port) and O(login_unix_socket) say.
+extends_documentation_fragment:
+  - pooled.postgres.attributes
+  - pooled.postgres.connection
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+seealso:
+  - module: pooled.postgres.postgres_hba
+  - plugin: pooled.postgres.checked_settings
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Keep settings, and restart only a server that nobody uses yet
+  pooled.postgres.postgres_settings:
+    version: 17
+    settings:
+      shared_buffers: 4GB
+      work_mem: 16MB
+      log_min_duration_statement: 1s
+  become: true
+
+- name: Preload a library, restarting the server if need be
+  pooled.postgres.postgres_settings:
+    version: 17
+    settings: {}
+    preload_libraries: [pg_stat_statements]
+    restart: always
+  become: true
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or would be done, in order.
+  returned: always
+  type: list
+  elements: str
+  sample: ["write /etc/postgresql/17/main/conf.d/zz-pooled.conf", "reload", "restart postgresql@17-main"]
+settings:
+  description: The settings that were not as they shall be, as the server shows them.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The setting.
+      type: str
+    before:
+      description: Its value before.
+      type: str
+    after:
+      description: Its value after.
+      type: str
+    restart:
+      description: Whether only a restart applies it.
+      type: bool
+pending_restart:
+  description: Settings that wait for a restart after this run, also those that others changed.
+  returned: always
+  type: list
+  elements: str
+port:
+  description: Port at which the server answers after this run. It differs from the setting while that waits for a restart.
+  returned: always
+  type: int
+  sample: 5432
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.pooled.postgres.plugins.module_utils import _guc, _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._cluster import (
+    Cluster,
+    Configuration,
+    Refused,
+    Server,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._files import (
+    ManagedFile,
+    differs,
+    read_file,
+    write_file,
+)
+
+MODE = 0o640
+
+
+def predict(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) -> dict[str, Any]:
+    """What a run does on a host where the package creates the cluster first."""
+    drop_in = _guc.DropIn(cluster.drop_in, "", cluster.main_file, 0)
+    plan = _guc.plan(
+        with_libraries(module, wanted, []), drop_in, _guc.new_cluster(cluster.major), []
+    )
+    restart = bool(plan.waiting) and module.params["restart"] != "never"
+    before = ManagedFile(cluster.drop_in, None, "", "", 0)
+    after = ManagedFile(cluster.drop_in, plan.content, cluster.os_user, cluster.os_user, MODE)
+    pending = [] if restart else list(plan.waiting)
+    actions = actions_of(cluster, plan, True, restart)
+    return {**report(plan, before, after, actions, pending), "port": int(wanted.get("port", 5432))}
+
+
+def converge(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) -> dict[str, Any]:
+    """Compare with the server, prove the new configuration, and unless in check mode, apply it."""
+    server = Server(cluster, module.params)
+    live, rows = server.live(), server.files()
+    wanted = with_libraries(module, wanted, rows)
+    check_installed(server, wanted, live)
+    before = read_file(cluster.drop_in)
+    included_at = Configuration(cluster, "").included_at
+    drop_in = _guc.DropIn(cluster.drop_in, before.content or "", cluster.main_file, included_at)
+
+    def normalise(definition: _guc.Definition, text: str) -> str:
+        value = _guc.canonical(definition, text)
+        row = live.get(definition.name.lower())
+        if row is None or row.setting == value or "." in definition.name:
+            return value
+        return Configuration(cluster, "").ask(definition.name, **{definition.name: text})
+
+    plan = _guc.plan(wanted, drop_in, live, rows, normalise)
+    after = ManagedFile(cluster.drop_in, plan.content, cluster.os_user, cluster.os_user, MODE)
+    write = differs(before, after)
+    if write:
+        Configuration(cluster, plan.content).prove()
+    for override in plan.overrides:
+        module.warn(override)
+    others = {row.definition.name for row in live.values() if row.pending_restart}
+    others -= {live[key].definition.name for key in drop_in.settings() if key in live}
+    waiting = set(plan.waiting) | (others - set(wanted))
+    restart = bool(waiting) and (
+        module.params["restart"] == "always"
+        or (module.params["restart"] == "fresh" and server.is_fresh())
+    )
+    actions = actions_of(cluster, plan, write, restart)
+    if actions and not module.check_mode:
+        apply(server, plan, before if write else None, after, restart)
+        live = server.live()
+        waiting = {row.definition.name for row in live.values() if row.pending_restart}
+    elif restart:
+        waiting = set()
+    if waiting:
+        names = ", ".join(sorted(waiting))
+        module.warn(f"wait for a restart of {cluster.service}, which was not allowed: {names}")
+    running = cluster.running_at()
+    return {
+        **report(plan, before, after, actions, sorted(waiting)),
+        "port": running[1] if running else module.params["login_port"],
+    }
+
+
+def with_libraries(
+    module: AnsibleModule, wanted: dict[str, str], rows: list[_guc.FileRow]
+) -> dict[str, str]:
+    """The settings with the libraries to preload, unless they say themselves what to preload."""
+    libraries = module.params["preload_libraries"]
+    if not libraries or "shared_preload_libraries" in module.params["settings"]:
+        return wanted
+    return {**wanted, "shared_preload_libraries": _guc.with_libraries(libraries, rows)}
+
+
+def check_installed(server: Server, wanted: dict[str, str], live: dict[str, _guc.Live]) -> None:
+    """Refuse what the catalog of the major has and the installed server has not.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    for name, text in wanted.items():
+        row = live.get(name.lower())
+        if row:
+            _guc.check_value(f"settings.{name}", row.definition, text)
+        elif "." not in name:
+            raise ValueError(f"settings.{name}: the installed server has no such setting")
+    for name in ("shared_preload_libraries", "session_preload_libraries"):
+        for library in _guc.library_names(wanted.get(name, "")):
+            if not server.has_library(library):
+                raise ValueError(
+                    f"settings.{name}: library {library!r} is not installed on the server;"
+                    " install its package first"
+                )
+
+
+def apply(
+    server: Server, plan: _guc.Plan, before: ManagedFile | None, after: ManagedFile, restart: bool
+) -> None:
+    """Carry out the plan; on failure put everything back.
+
+    Args:
+        before: the file to replace; None when it stays.
+        after: the file as it shall be.
+        restart: whether to restart the server.
+
+    Raises:
+        Refused: with the server's own words.
+    """
+    kept = [before] if before else []
+    if plan.resets:
+        kept.append(read_file(f"{server.cluster.data_directory}/postgresql.auto.conf"))
+    try:
+        if before:
+            write_file(after)
+        server.reset(plan.resets)
+        if plan.reload:
+            server.reload(list(plan.changes))
+        if restart:
+            server.restart(server.params["restart_timeout"])
+            server.confirm(list(plan.changes))
+    except (Refused, OSError) as error:
+        back = "the files are as they were"
+        for managed in kept:
+            write_file(managed)
+        if restart:
+            try:
+                server.restart(server.params["restart_timeout"])
+                back = "the last good files are back and the server runs with them"
+            except Refused as again:
+                back = f"the last good files are back, but the server does not start: {again}"
+        elif server.cluster.running_at():
+            server.run(["SELECT pg_reload_conf()"])
+        raise Refused(f"{error}; {back}") from error
+
+
+def actions_of(cluster: Cluster, plan: _guc.Plan, write: bool, restart: bool) -> list[str]:
+    """The plan as lines to read, in the order in which it is carried out."""
+    actions = [f"write {cluster.drop_in}"] if write else []
+    actions += [f"reset {name} in postgresql.auto.conf" for name in plan.resets]
+    if plan.reload:
+        actions.append("reload")
+    if restart:
+        actions.append(f"restart {cluster.service}")
+    return actions
+
+
+def report(
+    plan: _guc.Plan,
+    before: ManagedFile,
+    after: ManagedFile,
+    actions: list[str],
+    pending: list[str],
+) -> dict[str, Any]:
+    """The module's result."""
+    changes = [
+        {
+            "name": change.name,
+            "before": change.before,
+            "after": change.after,
+            "restart": change.restart,
+        }
+        for change in plan.changes
+    ]
+    lines = (
+        _guc.diff_lines(plan.changes, before.content or "", plan.content) if actions else ([], [])
+    )
+    for side, managed in zip(lines, (before, after)):
+        if actions and differs(before, after) and managed.content is not None:
+            side.append(f"{managed.path}: {managed.owner}:{managed.group} {managed.mode:04o}")
+    return {
+        "changed": bool(actions),
+        "actions": actions,
+        "settings": changes,
+        "pending_restart": pending,
+        "diff": {
+            "before": "".join(line + "\n" for line in lines[0]),
+            "after": "".join(line + "\n" for line in lines[1]),
+        },
+    }
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            **_postgres.connection_argument_spec(),
+            "settings": {"type": "dict", "required": True},
+            "preload_libraries": {"type": "list", "elements": "str", "default": []},
+            "version": {"type": "int", "required": True},
+            "cluster": {"type": "str", "default": "main"},
+            "restart": {
+                "type": "str",
+                "choices": ["never", "fresh", "always"],
+                "default": "fresh",
+            },
+            "restart_timeout": {"type": "int", "default": 120},
+            "assume_new": {"type": "bool", "default": False},
+            "config_directory": {"type": "path"},
+            "binary_directory": {"type": "path"},
+            "service": {"type": "str"},
+            "log_file": {"type": "path"},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    major, name = params["version"], params["cluster"]
+    cluster = Cluster(
+        module=module,
+        major=major,
+        config_directory=params["config_directory"] or f"/etc/postgresql/{major}/{name}",
+        binary_directory=params["binary_directory"] or f"/usr/lib/postgresql/{major}/bin",
+        os_user=params["login_os_user"] or "postgres",
+        service=params["service"] or f"postgresql@{major}-{name}",
+        log_file=params["log_file"] or f"/var/log/postgresql/postgresql-{major}-{name}.log",
+    )
+    try:
+        wanted = _guc.check_settings(params["settings"], major, "settings")
+        if not cluster.installed:
+            if module.check_mode and params["assume_new"]:
+                module.exit_json(**predict(module, cluster, wanted))
+            module.fail_json(
+                msg=f"there is no cluster {major}/{name} on this host: {cluster.main_file} or"
+                f" {cluster.binary_directory}/postgres is missing; install postgresql-{major},"
+                f" or create the cluster with pg_createcluster {major} {name}"
+            )
+        if _postgres.PSYCOPG2_IMPORT_ERROR:
+            module.fail_json(
+                msg=missing_required_lib("psycopg2"), exception=_postgres.PSYCOPG2_IMPORT_ERROR
+            )
+        module.exit_json(**converge(module, cluster, wanted))
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    except Refused as error:
+        module.fail_json(msg=f"the server refuses the configuration: {error}")
+    except _postgres.ConnectionFailed as error:
+        module.fail_json(msg=f"cluster {major}/{name} is installed but does not answer: {error}")
+
+
+if __name__ == "__main__":
+    main()
