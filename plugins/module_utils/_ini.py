@@ -19,6 +19,7 @@ _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:,*@%+-]+\Z")
 _USERLIST_LINE = re.compile(r'^("(?:[^"]|"")*")\s*"((?:[^"]|"")*)"', re.MULTILINE)
 _PASSWORD = re.compile(r"(\bpassword\s*=\s*)(?:'(?:[^']|'')*'|\S+)")
 _MASK = "********"
+_VERIFIER = "SCRAM-SHA-256$"
 
 
 def render_ini(
@@ -74,10 +75,32 @@ def render_userlist(secrets: Mapping[str, str]) -> str:
     )
 
 
+def stale_users(before: str, after: str, *, asks_server: bool) -> list[str]:
+    """Users of whom a running PgBouncer keeps what a new auth file no longer says.
+
+    A reload leaves users that were in the file known, without a password, and does not ask the
+    server for them; and it keeps the keys of a verifier that a plain-text password replaces.
+
+    Args:
+        before: the auth file that it has read.
+        after: the new one.
+        asks_server: whether it is to ask the server for users that are not in the file.
+    """
+    old = _secrets(before)
+    new = _secrets(after)
+    gone = [user for user in old if user not in new and asks_server]
+    was_verifier = [
+        user
+        for user, secret in new.items()
+        if old.get(user, "").startswith(_VERIFIER) and not secret.startswith(_VERIFIER)
+    ]
+    return sorted(gone + was_verifier)
+
+
 def masked_userlists(before: str, after: str) -> tuple[str, str]:
     """Two versions of an auth file without their secrets, to be compared by people."""
-    old = dict(_USERLIST_LINE.findall(before))
-    new = dict(_USERLIST_LINE.findall(after))
+    old = _secrets(before)
+    new = _secrets(after)
     return (
         "".join(f'{user} "{_MASK}"\n' for user in old),
         "".join(
@@ -90,6 +113,11 @@ def masked_userlists(before: str, after: str) -> tuple[str, str]:
 def masked_ini(text: str) -> str:
     """An ini file without the passwords that somebody may have written into it."""
     return _PASSWORD.sub(rf"\1{_MASK}", text)
+
+
+def _secrets(userlist: str) -> dict[str, str]:
+    """The secret of each user in an auth file, as it is written there, the names with quotes."""
+    return dict(_USERLIST_LINE.findall(userlist))
 
 
 def _entries(entries: Mapping[str, Mapping[str, str]]) -> Iterable[str]:

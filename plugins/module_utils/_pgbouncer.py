@@ -623,6 +623,7 @@ def plan(
     unit: str,
     daemon_reload: bool,
     unfinished: bool,
+    stale: Iterable[str],
     reconnect: bool,
     may_restart: bool,
 ) -> Plan:
@@ -635,6 +636,7 @@ def plan(
         unit: path of the service's drop-in, which may be among the files.
         daemon_reload: whether systemd says that it has not read its files.
         unfinished: whether an earlier run was interrupted, so that nobody knows what was read.
+        stale: what else a running pooler only forgets when it restarts.
         reconnect: whether server connections shall be opened anew.
         may_restart: whether a running pooler may be restarted.
     """
@@ -642,7 +644,7 @@ def plan(
     reads = tuple(path for path in write if path != unit)
     must_reload = daemon_reload or unit in write
     found = differences(desired, running)
-    restart = tuple(one.name for one in found if not one.reloads)
+    restart = (*(one.name for one in found if not one.reloads), *stale)
     if running.active and running.config is None:
         restart = ("a console that does not answer",)
     if not running.active:
@@ -753,9 +755,7 @@ def _known(
     if option is None:
         if version[:2] > NEWEST and re.match(r"[a-z0-9_]+\Z", name):
             return Option()
-        near = difflib.get_close_matches(
-            name, [known for known in table if _exists(table[known], version)], 1
-        )
+        near = difflib.get_close_matches(name, table, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ValueError(f"{where}: PgBouncer {version_text(version)} has no option {name!r}{hint}")
     if option.since > version[:2]:

@@ -10,7 +10,9 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -105,9 +107,8 @@ class Pooler:
         """
         rc, out, err = self.run(["systemctl", *arguments])
         if rc != 0:
-            raise PoolerError(
-                "systemctl {} failed: {}".format(" ".join(arguments), (err or out).strip())
-            )
+            reason = (err or out).strip().split("\n")[0].rstrip(".")
+            raise PoolerError("systemctl {} failed: {}".format(" ".join(arguments), reason))
 
     def running(self, service: Service, patience_s: float = 2) -> _pgbouncer.Running:
         """What the running pooler says about itself."""
@@ -135,6 +136,10 @@ class Pooler:
             yield connection
         finally:
             connection.close()
+
+    def listens_on(self) -> set[tuple[str, int]]:
+        """Address and port of each TCP socket that the service listens on."""
+        return _tcp_sockets(self.service().pid, self.os_user)
 
     def command(self, command: str) -> None:
         """Run a command on the console of the running pooler.
@@ -240,23 +245,54 @@ def _state(console: Any, descriptors: int | None) -> _pgbouncer.Running:
     return _pgbouncer.Running(True, config, databases, descriptors)
 
 
-def _console_sockets(pid: int, os_user: str) -> list[tuple[str, int]]:
-    """Directory and port of each unix socket that a process listens on."""
+def _sockets(pid: int, os_user: str) -> set[str]:
+    """Inodes of the sockets that a process has open."""
     try:
         # In a container root may lack the right to look into other users' processes.
         with _postgres.os_identity(os_user):
-            held = {os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
-        with open("/proc/net/unix", encoding="utf-8", errors="replace") as handle:
-            rows = [line.split() for line in handle.readlines()[1:]]
+            names = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
     except OSError:
+        return set()
+    return {name[len("socket:[") : -1] for name in names if name.startswith("socket:[")}
+
+
+def _proc_net(name: str) -> list[list[str]]:
+    """The rows of a table in /proc/net, as words."""
+    try:
+        with open(f"/proc/net/{name}", encoding="utf-8", errors="replace") as handle:
+            return [line.split() for line in handle.readlines()[1:]]
+    except FileNotFoundError:  # no IPv6
         return []
+
+
+def _console_sockets(pid: int, os_user: str) -> list[tuple[str, int]]:
+    """Directory and port of each unix socket that a process listens on."""
+    held = _sockets(pid, os_user)
     found = []
-    for row in rows:
+    for row in _proc_net("unix"):
         listens = len(row) > 7 and int(row[3], 16) & 0x10000
-        if listens and f"socket:[{row[6]}]" in held and ".s.PGSQL." in row[7]:
+        if listens and row[6] in held and ".s.PGSQL." in row[7]:
             directory, _slash, name = row[7].rpartition("/")
             found.append((directory, int(name.rsplit(".", 1)[1])))
     return found
+
+
+def _tcp_sockets(pid: int, os_user: str) -> set[tuple[str, int]]:
+    """Address and port of each TCP socket that a process listens on."""
+    held = _sockets(pid, os_user)
+    found = set()
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for row in _proc_net(table):
+            if row[3] == "0A" and row[9] in held:
+                address, port = row[1].split(":")
+                found.add((socket.inet_ntop(family, _network_order(address)), int(port, 16)))
+    return found
+
+
+def _network_order(address: str) -> bytes:
+    """An address out of /proc/net: words of four bytes in the host's order."""
+    words = [int(address[start : start + 8], 16) for start in range(0, len(address), 8)]
+    return b"".join(word.to_bytes(4, sys.byteorder) for word in words)
 
 
 def _open_files_limits(pid: int) -> tuple[int, int]:

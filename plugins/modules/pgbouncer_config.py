@@ -245,7 +245,7 @@ LimitNOFILE={limit}
 Restart=on-failure
 RestartSec=1
 """
-UNFINISHED = "A run of pooled.postgres was interrupted here; the next one finishes its work.\n"
+UNFINISHED = "A run of pooled.postgres was interrupted here; the next one finishes its work:"
 
 
 def argument_spec() -> dict[str, Any]:
@@ -422,22 +422,22 @@ def running_diff(found: list[_pgbouncer.Difference]) -> dict[str, str]:
     }
 
 
-def check_listening(options: Mapping[str, str]) -> None:
-    """See that the pooler takes TCP connections where it shall: it may start without some address.
+def check_listening(pooler: _pooler.Pooler, options: Mapping[str, str]) -> None:
+    """See that the pooler listens where it shall: it may start without some of its addresses.
 
     Raises:
-        PoolerError: naming an address where nobody answers.
+        PoolerError: naming an address where it does not listen.
     """
-    local = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not bound
-    addresses = [part.strip() for part in options["listen_addr"].split(",") if part.strip()]
-    for address in addresses:
+    port = int(options["listen_port"])
+    listening = {address for address, at_port in pooler.listens_on() if at_port == port}
+    for wanted in (part.strip() for part in options["listen_addr"].split(",")):
         try:
-            target = (local.get(address, address), int(options["listen_port"]))
-            socket.create_connection(target, timeout=5).close()
-        except OSError as error:
-            raise _pooler.PoolerError(
-                f"it does not listen on {address} port {options['listen_port']}: {error}"
-            ) from error
+            family = socket.AF_INET6 if ":" in wanted else socket.AF_INET
+            missing = socket.inet_ntop(family, socket.inet_pton(family, wanted)) not in listening
+        except OSError:  # a name, or * for all addresses
+            missing = bool(wanted) and not listening
+        if missing:
+            raise _pooler.PoolerError(f"it does not listen on {wanted} port {port}")
 
 
 def verify(pooler: _pooler.Pooler, desired: _pgbouncer.Desired, steps: _pgbouncer.Plan) -> None:
@@ -458,7 +458,7 @@ def verify(pooler: _pooler.Pooler, desired: _pgbouncer.Desired, steps: _pgbounce
     if found:
         raise _pooler.PoolerError(_pooler.listed(found))
     if steps.start or steps.restart:
-        check_listening(desired.options)
+        check_listening(pooler, desired.options)
 
 
 def carry_out(
@@ -587,6 +587,12 @@ def main() -> None:
             msg=f"The console of {params['service']} does not answer, and restart={policy} forbids to"
             " restart it"
         )
+    userlists = (before[1].content or "", after[1].content or "")
+    stale = []
+    if _ini.stale_users(*userlists, asks_server=params["auth"] == "query"):
+        stale.append("users of the old auth file")
+    if unfinished and "restart for" in (_files.read_file(marker).content or ""):
+        stale.append("an interrupted restart")
     noted = _ini.role_settings_in(before[2].content or "")
     steps = _pgbouncer.plan(
         desired,
@@ -595,6 +601,7 @@ def main() -> None:
         unit=after[0].path,
         daemon_reload=service.reload_needed,
         unfinished=unfinished,
+        stale=stale,
         reconnect=params["reconnect"] or noted != _pgbouncer.role_settings_lines(databases),
         may_restart=may_restart,
     )
@@ -631,7 +638,8 @@ def main() -> None:
 
     logfile = options.get("logfile", "")
     offset = os.path.getsize(logfile) if logfile and os.path.exists(logfile) else 0
-    _files.write_file(_files.ManagedFile(marker, UNFINISHED, "root", "root", 0o644))
+    note = "\n".join([UNFINISHED, *steps.actions, ""])
+    _files.write_file(_files.ManagedFile(marker, note, "root", "root", 0o644))
     try:
         carry_out(pooler, desired, steps, after)
     except (_pooler.PoolerError, _postgres.ConnectionFailed, OSError) as error:
