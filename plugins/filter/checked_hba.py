@@ -22,7 +22,8 @@ description:
 positional: client_networks, pooler_networks
 options:
   _input:
-    description: Extra rules, C(postgres_hba), as O(pooled.postgres.postgres_hba#module:rules) takes them.
+    description: Extra rules, C(postgres_hba), as O(pooled.postgres.postgres_hba#module:rules) takes
+      them.
     type: list
     elements: dict
     required: true

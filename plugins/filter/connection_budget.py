@@ -18,8 +18,10 @@ author: pooled.postgres contributors (@pooled)
 version_added: 0.1.0
 short_description: Add up connections, and fail when they do not fit
 description:
-  - Adds up the pools of PgBouncer, the clients that connect directly, monitoring and the reserved slots, and compares the sum with C(max_connections).
-  - Compares the clients of PgBouncer with C(max_client_conn), and each role's C(connection_limit) with what its pools and clients need.
+  - Adds up the pools of PgBouncer, the clients that connect directly, monitoring and the reserved
+    slots, and compares the sum with C(max_connections).
+  - Compares the clients of PgBouncer with C(max_client_conn), and each role's C(connection_limit)
+    with what its pools and clients need.
   - Fails with the table and the ways out when something does not fit.
 positional: poolers, max_connections
 options:
@@ -30,7 +32,8 @@ options:
     required: true
   poolers:
     description:
-      - The PgBouncer hosts, each with C(name) and, where they differ from the collection's defaults, C(default_pool_size), C(reserve_pool_size) and C(max_client_conn).
+      - The PgBouncer hosts, each with C(name) and, where they differ from the collection's
+        defaults, C(default_pool_size), C(reserve_pool_size) and C(max_client_conn).
       - P(pooled.postgres.poolers#filter) builds it from the inventory.
     type: list
     elements: dict
@@ -54,9 +57,11 @@ options:
     type: int
     default: 3
 notes:
-  - Each role of kind C(user) or C(reader), and each role that a client uses through PgBouncer, has a pool on each PgBouncer host in each of its databases.
+  - Each role of kind C(user) or C(reader), and each role that a client uses through PgBouncer, has
+    a pool on each PgBouncer host in each of its databases.
   - PgBouncer looks up verifiers with 2 connections for each database on each of its hosts.
-  - Each role of kind C(migrator) or C(admin) without a direct client is allowed 2 direct sessions in each of its databases.
+  - Each role of kind C(migrator) or C(admin) without a direct client is allowed 2 direct sessions
+    in each of its databases.
 """
 
 EXAMPLES = r"""
@@ -69,8 +74,10 @@ RETURN = r"""
 _value:
   description:
     - C(max_connections), as given or derived; C(needed), the sum.
-    - C(rows), the parts of the sum, with C(kind), C(database), C(role), C(what), C(formula), C(connections).
-    - C(client_rows), the clients of PgBouncer likewise; C(client_connections), their sum; C(max_client_connections), what PgBouncer takes.
+    - C(rows), the parts of the sum, with C(kind), C(database), C(role), C(what), C(formula),
+      C(connections).
+    - C(client_rows), the clients of PgBouncer likewise; C(client_connections), their sum;
+      C(max_client_connections), what PgBouncer takes.
     - C(warnings), and C(table), lines for people to read.
   type: dict
 """

@@ -17,7 +17,9 @@ author: pooled.postgres contributors (@pooled)
 version_added: 0.1.0
 short_description: Size a Postgres server so that its memory suffices
 description:
-  - Chooses C(shared_buffers), C(effective_cache_size), C(work_mem) and the other settings that depend on the machine, so that everything the server may use at the same time fits into what it may have.
+  - Chooses C(shared_buffers), C(effective_cache_size), C(work_mem) and the other settings that
+    depend on the machine, so that everything the server may use at the same time fits into what it
+    may have.
   - Fails when the connections asked for do not fit, and says how many would.
 positional: workload, max_connections, major
 options:
@@ -67,7 +69,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(settings), name and value of each setting that was chosen; those the user decides are not among them.
+    - C(settings), name and value of each setting that was chosen; those the user decides are not
+      among them.
     - C(rows), the same with C(formula) and C(bound_by), and the user's too.
     - C(table), lines for people to read.
     - C(budget_bytes) and C(cost_bytes), what the server may use and what it can use at most.

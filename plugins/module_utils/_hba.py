@@ -385,7 +385,7 @@ def _rule(where: str, entry: Any) -> Rule:
         raise ValueError(
             f"{where}.method: {method!r} is no method; choose one of {', '.join(METHODS)}"
         )
-    _check_method(where, kind, method, bool(entry.get("insecure") or False))
+    _check_method(where, kind, method, bool(entry.get("insecure")))
     return Rule(
         kind,
         _name_tokens(where + ".database", entry.get("database")),

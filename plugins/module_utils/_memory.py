@@ -243,7 +243,8 @@ def memory_amount_bytes(where: str, value: Any) -> int:
     factor = _LOOSE_UNITS.get(match.group(2).upper()) if match else None
     if match is None or factor is None:
         raise ValueError(
-            f"{where}: {value!r} is no amount of memory; give a number with a unit, such as 512MB or 2GB"
+            f"{where}: {value!r} is no amount of memory; give a number with a unit,"
+            " such as 512MB or 2GB"
         )
     return int(float(match.group(1)) * factor)
 
@@ -652,7 +653,8 @@ def _refusal(machine: _Machine, request: _Request, sizes: _Sizes) -> str:
     needed = _memory_needed(machine, request)
     memory = f" {asked} connections need {memory_text(needed)} of memory." if needed else ""
     pooler = (
-        " Usually the answer is a pooler: clients that go through PgBouncer share few server connections."
+        " Usually the answer is a pooler: clients that go through PgBouncer share few server"
+        " connections."
         if most
         else ""
     )

@@ -11,9 +11,11 @@ module: host_resources_info
 short_description: What a host lets Postgres have, and what is installed on it
 version_added: 0.1.0
 description:
-  - Finds the memory and the CPUs that really bind a Postgres server, which in containers and under limits of systemd are not those that the kernel reports.
+  - Finds the memory and the CPUs that really bind a Postgres server, which in containers and under
+    limits of systemd are not those that the kernel reports.
   - Finds which servers and which PgBouncer are installed.
-  - Needs no facts, and nothing installed but Python. As root it sees all that binds; other users may miss limits that they can't read.
+  - Needs no facts, and nothing installed but Python. As root it sees all that binds; other users
+    may miss limits that they can't read.
 options:
   version:
     description:
@@ -56,7 +58,8 @@ resources:
   type: dict
   contains:
     memory_bytes:
-      description: The least of the host's memory, the limits of the service's cgroup and of all cgroups around it, and the limits that its unit and slices ask for.
+      description: The least of the host's memory, the limits of the service's cgroup and of all
+        cgroups around it, and the limits that its unit and slices ask for.
       type: int
       sample: 536870912
     memory_bound_by:
@@ -79,7 +82,8 @@ resources:
       type: int
       sample: 67108864
     commit_limit_bytes:
-      description: The kernel's C(CommitLimit), which binds only when RV(resources.overcommit_memory) is 2.
+      description: The kernel's C(CommitLimit), which binds only when
+        RV(resources.overcommit_memory) is 2.
       type: int
     overcommit_memory:
       description: The kernel's C(vm.overcommit_memory).
@@ -91,7 +95,8 @@ distribution:
   type: dict
   sample: {id: debian, release: '12', codename: bookworm}
 postgres:
-  description: Whether a server is installed, its majors, and its clusters with C(major), C(name), C(port) and C(data_directory).
+  description: Whether a server is installed, its majors, and its clusters with C(major), C(name),
+    C(port) and C(data_directory).
   returned: always
   type: dict
   sample: {installed: true, majors: [15], clusters: [{major: 15, name: main, port: 5432, data_directory: /var/lib/postgresql/15/main}]}
@@ -109,6 +114,7 @@ package_lists:
 import glob
 import os
 import re
+from typing import Any, Collection, Iterable
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -117,7 +123,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import _resources
 PGBOUNCER = "/usr/sbin/pgbouncer"
 
 
-def text_of(path):
+def text_of(path: str) -> str:
     """A file's text, or nothing when it can't be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as handle:
@@ -126,14 +132,14 @@ def text_of(path):
         return ""
 
 
-def majors_installed():
+def majors_installed() -> list[int]:
     """Majors whose server binary is there."""
     paths = glob.glob("/usr/lib/postgresql/*/bin/postgres")
     names = [path.split("/")[4] for path in paths]
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def clusters_configured():
+def clusters_configured() -> list[dict[str, Any]]:
     """Clusters of postgresql-common."""
     clusters = []
     for path in sorted(glob.glob("/etc/postgresql/*/*/postgresql.conf")):
@@ -146,7 +152,7 @@ def clusters_configured():
     return clusters
 
 
-def shown_units(module, names):
+def shown_units(module: AnsibleModule, names: Collection[str]) -> tuple[dict[str, str], ...]:
     """Properties of systemd's units; none where systemd does not run."""
     if not names or not os.path.isdir("/run/systemd/system"):
         return ()
@@ -155,19 +161,25 @@ def shown_units(module, names):
     return _resources.units(out) if code == 0 else ()
 
 
-def service_units(module, clusters, version, name):
+def service_units(
+    module: AnsibleModule, clusters: list[dict[str, Any]]
+) -> tuple[tuple[dict[str, str], ...], tuple[dict[str, str], ...]]:
     """The units of the clusters, and the slices around them."""
     wanted = {f"postgresql@{cluster['major']}-{cluster['name']}.service" for cluster in clusters}
-    if version:
-        wanted.add(f"postgresql@{version}-{name}.service")
+    if module.params["version"]:
+        wanted.add("postgresql@{version}-{cluster}.service".format(**module.params))
     services = shown_units(module, wanted) or ({},)
     around = {name for service in services for name in _resources.slices(service)}
     return services, shown_units(module, around)
 
 
-def limits_of_cgroups(mounts, cgroups, total_bytes):
+def limits_of_cgroups(
+    mounts: Iterable[_resources.Mount], cgroups: Iterable[str], total_bytes: int
+) -> tuple[list[_resources.Limit], list[_resources.Limit]]:
     """Limits of memory and of CPUs of cgroups and of all cgroups around them."""
-    memory, cpus, seen = [], [], set()
+    memory: list[_resources.Limit] = []
+    cpus: list[_resources.Limit] = []
+    seen: set[str] = set()
     for mount in mounts:
         names = _resources.limit_files(mount)
         if not names:
@@ -184,15 +196,13 @@ def limits_of_cgroups(mounts, cgroups, total_bytes):
     return memory, cpus
 
 
-def resources(module, clusters):
+def resources(module: AnsibleModule, clusters: list[dict[str, Any]]) -> dict[str, Any]:
     """What Postgres may have."""
     amounts = _resources.meminfo_bytes(text_of("/proc/meminfo"))
     total = amounts.get("MemTotal", 0)
     if not total:
         module.fail_json(msg="/proc/meminfo does not say how much memory there is")
-    services, slices = service_units(
-        module, clusters, module.params["version"], module.params["cluster"]
-    )
+    services, slices = service_units(module, clusters)
     mounts = _resources.cgroup_mounts(text_of("/proc/self/mountinfo"))
     cgroups = [unit["ControlGroup"] for unit in (*services, *slices) if unit.get("ControlGroup")]
     memory, cpus = limits_of_cgroups(mounts, cgroups, total)
@@ -214,16 +224,16 @@ def resources(module, clusters):
     }
 
 
-def shm_bytes():
+def shm_bytes() -> int:
     """Size of /dev/shm."""
     try:
-        status = os.statvfs("/dev/shm")
+        status = os.statvfs("/dev/shm")  # noqa: S108 - its size is what is asked
     except OSError:
         return 0
     return status.f_blocks * status.f_frsize
 
 
-def pgbouncer(module):
+def pgbouncer(module: AnsibleModule) -> dict[str, Any]:
     """Whether PgBouncer is there, and its version."""
     if not os.path.exists(PGBOUNCER):
         return {"installed": False, "version": None}
@@ -231,7 +241,7 @@ def pgbouncer(module):
     return {"installed": True, "version": _resources.pgbouncer_version(out)}
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "version": {"type": "str", "default": ""},

@@ -11,12 +11,18 @@ module: postgres_hba
 short_description: Who may log in to a Postgres server, and from where
 version_added: 0.1.0
 description:
-  - Writes C(pg_hba.conf) and C(pg_ident.conf) from the model, with SCRAM for named roles from named networks, and peer for the superuser.
-  - The server itself checks the new files before it loads them. When it finds an error, or no longer lets this module in after loading them, the old files are put back and the module fails with the server's words.
-  - On a server whose file is still as the package creates it and which only the model uses, the whole file is managed. Elsewhere the rules go into a block at the top of the file, and the lines of others stay below it.
+  - Writes C(pg_hba.conf) and C(pg_ident.conf) from the model, with SCRAM for named roles from named
+    networks, and peer for the superuser.
+  - The server itself checks the new files before it loads them. When it finds an error, or no
+    longer lets this module in after loading them, the old files are put back and the module fails
+    with the server's words.
+  - On a server whose file is still as the package creates it and which only the model uses, the
+    whole file is managed. Elsewhere the rules go into a block at the top of the file, and the lines
+    of others stay below it.
 options:
   version:
-    description: Major version of the server. Needed only to foresee, in check mode, where a server that is not installed yet will have its files.
+    description: Major version of the server. Needed only to foresee, in check mode, where a server
+      that is not installed yet will have its files.
     type: str
     default: ''
   cluster:
@@ -72,7 +78,8 @@ options:
         type: list
         elements: dict
   client_networks:
-    description: Networks in CIDR notation from which the model's roles may log in with SCRAM. Loopback and the unix socket are always among them.
+    description: Networks in CIDR notation from which the model's roles may log in with SCRAM.
+      Loopback and the unix socket are always among them.
     type: list
     elements: str
     default: []
@@ -89,15 +96,19 @@ options:
         default: host
       database:
         description:
-          - Name of a database, or a list of them. C(all), C(sameuser), C(samerole) and C(replication) have their meaning in C(pg_hba.conf), and so has a regular expression that starts with a slash.
+          - Name of a database, or a list of them. C(all), C(sameuser), C(samerole) and
+            C(replication) have their meaning in C(pg_hba.conf), and so has a regular expression
+            that starts with a slash.
         type: raw
         required: true
       user:
-        description: Name of a role, or a list of them. C(all), C(+group) and a regular expression that starts with a slash have their meaning in C(pg_hba.conf).
+        description: Name of a role, or a list of them. C(all), C(+group) and a regular expression
+          that starts with a slash have their meaning in C(pg_hba.conf).
         type: raw
         required: true
       address:
-        description: Network in CIDR notation, name of a host, or C(all), C(samehost) or C(samenet). Not for O(rules[].type=local).
+        description: Network in CIDR notation, name of a host, or C(all), C(samehost) or C(samenet).
+          Not for O(rules[].type=local).
         type: str
       method:
         description: Method of authentication.
@@ -108,7 +119,8 @@ options:
         description: Options of the method, such as C(map).
         type: dict
       insecure:
-        description: Must be V(true) for O(rules[].method=trust), which lets everybody in without a password, and O(rules[].method=password), which sends passwords in plain text.
+        description: Must be V(true) for O(rules[].method=trust), which lets everybody in without a
+          password, and O(rules[].method=password), which sends passwords in plain text.
         type: bool
         default: false
   pooler_role:
@@ -116,23 +128,28 @@ options:
     type: str
     default: ''
   pooler_networks:
-    description: Networks in CIDR notation of PgBouncer on other hosts. From there its own role and the model's roles may log in with SCRAM.
+    description: Networks in CIDR notation of PgBouncer on other hosts. From there its own role and
+      the model's roles may log in with SCRAM.
     type: list
     elements: str
     default: []
   pooler_os_user:
-    description: OS user that runs PgBouncer on the server's own host, where it logs in over the unix socket without a password.
+    description: OS user that runs PgBouncer on the server's own host, where it logs in over the
+      unix socket without a password.
     type: str
     default: postgres
   exclusive:
     description:
       - Whether the whole C(pg_hba.conf) is managed, so that lines of others are removed.
-      - V(auto) does so when the file is as the package creates it and only the model and the superuser have databases and roles on the server, or when the file is wholly managed already.
+      - V(auto) does so when the file is as the package creates it and only the model and the
+        superuser have databases and roles on the server, or when the file is wholly managed
+        already.
     type: str
     choices: [auto, 'yes', 'no']
     default: auto
   assume_new:
-    description: In check mode, when no server is installed yet, foresee what will happen to the files that the package creates.
+    description: In check mode, when no server is installed yet, foresee what will happen to the
+      files that the package creates.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -141,6 +158,8 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
+    details: The server checks files only once they are there, so that what only it refuses is not
+      foreseen.
   diff_mode:
     support: full
     details: The comments of a file that is still as the package creates it are left out.
@@ -185,7 +204,8 @@ rules:
   type: list
   elements: str
 reloaded:
-  description: Whether the server loads its files anew, which it also does when they are newer than what it has loaded.
+  description: Whether the server loads its files anew, which it also does when they are newer than
+    what it has loaded.
   returned: always
   type: bool
 """
