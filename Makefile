@@ -18,6 +18,7 @@ CHECK := tools/env tools/check.py
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# The demo's Debian and memory: make demo RELEASE=12 MEMORY=1g
 .PHONY: demo
 demo: demo-tools engine ## Set up a container with the whole stack, prove it, and leave it running
 	@tools/env tools/demo.py up

@@ -30,10 +30,10 @@ DEMO = ROOT / ".demo"
 EXAMPLES = ROOT / "examples"
 NAME = f"pooled-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}-demo"
 RELEASE = os.environ.get("RELEASE", "13")
+MEMORY = os.environ.get("MEMORY", "2g")
 ROLES = ("app_user", "app_migrator", "app_admin", "app_reader")
 POSTGRES, PGBOUNCER = 5432, 6432
 LOG = DEMO / "site.log"
-MODEL = "inventory/group_vars/all/main.yml"
 
 
 class DemoError(Exception):
@@ -104,9 +104,15 @@ def free_port(wanted: int) -> int:
 
 
 def is_up() -> bool:
-    """Whether the container is there and its systemd answers; not all that are said to run do."""
+    """Whether the container's systemd answers; not all containers that are said to run do."""
     state = run("podman", "exec", NAME, "systemctl", "is-system-running", "--wait")
     return state.stdout.strip() in ("running", "degraded")
+
+
+def is_wanted(image: str) -> bool:
+    """Whether the container was made as it is asked for now."""
+    made = run("podman", "inspect", "--format", '{{index .Config.Labels "made"}}', NAME)
+    return made.stdout.strip() == f"{image} {MEMORY}"
 
 
 def start_container(image: str) -> None:
@@ -117,6 +123,7 @@ def start_container(image: str) -> None:
         *("podman", "run", "--detach", "--name", NAME, "--hostname", "demo", "--network", NAME),
         *("--publish", f"127.0.0.1:{free_port(POSTGRES)}:{POSTGRES}"),
         *("--publish", f"127.0.0.1:{free_port(PGBOUNCER)}:{PGBOUNCER}"),
+        *("--label", f"made={image} {MEMORY}", "--memory", MEMORY),
         *("--systemd", "always", image, "/sbin/init"),
     )
     deadline = time.monotonic() + 60
@@ -164,7 +171,7 @@ def converge() -> str:
     """
     done = run(
         *("ansible-playbook", "--inventory", DEMO / "inventory" / "hosts.yml"),
-        ROOT / "playbooks" / "site.yml",
+        *(ROOT / "playbooks" / "site.yml", ROOT / "tools" / "demo_budgets.yml"),
         cwd=DEMO / "inventory",
         env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
     )
@@ -208,41 +215,26 @@ def in_container(user: str, *argv: str) -> str:
     return output("podman", "exec", "--user", user, NAME, *argv)
 
 
-def server_settings() -> dict[str, str]:
-    """What the server runs with, in its own words."""
-    query = (
-        "SELECT name || '=' || current_setting(name) FROM pg_settings WHERE category ~ 'Memory'"
-        " OR name ~ '^(server_version|effective_cache_size|max_connections|.*reserved_con.*)$'"
-    )
-    lines = in_container("postgres", "psql", "-XAtqc", query).splitlines()
-    return dict(line.split("=", 1) for line in lines)
-
-
-def connection_table(settings: dict[str, str]) -> list[str]:
-    """How the example's connections add up to the running server's limit."""
-    # Here, since `down` works without the tools that `up` installs.
-    sys.path.insert(0, str(ROOT / ".ansible" / "collections"))
-    import yaml  # noqa: PLC0415
-
-    from ansible_collections.pooled.postgres.plugins.module_utils import (  # noqa: PLC0415
-        _connections,
-    )
-
-    model = yaml.safe_load((EXAMPLES / MODEL).read_text(encoding="utf-8"))
-    budget = _connections.connection_budget(
-        model["pooled_databases"],
-        [{"name": "demo"}],
-        settings["max_connections"],
-        settings["superuser_reserved_connections"],
-        settings.get("reserved_connections", "0"),
-    )
-    return list(budget.table)
+def budgets() -> list[str]:
+    """How memory and connections add up, in the roles' own tables."""
+    tables = json.loads((DEMO / "budgets.json").read_text(encoding="utf-8"))
+    memory = tables["memory"]
+    sum_line = next(number for number, line in enumerate(memory) if line.startswith("  budget "))
+    shown = ("shared_buffers", "effective_cache_size", "work_mem", "maintenance_work_mem")
+    settings = [
+        line.partition(";")[0] for line in memory[sum_line + 1 :] if line.split()[0] in shown
+    ]
+    return [
+        *("Memory of " + memory[0], *memory[1 : sum_line + 1], ""),
+        *("Settings that follow", *settings, ""),
+        *tables["connections"],
+    ]
 
 
 def summary(recap: str, seconds: float, results: dict[str, dict[str, Any]]) -> str:
     """What there is now, for people."""
-    settings = server_settings()
-    postgres = settings["server_version"].split()[0]
+    query = ("psql", "-XAtqc", "SHOW server_version")
+    postgres = in_container("postgres", *query).split()[0]
     pgbouncer = in_container("root", "pgbouncer", "--version").split()[1]
     refused = ", ".join(row["operation"] for row in results["refusals"]["rows"])
     session = ", ".join(
@@ -250,14 +242,10 @@ def summary(recap: str, seconds: float, results: dict[str, dict[str, Any]]) -> s
         for row in results["settings"]["rows"]
         if row["where"] == "session"
     )
-    memory = [
-        f"{name:<24}{settings[name]:>10}"
-        for name in ("shared_buffers", "effective_cache_size", "work_mem", "maintenance_work_mem")
-    ]
     facts = {
         "Postgres": f"{postgres:<10} 127.0.0.1:{published(POSTGRES)}   for migrations",
         "PgBouncer": f"{pgbouncer:<10} 127.0.0.1:{published(PGBOUNCER)}   for the application",
-        "container": f"{NAME}, Debian {RELEASE}",
+        "container": f"{NAME}, Debian {RELEASE}, {MEMORY} of memory",
         "playbook": " ".join(recap.split(":", 1)[1].split()[:2]),
     }
     proofs = {
@@ -272,9 +260,7 @@ def summary(recap: str, seconds: float, results: dict[str, dict[str, Any]]) -> s
         "",
         *indented(facts),
         "",
-        "Memory",
-        *(f"  {line}" for line in memory),
-        *connection_table(settings),
+        *budgets(),
         "",
         "The example application, as app_migrator directly and as app_user through the pool",
         *indented(proofs),
@@ -303,7 +289,7 @@ def up() -> None:
     with step(f"Image of Debian {RELEASE}"):
         image = output(ROOT / "molecule" / "images" / "build", RELEASE)
     with step("Container"):
-        if not is_up():
+        if not (is_wanted(image) and is_up()):
             start_container(image)
     with step("Postgres and PgBouncer, by playbooks/site.yml"):
         write_inventory()
