@@ -373,7 +373,9 @@ def test_auto_always_fits_and_the_table_adds_up(
     server = budget.table[1 : next(i for i, line in enumerate(budget.table) if "---" in line)]
     numbers = [int(re.split(r"  +", line.strip())[1]) for line in server]
     assert sum(numbers) == budget.needed
-    connection_budget(databases, roomy(poolers), budget.needed)
+    assert connection_budget(databases, roomy(poolers), budget.needed).needed == budget.needed
+    with pytest.raises(ValueError, match="1 more than max_connections"):
+        connection_budget(databases, roomy(poolers), budget.needed - 1)
 
 
 @settings(max_examples=200, deadline=None)

@@ -289,7 +289,7 @@ def result(arguments: dict[str, Any]) -> Budget | None:
         return None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(requests)
 def test_p1_refused_or_within_the_budget(arguments: dict[str, Any]) -> None:
     budget = result(arguments)
@@ -343,7 +343,7 @@ plain = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(plain, st.integers(1, 4096))
 def test_p6_more_memory_lowers_nothing(arguments: dict[str, Any], more: int) -> None:
     here = arguments["resources"]
@@ -353,7 +353,21 @@ def test_p6_more_memory_lowers_nothing(arguments: dict[str, Any], more: int) -> 
     assert all(first <= second for first, second in zip(less, much))
 
 
-@settings(max_examples=400, deadline=None)
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_p6_where_the_share_of_shared_buffers_changes(workload: str) -> None:
+    last = [0, 0, 0]
+    for mebibytes in range(900, 2000, 3):
+        here = sizes(
+            result(
+                {"resources": machine(mebibytes * MIB), "workload": workload, "max_connections": 20}
+            ),
+            SIZES,
+        )
+        assert all(first <= second for first, second in zip(last, here)), mebibytes
+        last = here
+
+
+@settings(max_examples=200, deadline=None)
 @given(plain, st.integers(1, 500))
 def test_p6_more_connections_raise_nothing(arguments: dict[str, Any], more: int) -> None:
     busier = {**arguments, "max_connections": arguments["max_connections"] + more}
