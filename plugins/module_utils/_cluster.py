@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import time
 from dataclasses import dataclass
-from typing import Any, Sequence
+from types import MappingProxyType
+from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _guc, _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._files import read_file
 
 # A server logs a few lines when it refuses to start; more would be somebody else's.
 LOG_LINES = 12
@@ -21,8 +25,8 @@ POLL_S = 0.1
 # reset_val, because setting goes through functions that show something else: keepalives are 0 over
 # a unix socket, file modes are octal.
 LIVE = """
-SELECT name, reset_val AS setting, unit, vartype, min_val, max_val, enumvals, boot_val, context, source,
-       pending_restart
+SELECT name, reset_val AS setting, unit, vartype, min_val, max_val, enumvals, boot_val, context,
+       source, pending_restart
 FROM pg_settings
 """
 FILES = """
@@ -72,6 +76,19 @@ class Cluster:
     def drop_in(self) -> str:
         """Path of the managed file."""
         return f"{self.config_directory}/conf.d/zz-pooled.conf"
+
+    @property
+    def auto_conf(self) -> str:
+        """Path of the file that ALTER SYSTEM writes."""
+        return f"{self.data_directory}/postgresql.auto.conf"
+
+    @property
+    def os_group(self) -> str:
+        """Group of the server's OS user."""
+        try:
+            return grp.getgrgid(pwd.getpwnam(self.os_user).pw_gid).gr_name
+        except KeyError:
+            return self.os_user
 
     @property
     def installed(self) -> bool:
@@ -143,7 +160,7 @@ class Configuration:
         """Line of postgresql.conf that includes the managed file; 0 when none does."""
         return self._main("")[1]
 
-    def ask(self, name: str, **values: str) -> str:
+    def ask(self, name: str, values: Mapping[str, str] = MappingProxyType({})) -> str:
         """A setting's value as the server would have it, in canonical form.
 
         Args:
@@ -188,13 +205,44 @@ class Configuration:
                 f"{self._cluster.main_file} does not include {self._cluster.drop_in}:"
                 " add the line include_dir = 'conf.d' at its end"
             )
+        main, directory = self._cluster.main_file, self._cluster.drop_in.rpartition("/")[0]
+        for path, right in ((main, "-r"), (directory, "-x")):
+            if self._cluster.as_server("test", right, path)[0] != 0:
+                raise Refused(f"{path} is not readable for {self._cluster.os_user}")
         self.ask(_guc.MARKER)
+
+    def at_rest(self, names: Iterable[str]) -> tuple[dict[str, _guc.Live], list[_guc.FileRow]]:
+        """What pg_settings and pg_file_settings would say of a server that is stopped.
+
+        Of the files, only postgresql.auto.conf is told.
+        """
+        held = {name.lower() for name in names} | {key for key, _ in _entries(self._text)}
+        live = {}
+        for key, definition in _guc.catalog_of(self._cluster.major).items():
+            setting = definition.default
+            if key in held:
+                try:
+                    setting = self.ask(key)
+                except Refused:
+                    setting = "(unreadable)"
+            live[key] = _guc.Live(definition, setting)
+        path = self._cluster.auto_conf
+        text = read_file(path).content or ""
+        rows = [_guc.FileRow(path, 0, name, value, True) for name, value in _entries(text)]
+        return live, rows
 
     def _main(self, candidate_path: str) -> tuple[str, int]:
         cluster = self._cluster
         return _guc.with_candidate(
             self._main_text, cluster.main_file, cluster.drop_in, candidate_path, _names_in
         )
+
+
+def _entries(text: str) -> list[tuple[str, str]]:
+    try:
+        return _guc.parse_file(text)
+    except ValueError:
+        return []
 
 
 def _names_in(directory: str) -> list[str]:
@@ -222,6 +270,10 @@ class Server:
         self.cluster = cluster
         self.params = params
 
+    def runs(self) -> bool:
+        """Whether there is a server to ask; of one elsewhere that is taken for granted."""
+        return bool(self.params["login_host"]) or self.cluster.running_at() is not None
+
     def _connect(self) -> Any:
         params = dict(self.params)
         if not params["login_host"]:
@@ -236,6 +288,8 @@ class Server:
         connection = self._connect()
         try:
             return _postgres.fetch(connection, query)
+        except _postgres.psycopg2.Error as error:
+            raise Refused(_postgres.server_message(error)) from error
         finally:
             connection.close()
 
@@ -246,6 +300,8 @@ class Server:
             with connection.cursor() as cursor:
                 for statement in statements:
                     cursor.execute(statement)
+        except _postgres.psycopg2.Error as error:
+            raise Refused(_postgres.server_message(error)) from error
         finally:
             connection.close()
 
@@ -334,7 +390,7 @@ class Server:
         """
         size = self.cluster.log_size()
         code, _out, err = self.cluster.module.run_command(
-            ["systemctl", "restart", self.cluster.service]
+            ["systemctl", "restart", self.cluster.service], handle_exceptions=False
         )
         deadline = time.monotonic() + timeout_s
         answer = err.strip() if code else ""
@@ -353,6 +409,6 @@ class Server:
 
 def _confirmed(change: _guc.Change, live: dict[str, _guc.Live]) -> bool:
     row = live.get(change.name.lower())
-    if row is None or row.pending_restart or row.source in _guc.HIDDEN_SOURCES:
+    if row is None or row.pending_restart or row.source in (*_guc.HIDDEN_SOURCES, "override"):
         return True
     return row.setting == change.expected

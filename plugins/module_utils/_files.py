@@ -9,8 +9,7 @@ import grp
 import os
 import pwd
 import stat
-import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,13 @@ def write_file(wanted: ManagedFile) -> None:
     """
     directory = os.path.dirname(wanted.path)
     if wanted.content is None:
-        try:
-            os.unlink(wanted.path)
-        except FileNotFoundError:
-            return
-        _sync_directory(directory)
+        if _unlink(wanted.path):
+            _sync_directory(directory)
         return
-    descriptor, temporary = tempfile.mkstemp(
-        prefix=f".{os.path.basename(wanted.path)}.", dir=directory
-    )
+    # Always the same name, so that what a killed run leaves is gone after the next.
+    temporary = os.path.join(directory, f".{os.path.basename(wanted.path)}.new")
+    _unlink(temporary)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(wanted.content.encode("utf-8"))
@@ -71,7 +68,7 @@ def write_file(wanted: ManagedFile) -> None:
             os.fsync(handle.fileno())
         os.rename(temporary, wanted.path)
     except BaseException:
-        os.unlink(temporary)
+        _unlink(temporary)
         raise
     _sync_directory(directory)
 
@@ -81,6 +78,42 @@ def differs(actual: ManagedFile, wanted: ManagedFile) -> bool:
     if wanted.content is None:
         return actual.content is not None
     return actual != wanted
+
+
+class LastGood:
+    """The file that a server last ran with, kept beside the new one until that is confirmed.
+
+    It outlives a run that is killed: the next one that finds the server down can go back to it.
+    """
+
+    def __init__(self, before: ManagedFile) -> None:
+        directory, name = os.path.split(before.path)
+        self._before = before
+        self._path = os.path.join(directory, f".{name}.last-good")
+        self._kept = read_file(self._path)
+
+    def keep(self) -> None:
+        """Keep the file as it is, unless a run that was killed has kept an earlier one."""
+        if self._kept.content is None and self._before.content is not None:
+            self._kept = replace(self._before, path=self._path)
+            write_file(self._kept)
+
+    def put_back(self) -> None:
+        """Make the last good file the managed one again; without any, there is no file."""
+        write_file(replace(self._kept, path=self._before.path))
+        self.forget()
+
+    def forget(self) -> None:
+        """Take the managed file for good."""
+        write_file(replace(self._kept, path=self._path, content=None))
+
+
+def _unlink(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _sync_directory(path: str) -> None:

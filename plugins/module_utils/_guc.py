@@ -460,6 +460,18 @@ def _unquoted(text: str) -> str:
     return re.sub(r"''|\\([0-7]{1,3}|.)", plain, text)
 
 
+def without_settings(text: str, names: Iterable[str]) -> str:
+    """A file's text without the lines that set these."""
+    gone = {name.lower() for name in names}
+    lines = text.splitlines(keepends=True)
+    matches = [_ENTRY.match(line) for line in lines]
+    return "".join(
+        line
+        for line, found in zip(lines, matches)
+        if not (found and found.group("name").lower() in gone)
+    )
+
+
 def render_file(settings: Mapping[str, str]) -> str:
     """The drop-in that holds these settings, sorted by name."""
     lines = [f"{name} = {_quoted(settings[name])}\n" for name in sorted(settings, key=str.lower)]
@@ -515,11 +527,6 @@ def with_candidate(
     return "\n".join(result) + "\n", included_at
 
 
-def missing_libraries(value: str, installed: Callable[[str], bool]) -> list[str]:
-    """The libraries of a list such as shared_preload_libraries that are not installed."""
-    return [name for name in library_names(value) if not installed(name)]
-
-
 def library_names(value: str) -> list[str]:
     """The names in a list such as shared_preload_libraries."""
     found = re.findall(r'"((?:[^"]|"")*)"|([^\s,"]+)', value)
@@ -559,7 +566,8 @@ def plan(
         drop_in: the managed file as it is.
         live: pg_settings by lower-case name.
         rows: pg_file_settings.
-        normalise: canonical form of a value; the server's own where types do not say it.
+        normalise: canonical form of a value, the server's own where types do not say it;
+            ValueError for what is no value.
     """
     held = {name.lower(): name for name in wanted}
     old = drop_in.settings()
@@ -572,7 +580,7 @@ def plan(
         definition = row.definition if row else _placeholder(name)
         goal = normalise(definition, wanted[name])
         kept[name] = wanted[name]
-        if key in old and _equal(definition, old[key], goal):
+        if key in old and _equal(definition, old[key], goal, normalise):
             kept[name] = old[key]
         own = [other for other in rows if other.name.lower() == key]
         above = _overriding(drop_in, [other for other in own if not _in_auto_conf(other)], row)
@@ -618,9 +626,11 @@ def _placeholder(name: str) -> Definition:
     return Definition(name, "user", "string", "", "", "", (), "")
 
 
-def _equal(definition: Definition, text: str, goal: str) -> bool:
+def _equal(
+    definition: Definition, text: str, goal: str, normalise: Callable[[Definition, str], str]
+) -> bool:
     try:
-        return canonical(definition, text) == goal
+        return normalise(definition, text) == goal
     except ValueError:
         return False
 

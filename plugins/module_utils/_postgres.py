@@ -158,6 +158,7 @@ __all__ = [
     "console_rows",
     "fetch",
     "os_identity",
+    "psycopg2",
     "server_major",
     "server_message",
     "sql",

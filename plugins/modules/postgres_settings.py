@@ -16,6 +16,7 @@ description:
   - Compares values, not text, by the server's own rules, so that C(1GB) and C(1024MB) are the same.
   - The server's own binary reads the whole new configuration before anything is written. What it refuses changes nothing.
   - Reloads the server and waits until it confirms each value. What only a restart can apply is named, and restarted as O(restart) allows.
+  - A server that is stopped is started.
   - When the server does not come back, puts the last good files back, starts it again and fails with the server's own words.
   - A setting that is no longer given goes back to what the rest of the configuration says.
   - Entries of C(postgresql.auto.conf) (C(ALTER SYSTEM)) for given settings would win over any file; they are reset.
@@ -149,6 +150,7 @@ port:
   sample: 5432
 """
 
+from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -160,6 +162,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._cluster import (
     Server,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._files import (
+    LastGood,
     ManagedFile,
     differs,
     read_file,
@@ -177,7 +180,7 @@ def predict(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) -> 
     )
     restart = bool(plan.waiting) and module.params["restart"] != "never"
     before = ManagedFile(cluster.drop_in, None, "", "", 0)
-    after = ManagedFile(cluster.drop_in, plan.content, cluster.os_user, cluster.os_user, MODE)
+    after = ManagedFile(cluster.drop_in, plan.content, cluster.os_user, cluster.os_group, MODE)
     pending = [] if restart else list(plan.waiting)
     actions = actions_of(cluster, plan, True, restart)
     return {**report(plan, before, after, actions, pending), "port": int(wanted.get("port", 5432))}
@@ -186,49 +189,64 @@ def predict(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) -> 
 def converge(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) -> dict[str, Any]:
     """Compare with the server, prove the new configuration, and unless in check mode, apply it."""
     server = Server(cluster, module.params)
-    live, rows = server.live(), server.files()
-    wanted = with_libraries(module, wanted, rows)
-    check_installed(server, wanted, live)
+    runs = server.runs()
     before = read_file(cluster.drop_in)
-    included_at = Configuration(cluster, "").included_at
-    drop_in = _guc.DropIn(cluster.drop_in, before.content or "", cluster.main_file, included_at)
+    current = Configuration(cluster, before.content or "")
+    live, rows = (server.live(), server.files()) if runs else current.at_rest(wanted)
+    wanted = with_libraries(module, wanted, rows)
+    check_installed(server if runs else None, wanted, live)
+    drop_in = _guc.DropIn(
+        cluster.drop_in, before.content or "", cluster.main_file, current.included_at
+    )
 
     def normalise(definition: _guc.Definition, text: str) -> str:
         value = _guc.canonical(definition, text)
         row = live.get(definition.name.lower())
         if row is None or row.setting == value or "." in definition.name:
             return value
-        return Configuration(cluster, "").ask(definition.name, **{definition.name: text})
+        try:
+            return Configuration(cluster, "").ask(definition.name, {definition.name: text})
+        except Refused as error:
+            raise ValueError(f"settings.{definition.name}: {error}") from error
 
     plan = _guc.plan(wanted, drop_in, live, rows, normalise)
-    after = ManagedFile(cluster.drop_in, plan.content, cluster.os_user, cluster.os_user, MODE)
+    after = ManagedFile(cluster.drop_in, plan.content, cluster.os_user, cluster.os_group, MODE)
     write = differs(before, after)
-    if write:
+    if write or not runs:
         Configuration(cluster, plan.content).prove()
     for override in plan.overrides:
         module.warn(override)
-    others = {row.definition.name for row in live.values() if row.pending_restart}
-    others -= {live[key].definition.name for key in drop_in.settings() if key in live}
-    waiting = set(plan.waiting) | (others - set(wanted))
-    restart = bool(waiting) and (
-        module.params["restart"] == "always"
-        or (module.params["restart"] == "fresh" and server.is_fresh())
-    )
-    actions = actions_of(cluster, plan, write, restart)
+    waiting = waiting_for_restart(plan, drop_in, live, wanted) if runs else set()
+    policy = module.params["restart"]
+    restart = bool(waiting) and (policy == "always" or (policy == "fresh" and server.is_fresh()))
+    actions = actions_of(cluster, plan, write, restart, runs)
     if actions and not module.check_mode:
-        apply(server, plan, before if write else None, after, restart)
-        live = server.live()
-        waiting = {row.definition.name for row in live.values() if row.pending_restart}
+        waiting = apply(server, plan, before, after, restart)
     elif restart:
         waiting = set()
+    elif not module.check_mode:
+        LastGood(before).forget()
     if waiting:
-        names = ", ".join(sorted(waiting))
-        module.warn(f"wait for a restart of {cluster.service}, which was not allowed: {names}")
+        module.warn(
+            f"these settings wait for a restart of {cluster.service}, which restart={policy} does not"
+            f" allow: {', '.join(sorted(waiting))}"
+        )
     running = cluster.running_at()
     return {
         **report(plan, before, after, actions, sorted(waiting)),
-        "port": running[1] if running else module.params["login_port"],
+        "port": running[1] if running else int(wanted.get("port", module.params["login_port"])),
     }
+
+
+def waiting_for_restart(
+    plan: _guc.Plan, drop_in: _guc.DropIn, live: dict[str, _guc.Live], wanted: dict[str, str]
+) -> set[str]:
+    """Settings that only a restart applies: those of the plan, and what others have left."""
+    ours = {name.lower() for name in wanted} | set(drop_in.settings())
+    others = {row.definition.name for key, row in live.items() if row.pending_restart} - {
+        live[key].definition.name for key in ours if key in live
+    }
+    return set(plan.waiting) | others
 
 
 def with_libraries(
@@ -241,7 +259,9 @@ def with_libraries(
     return {**wanted, "shared_preload_libraries": _guc.with_libraries(libraries, rows)}
 
 
-def check_installed(server: Server, wanted: dict[str, str], live: dict[str, _guc.Live]) -> None:
+def check_installed(
+    server: Server | None, wanted: dict[str, str], live: dict[str, _guc.Live]
+) -> None:
     """Refuse what the catalog of the major has and the installed server has not.
 
     Raises:
@@ -255,7 +275,7 @@ def check_installed(server: Server, wanted: dict[str, str], live: dict[str, _guc
             raise ValueError(f"settings.{name}: the installed server has no such setting")
     for name in ("shared_preload_libraries", "session_preload_libraries"):
         for library in _guc.library_names(wanted.get(name, "")):
-            if not server.has_library(library):
+            if server and not server.has_library(library):
                 raise ValueError(
                     f"settings.{name}: library {library!r} is not installed on the server;"
                     " install its package first"
@@ -263,49 +283,68 @@ def check_installed(server: Server, wanted: dict[str, str], live: dict[str, _guc
 
 
 def apply(
-    server: Server, plan: _guc.Plan, before: ManagedFile | None, after: ManagedFile, restart: bool
-) -> None:
-    """Carry out the plan; on failure put everything back.
+    server: Server, plan: _guc.Plan, before: ManagedFile, after: ManagedFile, restart: bool
+) -> set[str]:
+    """Carry out the plan; on failure put everything back. A stopped server is started.
 
     Args:
-        before: the file to replace; None when it stays.
+        before: the file as it is.
         after: the file as it shall be.
-        restart: whether to restart the server.
+        restart: whether to restart a running server.
+
+    Returns:
+        The settings that wait for a restart.
 
     Raises:
         Refused: with the server's own words.
     """
-    kept = [before] if before else []
-    if plan.resets:
-        kept.append(read_file(f"{server.cluster.data_directory}/postgresql.auto.conf"))
+    cluster = server.cluster
+    runs = server.runs()
+    good = LastGood(before)
+    auto_conf = read_file(cluster.auto_conf)
     try:
-        if before:
+        if differs(before, after):
+            good.keep()
             write_file(after)
-        server.reset(plan.resets)
-        if plan.reload:
-            server.reload(list(plan.changes))
-        if restart:
+        if runs:
+            server.reset(plan.resets)
+            if plan.reload:
+                server.reload(plan.changes)
+        elif plan.resets:
+            text = _guc.without_settings(auto_conf.content or "", plan.resets)
+            write_file(replace(auto_conf, content=text))
+        if restart or not runs:
             server.restart(server.params["restart_timeout"])
-            server.confirm(list(plan.changes))
-    except (Refused, OSError) as error:
-        back = "the files are as they were"
-        for managed in kept:
-            write_file(managed)
-        if restart:
-            try:
-                server.restart(server.params["restart_timeout"])
-                back = "the last good files are back and the server runs with them"
-            except Refused as again:
-                back = f"the last good files are back, but the server does not start: {again}"
-        elif server.cluster.running_at():
-            server.run(["SELECT pg_reload_conf()"])
-        raise Refused(f"{error}; {back}") from error
+            server.confirm(plan.changes)
+    except (Refused, OSError, _postgres.ConnectionFailed) as error:
+        good.put_back()
+        if plan.resets:
+            write_file(auto_conf)
+        raise Refused(f"{error}; {after_rollback(server, restart or not runs)}") from error
+    good.forget()
+    return {row.definition.name for row in server.live().values() if row.pending_restart}
 
 
-def actions_of(cluster: Cluster, plan: _guc.Plan, write: bool, restart: bool) -> list[str]:
+def after_rollback(server: Server, restart: bool) -> str:
+    """Let the server have the old files again, and say how that went."""
+    if not restart and server.runs():
+        server.run(["SELECT pg_reload_conf()"])
+        return "the files are as they were"
+    try:
+        server.restart(server.params["restart_timeout"])
+    except Refused as again:
+        return f"the last good files are back, but the server does not start with them: {again}"
+    return "the last good files are back, and the server runs with them"
+
+
+def actions_of(
+    cluster: Cluster, plan: _guc.Plan, write: bool, restart: bool, runs: bool = True
+) -> list[str]:
     """The plan as lines to read, in the order in which it is carried out."""
     actions = [f"write {cluster.drop_in}"] if write else []
     actions += [f"reset {name} in postgresql.auto.conf" for name in plan.resets]
+    if not runs:
+        return [*actions, f"start {cluster.service}"]
     if plan.reload:
         actions.append("reload")
     if restart:

@@ -1,0 +1,464 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settings of real servers: applied, refused, drifted, restarted, rolled back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import time
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import pytest
+
+# What the module runs instead of systemd: it restarts the test's own server, and can be told to
+# kill the module before or after the server has stopped.
+SYSTEMCTL = r"""#!/bin/sh
+echo "$@" >> "$STUB_CALLS"
+[ "$STUB_KILL" = before ] && kill -9 $PPID && exit 1
+if [ -s "$STUB_DATA/postmaster.pid" ]; then
+    kill -INT "$(head -n 1 "$STUB_DATA/postmaster.pid")"
+    while [ -e "$STUB_DATA/postmaster.pid" ]; do sleep 0.05; done
+fi
+[ "$STUB_KILL" = stopped ] && kill -9 $PPID && exit 1
+setsid $STUB_DEMOTE "$STUB_POSTGRES" -D "$STUB_DATA" < /dev/null >> "$STUB_LOG" 2>&1 &
+while kill -0 $! 2> /dev/null; do
+    [ "$(sed -n 8p "$STUB_DATA/postmaster.pid" 2> /dev/null | tr -d ' ')" = ready ] && exit 0
+    sleep 0.05
+done
+exit 0
+"""
+
+
+class Managed:
+    """A server whose settings the module manages, and an independent view of it."""
+
+    def __init__(self, cluster: Any, run_module: Callable[..., dict[str, Any]], folder: Path):
+        self.cluster = cluster
+        self.calls = folder / "calls"
+        self._run_module = run_module
+        self.conf_d = cluster.data / "conf.d"
+        self.drop_in = self.conf_d / "zz-pooled.conf"
+        self.last_good = self.conf_d / ".zz-pooled.conf.last-good"
+
+    def own(self, path: Path) -> Path:
+        """Give a path to the server's OS user."""
+        if self.cluster.user:
+            os.chown(path, self.cluster.user.pw_uid, self.cluster.user.pw_gid)
+        return path
+
+    def write(self, name: str, text: str) -> Path:
+        """A file beside the managed one, or that one edited by hand."""
+        path = self.conf_d / name
+        path.write_text(text)
+        return self.own(path)
+
+    def run(self, settings: dict[str, Any], **more: Any) -> dict[str, Any]:
+        run_arguments = {key: more.pop(key) for key in ("check", "diff") if key in more}
+        arguments = {
+            "settings": settings,
+            "version": self.cluster.major,
+            "config_directory": str(self.cluster.data),
+            "binary_directory": str(self.cluster.bindir),
+            "log_file": str(self.cluster.log_path),
+            "service": "the-service",
+            "restart_timeout": 20,
+            "login_os_user": self.cluster.os_user,
+            **more,
+        }
+        return self._run_module("postgres_settings", arguments, **run_arguments)
+
+    def predicted_run(self, settings: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """A run, after seeing that check mode changes nothing and says what the run then does."""
+        before = self.state()
+        predicted = self.run(settings, check=True, **more)
+        assert self.state() == before
+        done = self.run(settings, **more)
+        assert not done.get("failed"), done["msg"]
+        for key in ("changed", "actions", "settings", "diff", "pending_restart"):
+            assert predicted[key] == done[key], key
+        return done
+
+    def show(self, name: str) -> str:
+        return str(self.cluster.sql(f"SHOW {name}")[0][0])
+
+    def pid(self) -> int:
+        return int((self.cluster.data / "postmaster.pid").read_text().splitlines()[0])
+
+    def state(self) -> Any:
+        """All that a refused or predicted run must leave as it is."""
+        names = sorted(path.name for path in self.conf_d.iterdir())
+        files = [self.conf_d / name for name in names]
+        files.append(self.cluster.data / "postgresql.auto.conf")
+        return (
+            [(path.name, path.read_bytes(), path.stat()[:6]) for path in files],
+            self.cluster.sql("SELECT name, setting, pending_restart FROM pg_settings"),
+            self.pid(),
+        )
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop whatever server runs."""
+        try:
+            os.kill(self.pid(), how)
+        except FileNotFoundError:
+            return
+        while (self.cluster.data / "postmaster.pid").exists():
+            time.sleep(0.05)
+        if self.cluster.process:
+            self.cluster.process.wait()
+            self.cluster.process = None
+
+    def renew(self) -> None:
+        """Back to a server as created, with nothing of an earlier test."""
+        self.stop()
+        for path in self.conf_d.iterdir():
+            path.unlink()
+        (self.cluster.data / "postgresql.auto.conf").write_text("")
+        self.calls.write_text("")
+        self.cluster.start()
+        self.cluster.clean()
+        self.cluster.sql("ALTER ROLE postgres RESET ALL")
+
+
+@pytest.fixture(scope="module")
+def _managed(
+    major: int, make_cluster: Any, run_module: Any, tmp_path_factory: Any
+) -> Iterator[Managed]:
+    folder = tmp_path_factory.mktemp("systemctl")
+    cluster = make_cluster(major)
+    managed = Managed(cluster, run_module, folder)
+    managed.conf_d.mkdir(mode=0o700)
+    managed.own(managed.conf_d)
+    with (cluster.data / "postgresql.conf").open("a") as conf:
+        conf.write("include_dir = 'conf.d'\n")
+    stub = folder / "systemctl"
+    stub.write_text(SYSTEMCTL)
+    stub.chmod(0o755)
+    yield managed
+    managed.stop()
+
+
+@pytest.fixture
+def managed(_managed: Managed, monkeypatch: pytest.MonkeyPatch) -> Managed:
+    cluster = _managed.cluster
+    demote = f"runuser -u {cluster.os_user} --" if cluster.user else ""
+    for name, value in {
+        "PATH": f"{_managed.calls.parent}:{os.environ['PATH']}",
+        "STUB_CALLS": _managed.calls,
+        "STUB_DATA": cluster.data,
+        "STUB_DEMOTE": demote,
+        "STUB_KILL": "",
+        "STUB_LOG": cluster.log_path,
+        "STUB_POSTGRES": cluster.bindir / "postgres",
+    }.items():
+        monkeypatch.setenv(name, str(value))
+    _managed.renew()
+    return _managed
+
+
+def test_applies_what_a_reload_can(managed):
+    result = managed.predicted_run({"work_mem": "16MB", "log_min_duration_statement": "1s"})
+    assert result["actions"] == [f"write {managed.drop_in}", "reload"]
+    assert result["settings"] == [
+        {"name": "log_min_duration_statement", "before": "0", "after": "1s", "restart": False},
+        {"name": "work_mem", "before": "4MB", "after": "16MB", "restart": False},
+    ]
+    assert result["pending_restart"] == []
+    assert managed.show("work_mem") == "16MB"
+    assert stat.S_IMODE(managed.drop_in.stat().st_mode) == 0o640
+    assert managed.drop_in.stat().st_uid == (managed.cluster.data / "PG_VERSION").stat().st_uid
+    assert managed.predicted_run({"work_mem": "16MB", "log_min_duration_statement": "1s"})[
+        "actions"
+    ] == []  # fmt: skip
+
+
+def test_restarts_a_server_that_nobody_uses(managed):
+    pid = managed.pid()
+    result = managed.predicted_run({"shared_buffers": "24MB", "work_mem": "5MB"})
+    assert result["actions"] == [
+        f"write {managed.drop_in}",
+        "reload",
+        "restart the-service",
+    ]
+    assert (managed.show("shared_buffers"), managed.show("work_mem")) == ("24MB", "5MB")
+    assert managed.pid() != pid
+    assert result["port"] == managed.cluster.port
+    assert not managed.last_good.exists()
+    assert not managed.run({"shared_buffers": "24MB", "work_mem": "5MB"})["changed"]
+
+
+USED = [
+    ("CREATE DATABASE somebodys", None),
+    ("CREATE ROLE somebody LOGIN", None),
+    ("CREATE TABLE somebodys (id int)", "DROP TABLE somebodys"),
+]
+
+
+@pytest.mark.parametrize(("use", "undo"), USED, ids=["database", "role", "table"])
+def test_leaves_a_server_in_use_running_and_names_what_waits(managed, use, undo):
+    managed.cluster.sql(use)
+    pid = managed.pid()
+    result = managed.predicted_run({"shared_buffers": "24MB", "work_mem": "5MB"})
+    assert result["actions"] == [f"write {managed.drop_in}", "reload"]
+    assert result["pending_restart"] == ["shared_buffers"]
+    assert any("shared_buffers" in warning for warning in result["warnings"])
+    assert (managed.show("shared_buffers"), managed.show("work_mem")) == ("16MB", "5MB")
+    again = managed.predicted_run({"shared_buffers": "24MB", "work_mem": "5MB"})
+    assert (again["changed"], again["pending_restart"]) == (False, ["shared_buffers"])
+    assert managed.pid() == pid
+    allowed = managed.predicted_run({"shared_buffers": "24MB", "work_mem": "5MB"}, restart="always")
+    assert allowed["actions"] == ["restart the-service"]
+    assert (managed.show("shared_buffers"), allowed["pending_restart"]) == ("24MB", [])
+    if undo:
+        managed.cluster.sql(undo)
+
+
+def test_leaves_a_server_alone_while_somebody_is_connected(managed):
+    with managed.cluster.connect():
+        result = managed.predicted_run({"shared_buffers": "24MB"})
+    assert result["pending_restart"] == ["shared_buffers"]
+
+
+def test_never_restarts_when_told_so(managed):
+    result = managed.predicted_run({"shared_buffers": "24MB"}, restart="never")
+    assert result["pending_restart"] == ["shared_buffers"]
+    assert managed.calls.read_text() == ""
+
+
+def test_going_back_takes_a_pending_restart_back(managed):
+    managed.run({"shared_buffers": "24MB"}, restart="never")
+    result = managed.predicted_run({"shared_buffers": "16MB"}, restart="always")
+    assert (result["pending_restart"], managed.calls.read_text()) == ([], "")
+
+
+EQUAL = [
+    ({"maintenance_work_mem": "1GB"}, {"maintenance_work_mem": "1024MB"}),
+    ({"maintenance_work_mem": "1GB"}, {"maintenance_work_mem": "1048576kB"}),
+    ({"effective_cache_size": "0.1GB"}, {"effective_cache_size": 13056}),
+    ({"deadlock_timeout": "30s"}, {"deadlock_timeout": 30000}),
+    ({"random_page_cost": 1.1}, {"random_page_cost": "1.10"}),
+    ({"log_lock_waits": True}, {"log_lock_waits": "yes"}),
+    ({"datestyle": "iso, dmy"}, {"DateStyle": "ISO, DMY"}),
+    ({"unix_socket_permissions": "0770"}, {"unix_socket_permissions": 504}),
+    ({"search_path": ["a", "B c"]}, {"search_path": 'a, "B c"'}),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), EQUAL)
+def test_equal_values_are_no_change(managed, one, other):
+    managed.run(one)
+    before = managed.state()
+    result = managed.predicted_run(other)
+    assert (result["changed"], result["settings"]) == (False, [])
+    assert managed.state() == before
+
+
+REFUSED = [
+    ({"wrok_mem": "4MB"}, "settings.wrok_mem: Postgres {major} has no such setting; did you mean work_mem?"),
+    ({"work_mem": "4gb"}, "settings.work_mem: '4gb' has no valid unit; valid are B, kB, MB, GB, TB"),
+    ({"work_mem": "1kB"}, "settings.work_mem: '1kB' is outside the range 64 (64kB) .. 2147483647"),
+    ({"db_user_namespace": True, "io_method": "worker"}, "this server is Postgres {major}; leave it out"),
+    ({"shared_preload_libraries": "pg_stat_statemens"}, "library 'pg_stat_statemens' is not installed"),
+    ({"timezone": "Mars/Phobos"}, 'invalid value for parameter "TimeZone": "Mars/Phobos"'),
+    ({"log_destination": "nowhere"}, 'invalid value for parameter "log_destination"'),
+    ({"jit": "maybe"}, "settings.jit: 'maybe' is no boolean; use on or off"),
+    ({"data_directory": "/tmp"}, "belongs to the cluster itself"),
+    ({"work_mem": {"a": 1}}, "is no value for a setting"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("settings", "message"), REFUSED, ids=[str(row[0]) for row in REFUSED])
+@pytest.mark.parametrize("check", [True, False], ids=["check", "run"])
+def test_refused_values_change_nothing(managed, major, settings, message, check):
+    managed.run({"work_mem": "6MB"})
+    before = managed.state()
+    result = managed.run({"work_mem": "7MB", **settings}, check=check, restart="always")
+    assert result["failed"]
+    assert message.format(major=major) in result["msg"]
+    assert managed.state() == before
+
+
+def test_alter_system_is_named_and_reset_for_managed_settings_only(managed):
+    managed.run({"work_mem": "6MB"})
+    for statement in ("work_mem = '3MB'", "temp_buffers = '9MB'"):
+        managed.cluster.sql(f"ALTER SYSTEM SET {statement}")
+    managed.cluster.sql("SELECT pg_reload_conf()")
+    result = managed.predicted_run({"work_mem": "6MB"})
+    assert result["actions"] == ["reset work_mem in postgresql.auto.conf", "reload"]
+    assert result["diff"] == {"before": "work_mem = 3MB\n", "after": "work_mem = 6MB\n"}
+    assert (managed.show("work_mem"), managed.show("temp_buffers")) == ("6MB", "9MB")
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_edits_by_hand_are_mended(managed, loaded):
+    managed.run({"work_mem": "6MB"})
+    text = managed.drop_in.read_text()
+    managed.drop_in.write_text(f"{text}work_mem = 9MB\nlog_lock_waits = on\n")
+    if loaded:
+        managed.cluster.sql("SELECT pg_reload_conf()")
+    result = managed.predicted_run({"work_mem": "6MB"})
+    assert result["actions"] == [f"write {managed.drop_in}", "reload"]
+    assert "work_mem = 9MB" in result["diff"]["before"]
+    assert managed.drop_in.read_text() == text
+    assert (managed.show("work_mem"), managed.show("log_lock_waits")) == ("6MB", "off")
+
+
+def test_an_edit_by_hand_that_no_server_takes_is_mended(managed):
+    managed.run({"work_mem": "6MB"})
+    text = managed.drop_in.read_text()
+    managed.drop_in.write_text("what is this?\n")
+    managed.predicted_run({"work_mem": "6MB"})
+    assert managed.drop_in.read_text() == text
+
+
+def test_a_file_of_another_mode_is_mended_without_a_reload(managed):
+    managed.run({"work_mem": "6MB"})
+    managed.drop_in.chmod(0o600)
+    result = managed.predicted_run({"work_mem": "6MB"})
+    assert result["actions"] == [f"write {managed.drop_in}"]
+    assert stat.S_IMODE(managed.drop_in.stat().st_mode) == 0o640
+
+
+def test_settings_that_are_no_longer_given_go_back(managed):
+    managed.write("aa.conf", "temp_buffers = 10MB\n")
+    managed.run({"work_mem": "6MB", "temp_buffers": "12MB", "shared_buffers": "24MB"})
+    result = managed.predicted_run({"temp_buffers": None})
+    assert [(row["name"], row["after"]) for row in result["settings"]] == [
+        ("shared_buffers", "16MB"),
+        ("temp_buffers", "10MB"),
+        ("work_mem", "4MB"),
+    ]
+    assert [managed.show(name) for name in ("work_mem", "temp_buffers", "shared_buffers")] == [
+        "4MB",
+        "10MB",
+        "16MB",
+    ]
+
+
+def test_a_file_that_is_read_later_is_named(managed):
+    managed.write("zzz.conf", "# mine\nwork_mem = 3MB\n")
+    managed.cluster.sql("SELECT pg_reload_conf()")
+    result = managed.predicted_run({"work_mem": "6MB", "temp_buffers": "9MB"})
+    assert result["warnings"] == [f"work_mem is overridden by {managed.conf_d}/zzz.conf:2"]
+    assert (managed.show("work_mem"), managed.show("temp_buffers")) == ("3MB", "9MB")
+    assert not managed.run({"work_mem": "6MB", "temp_buffers": "9MB"})["changed"]
+
+
+def test_values_of_a_role_do_not_confuse(managed):
+    managed.cluster.sql("ALTER ROLE postgres SET work_mem = '3MB'")
+    managed.predicted_run({"work_mem": "6MB"})
+    assert not managed.run({"work_mem": "6MB"})["changed"]
+    managed.cluster.sql("ALTER ROLE postgres RESET work_mem")
+    assert managed.show("work_mem") == "6MB"
+
+
+def test_somebodys_broken_file_is_named_and_nothing_changes(managed):
+    managed.write("aa.conf", "work_mem = 4MB\nthis is no setting\n")
+    before = managed.state()
+    result = managed.run({"work_mem": "6MB"})
+    assert f'syntax error in file "{managed.conf_d}/aa.conf" line 2' in result["msg"]
+    assert managed.state() == before
+
+
+def test_a_configuration_without_the_directory_is_refused(managed):
+    conf = managed.cluster.data / "postgresql.conf"
+    text = conf.read_text()
+    conf.write_text(text.replace("include_dir = 'conf.d'", ""))
+    try:
+        result = managed.run({"work_mem": "6MB"})
+    finally:
+        conf.write_text(text)
+    assert "does not include" in result["msg"]
+    assert "include_dir = 'conf.d'" in result["msg"]
+    assert not managed.drop_in.exists()
+
+
+def test_a_configuration_that_the_server_can_not_read_is_refused(managed):
+    conf = managed.cluster.data / "postgresql.conf"
+    if os.geteuid() != 0:
+        pytest.skip("only root can still read such a file itself")
+    owner = conf.stat()
+    os.chown(conf, 0, 0)
+    try:
+        result = managed.run({"work_mem": "6MB"})
+    finally:
+        os.chown(conf, owner.st_uid, owner.st_gid)
+    assert "is not readable for" in result["msg"]
+    assert not managed.drop_in.exists()
+
+
+# Each is accepted by the binary when it is asked, and refused when it starts.
+TOO_MUCH = {"shared_buffers": "4096GB"}
+
+
+def test_a_server_that_does_not_come_back_gets_its_last_good_files_back(managed):
+    managed.run({"work_mem": "6MB"})
+    managed.cluster.sql("ALTER SYSTEM SET shared_buffers = '17MB'")
+    text, auto = managed.drop_in.read_text(), managed.cluster.data / "postgresql.auto.conf"
+    auto_text = auto.read_text()
+    result = managed.run({"work_mem": "7MB", **TOO_MUCH}, restart="always")
+    assert result["failed"]
+    assert "FATAL:" in result["msg"]
+    assert "shared memory" in result["msg"]
+    assert "the last good files are back, and the server runs with them" in result["msg"]
+    assert (managed.drop_in.read_text(), auto.read_text()) == (text, auto_text)
+    assert (managed.show("work_mem"), managed.show("shared_buffers")) == ("6MB", "17MB")
+    assert not managed.last_good.exists()
+
+
+@pytest.mark.parametrize("moment", ["before", "stopped"])
+def test_a_killed_run_is_finished_by_the_next(managed, monkeypatch, moment):
+    managed.run({"work_mem": "6MB"})
+    monkeypatch.setenv("STUB_KILL", moment)
+    with pytest.raises(pytest.fail.Exception):
+        managed.run({"work_mem": "7MB", "shared_buffers": "24MB"})
+    monkeypatch.setenv("STUB_KILL", "")
+    result = managed.run({"work_mem": "7MB", "shared_buffers": "24MB"})
+    verb = {"before": "restart", "stopped": "start"}[moment]
+    assert result["actions"] == [f"{verb} the-service"]
+    assert (managed.show("work_mem"), managed.show("shared_buffers")) == ("7MB", "24MB")
+    assert [path.name for path in managed.conf_d.iterdir()] == ["zz-pooled.conf"]
+    assert not managed.run({"work_mem": "7MB", "shared_buffers": "24MB"})["changed"]
+
+
+def test_a_killed_run_with_bad_settings_is_taken_back_by_the_next(managed, monkeypatch):
+    managed.run({"work_mem": "6MB"})
+    monkeypatch.setenv("STUB_KILL", "stopped")
+    with pytest.raises(pytest.fail.Exception):
+        managed.run({"work_mem": "7MB", **TOO_MUCH})
+    monkeypatch.setenv("STUB_KILL", "")
+    result = managed.run({"work_mem": "7MB", **TOO_MUCH})
+    assert "the last good files are back, and the server runs with them" in result["msg"]
+    assert managed.show("work_mem") == "6MB"
+
+
+def test_a_stopped_server_is_started_with_the_wanted_settings(managed):
+    managed.run({"work_mem": "6MB"})
+    managed.cluster.sql("ALTER SYSTEM SET work_mem = '3MB'")
+    managed.stop()
+    predicted = managed.run({"work_mem": "6MB", "shared_buffers": "24MB"}, check=True)
+    result = managed.run({"work_mem": "6MB", "shared_buffers": "24MB"}, restart="never")
+    assert result["actions"] == predicted["actions"] == [
+        f"write {managed.drop_in}",
+        "reset work_mem in postgresql.auto.conf",
+        "start the-service",
+    ]  # fmt: skip
+    assert result["diff"] == predicted["diff"]
+    assert (managed.show("work_mem"), managed.show("shared_buffers")) == ("6MB", "24MB")
+    assert not managed.run({"work_mem": "6MB", "shared_buffers": "24MB"})["changed"]
+
+
+def test_a_cluster_that_does_not_exist_is_foreseen_only_in_check_mode(managed, tmp_path):
+    missing = {"config_directory": str(tmp_path / "none"), "assume_new": True}
+    predicted = managed.run({"work_mem": "6MB", "shared_buffers": "1GB"}, check=True, **missing)
+    assert predicted["actions"] == [
+        f"write {tmp_path}/none/conf.d/zz-pooled.conf",
+        "reload",
+        "restart the-service",
+    ]
+    assert "there is no cluster" in managed.run({}, **missing)["msg"]
+    missing["assume_new"] = False
+    assert "there is no cluster" in managed.run({}, check=True, **missing)["msg"]
