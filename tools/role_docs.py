@@ -46,6 +46,8 @@ def options(role: str) -> dict[str, dict[str, Any]]:
 def plain(description: str | list[str]) -> str:
     """A description as Markdown for a table's cell."""
     text = description if isinstance(description, str) else " ".join(description)
+    text = re.sub(r"\b(?:O|RV)\(([\w.]+)#\w+:([^()]*)\)", r"`\2` of `\1`", text)
+    text = re.sub(r"\bP\(([^()#]*)#\w+\)", r"`\1`", text)
     text = re.sub(r"\b[OVCEMR](?:V)?\(([^()]*(?:\([^()]*\))?[^()]*)\)", r"`\1`", text)
     text = re.sub(r"\b[BI]\(([^()]*)\)", r"**\1**", text)
     return " ".join(text.split()).replace("|", "\\|")

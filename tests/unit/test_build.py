@@ -34,7 +34,7 @@ NEEDED = [
     "LICENSE",
     "README.md",
     "examples/app/requirements.txt",
-    "examples/inventory/group_vars/all.yml",
+    "examples/inventory/group_vars/all/main.yml",
     "meta/execution-environment.yml",
     "meta/runtime.yml",
     "playbooks/site.yml",

@@ -120,6 +120,8 @@ def test_readme_has_the_current_table(role):
         ("O(a_b) and V(on) and C(SHOW x)", "`a_b` and `on` and `SHOW x`"),
         ("See RV(result) of M(pooled.postgres.x)", "See `result` of `pooled.postgres.x`"),
         ("C(f(x))", "`f(x)`"),
+        ("O(pooled.postgres.x#module:rules)", "`rules` of `pooled.postgres.x`"),
+        ("P(pooled.postgres.postgres_access#role)", "`pooled.postgres.postgres_access`"),
         ("B(never) a | b", "**never** a \\| b"),
     ],
 )
