@@ -112,11 +112,15 @@ def renewed(role: str, text: str) -> str:
 
 
 def main() -> int:
+    failed = False
     for role in roles():
         path = ROOT / "roles" / role / "README.md"
-        text = path.read_text(encoding="utf-8")
-        path.write_text(renewed(role, text), encoding="utf-8")
-    return 0
+        try:
+            path.write_text(renewed(role, path.read_text(encoding="utf-8")), encoding="utf-8")
+        except (OSError, ValueError) as error:
+            print(error, file=sys.stderr)
+            failed = True
+    return int(failed)
 
 
 if __name__ == "__main__":
