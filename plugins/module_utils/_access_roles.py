@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Iterator
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
@@ -133,26 +134,36 @@ def _may_give_bypassrls(actual: Actual) -> bool:
 
 def _settings(role: Role, wanted: Wanted, actual: Actual) -> Iterator[Change]:
     existing = actual.roles.get(role.name)
-    name_sql = quote_ident(role.name)
     names = {database.name for database in wanted.databases}
     stored = existing.settings if existing else ()
     everywhere = {item.name.lower(): item.value for item in stored if not item.database}
+
+    def change(action: str, difference: Difference, database: str = "") -> Change:
+        inside = f" IN DATABASE {quote_ident(database)}" if database else ""
+        sql = f"ALTER ROLE {quote_ident(role.name)}{inside} {action}"
+        outdates = role.name if existing else ""
+        return replace(_change(role, sql, difference), outdates=outdates)
+
     for name, value in role.settings:
         before = everywhere.pop(name, None)
         if before is None or not same_value(name, before, value, actual):
-            sql = f"ALTER ROLE {name_sql} SET {_setting_sql(name)} = {_value_sql(name, value)}"
-            yield _change(role, sql, _setting_difference(role, "settings", name, before, value))
+            yield change(
+                f"SET {_setting_sql(name)} = {_value_sql(name, value).strip()}",
+                _setting_difference(role, "settings", name, before, value),
+            )
     for name, before in sorted(everywhere.items()):
-        sql = f"ALTER ROLE {name_sql} RESET {_setting_sql(name)}"
-        yield _change(role, sql, _setting_difference(role, "settings", name, before, None))
+        yield change(
+            f"RESET {_setting_sql(name)}",
+            _setting_difference(role, "settings", name, before, None),
+        )
     for item in sorted(stored, key=lambda item: (item.database, item.name)):
         if item.database in names:
-            sql = (
-                f"ALTER ROLE {name_sql} IN DATABASE {quote_ident(item.database)}"
-                f" RESET {_setting_sql(item.name.lower())}"
-            )
             label = f"settings in database {item.database}"
-            yield _change(role, sql, _setting_difference(role, label, item.name, item.value, None))
+            yield change(
+                f"RESET {_setting_sql(item.name.lower())}",
+                _setting_difference(role, label, item.name, item.value, None),
+                item.database,
+            )
 
 
 def same_value(name: str, left: str, right: str, actual: Actual) -> bool:

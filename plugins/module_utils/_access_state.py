@@ -201,7 +201,8 @@ class Change:
     C(database) is where it runs, None for the whole cluster; C(text) is what may be shown of it;
     C(subject) is what it is about, for an error. C(creates) is the database that it creates, which
     no transaction can hold. C(as_role) is who must run it, C(search_path) the schema it runs in,
-    C(secret) whether the server must not log it.
+    C(secret) whether the server must not log it. C(outdates) is the role whose open sessions go on
+    without the change.
     """
 
     database: str | None
@@ -213,6 +214,7 @@ class Change:
     as_role: str = ""
     search_path: str = ""
     secret: bool = False
+    outdates: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._scram import check_password
+
 KINDS = ("user", "reader", "migrator", "admin")
 
 # What ALTER ROLE ... SET gives a role of each kind. Clients' startup parameters do not survive
@@ -241,6 +243,8 @@ def _role(where: str, entry: Mapping[str, Any]) -> Role:
         raise ValueError(
             f"{where}.password of role {name!r}: give non-empty text, or leave the key out to keep the password as it is"
         )
+    if password is not None:
+        check_password(f"{where}.password of role {name!r}", password)
     limit = _number(where + ".connection_limit", entry.get("connection_limit"), -1, -1)
     member_of = _names(where + ".member_of", entry.get("member_of"), "role", ())
     if name in member_of:

@@ -198,6 +198,11 @@ statements:
       statement: CREATE ROLE app_user LOGIN CONNECTION LIMIT 200
     - database: mydb
       statement: GRANT CONNECT ON DATABASE mydb TO app_user
+outdated_roles:
+  description: Roles whose settings changed. Sessions that are open, such as PgBouncer's, go on with the old ones until they are reopened.
+  returned: success
+  type: list
+  elements: str
 databases:
   description: What was found, before any change.
   returned: success
@@ -266,7 +271,7 @@ def main() -> None:
         wanted = Wanted(
             databases=parse_databases(_without_nulls(module.params["databases"])),
             pooler_role=module.params["pooler_role"],
-            pooler_password=module.params["pooler_password"],
+            pooler_password=module.params["pooler_password"] or None,
             exclusive=module.params["exclusive"],
             revoke_public=module.params["revoke_public"],
         )
@@ -299,6 +304,7 @@ def main() -> None:
     module.exit_json(
         changed=bool(planned.changes),
         statements=_shown(planned.changes),
+        outdated_roles=sorted({change.outdates for change in planned.changes} - {""}),
         databases=_found(wanted, actual),
         diff={
             "before_header": "access as it is",

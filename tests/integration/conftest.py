@@ -7,11 +7,12 @@ Fixtures:
     server: a running Cluster of each major in turn, shared by the whole session.
     clean_server: the same, without the databases and roles that earlier tests left.
     make_cluster: makes a Cluster of the test's own, for tests that stop or reconfigure it.
-    run_module: runs one of the collection's modules in a Python of its own; returns its JSON.
+    run_module: runs one of the collection's modules in a process of its own; returns its JSON.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -24,15 +25,16 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterator, NoReturn
 
 import psycopg
 import pytest
+from ansible.module_utils import basic
 
 ROOT = Path(__file__).resolve().parents[2]
-COLLECTIONS = ROOT / ".ansible" / "collections"
 MODULES = "ansible_collections.pooled.postgres.plugins.modules"
 LEAST_MAJORS = 2
 START_TIMEOUT_S = 30
@@ -241,7 +243,8 @@ class Cluster:
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
             [self.bindir / program, *arguments],
-            stdin=subprocess.DEVNULL, capture_output=True, check=True, cwd="/", **_demoted(self.user),
+            stdin=subprocess.DEVNULL, capture_output=True, check=True,
+            cwd="/", **_demoted(self.user),
         )  # fmt: skip
 
 
@@ -314,32 +317,56 @@ def clean_server(server: Cluster) -> Cluster:
 
 @pytest.fixture(scope="session")
 def run_module() -> Callable[..., dict[str, Any]]:
-    """Run a module as Ansible would, with its arguments on standard input.
+    """Run a module as Ansible would, in a process of its own.
 
-    Returns what the module printed. A module that fails has C(failed) in it.
+    Returns what the module printed, with warnings as plain text. A module that fails has C(failed)
+    in it.
     """
 
     def run(
-        name: str,
-        args: dict[str, Any],
-        check: bool = False,
-        diff: bool = True,
-        python: Sequence[str] = (sys.executable,),
+        name: str, args: dict[str, Any], check: bool = False, diff: bool = True
     ) -> dict[str, Any]:
         arguments = {**args, "_ansible_check_mode": check, "_ansible_diff": diff}
-        done = subprocess.run(
-            [*python, "-m", f"{MODULES}.{name}"],
-            input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(COLLECTIONS)},
-        )
+        text = json.dumps({"ANSIBLE_MODULE_ARGS": arguments})
+        module = importlib.import_module(f"{MODULES}.{name}")
+        with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+            child = os.fork()
+            if child == 0:
+                _be_module(module, text, stdout.fileno(), stderr.fileno())
+            os.waitpid(child, 0)
+            stdout.seek(0)
+            stderr.seek(0)
+            printed, complaints = stdout.read(), stderr.read()
         try:
-            result: dict[str, Any] = json.loads(done.stdout)
+            result: dict[str, Any] = json.loads(printed)
         except ValueError:
-            pytest.fail(f"{name} printed no JSON:\n{done.stdout}\n{done.stderr}")
+            pytest.fail(f"{name} printed no JSON:\n{printed}\n{complaints}")
+        if "warnings" in result:
+            result["warnings"] = [_warning_text(warning) for warning in result["warnings"]]
         return result
 
     return run
+
+
+def _be_module(module: Any, text: str, stdout: int, stderr: int) -> NoReturn:
+    """What a forked child does: run the module's main() and end."""
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", closefd=False)
+    basic._ANSIBLE_ARGS = text.encode()
+    basic._ANSIBLE_PROFILE = "legacy"
+    try:
+        module.main()
+    except SystemExit:
+        pass
+    except BaseException:  # the parent shows it
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _warning_text(warning: Any) -> str:
+    """A warning's text; newer versions of ansible-core wrap it."""
+    return warning if isinstance(warning, str) else str(warning["event"]["msg"])

@@ -1,0 +1,957 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module against real servers, looked at and tried out through an independent client."""
+
+from __future__ import annotations
+
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _quote, _scram
+
+PERMISSION_DENIED = "42501"
+POOLER = "pgbouncer_auth"
+
+
+def role(name, kind, **more):
+    return {"name": name, "kind": kind, **more}
+
+
+def model(**more):
+    """One database with a role of each kind."""
+    return [
+        {
+            "name": "mydb",
+            "roles": [
+                role("app_user", "user", password="user's secret", connection_limit=20),
+                role("app_reader", "reader", password="reader's secret"),
+                role("app_migrator", "migrator", password="migrator's secret"),
+                role("app_admin", "admin", password="admin's secret"),
+            ],
+            **more,
+        }
+    ]
+
+
+def statements(result):
+    return [item["statement"] for item in result["statements"]]
+
+
+@pytest.fixture
+def access(clean_server, run_module):
+    """Run the module in check mode and then for real; both must say the same."""
+
+    def run(databases, check_too=True, **options):
+        args = {**clean_server.login, "databases": databases, **options}
+        predicted = run_module("postgres_access", args, check=True) if check_too else None
+        result = run_module("postgres_access", args)
+        assert not result.get("failed"), result["msg"]
+        if predicted:
+            for key in ("changed", "statements", "diff", "databases", "warnings"):
+                assert predicted.get(key) == result.get(key), key
+        return result
+
+    return run
+
+
+@pytest.fixture
+def settled(access):
+    """Run the module, then again: the second run must change nothing."""
+
+    def run(databases, **options):
+        result = access(databases, **options)
+        again = access(databases, check_too=False, **options)
+        assert again["statements"] == []
+        assert not again["changed"]
+        assert (again["diff"]["before"], again["diff"]["after"]) == ("", "")
+        return result
+
+    return run
+
+
+@pytest.fixture
+def fails(clean_server, run_module):
+    """Run the module, in both modes, to the same error; nothing may be executed."""
+
+    def run(databases, **options):
+        args = {**clean_server.login, "databases": databases, **options}
+        predicted = run_module("postgres_access", args, check=True)
+        result = run_module("postgres_access", args)
+        assert predicted["failed"] and result["failed"]
+        assert predicted["msg"] == result["msg"]
+        assert not result.get("changed")
+        assert clean_server.sql("SELECT 1 FROM pg_database WHERE datname = 'mydb'") == []
+        assert clean_server.sql("SELECT 1 FROM pg_roles WHERE rolname LIKE 'app%'") == []
+        return result["msg"]
+
+    return run
+
+
+def test_new_server_is_predicted_without_one(clean_server, run_module, settled):
+    args = {"databases": model(), "pooler_role": POOLER, "login_unix_socket": "/nowhere"}
+    assumed = run_module(
+        "postgres_access",
+        {**args, "assume_new": True, "assume_version": clean_server.major},
+        check=True,
+    )
+    result = settled(model(), pooler_role=POOLER)
+    assert assumed["statements"] == result["statements"]
+    assert assumed["diff"] == result["diff"]
+    assert result["databases"] == assumed["databases"]
+
+
+def test_no_server_is_an_error_unless_assumed(run_module):
+    args = {"databases": model(), "login_unix_socket": "/nowhere"}
+    for check, options in ((True, {}), (False, {"assume_new": True, "assume_version": 15})):
+        result = run_module("postgres_access", {**args, **options}, check=check)
+        assert result["failed"]
+        assert result["msg"].startswith("can't connect to the server: ")
+
+
+MIGRATION = """
+CREATE TABLE with_serial (id serial PRIMARY KEY, note text);
+CREATE TABLE with_identity (id bigint GENERATED ALWAYS AS IDENTITY, note text);
+CREATE TABLE parent (id int, note text) PARTITION BY RANGE (id);
+CREATE TABLE child PARTITION OF parent FOR VALUES FROM (0) TO (10);
+CREATE VIEW seen AS SELECT note FROM with_serial;
+CREATE MATERIALIZED VIEW kept AS SELECT 1 AS one;
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE DOMAIN small AS int CHECK (VALUE < 10);
+CREATE FUNCTION answer() RETURNS int LANGUAGE sql AS 'SELECT 42';
+CREATE PROCEDURE proceed(IN a int, INOUT b int) LANGUAGE plpgsql AS 'BEGIN b := a; END';
+CREATE AGGREGATE total(int) (SFUNC = int4pl, STYPE = int);
+CREATE TABLE secret (id int, owner text);
+ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON secret USING (owner = current_user);
+INSERT INTO secret VALUES (1, 'app_user'), (2, 'somebody');
+"""
+USER_MAY = (
+    "INSERT INTO with_serial (note) VALUES ('x')",
+    "INSERT INTO with_identity (note) VALUES ('x')",
+    "INSERT INTO parent VALUES (1, 'x')",
+    "UPDATE with_serial SET note = 'y'",
+    "DELETE FROM with_serial",
+    "SELECT * FROM child",
+    "SELECT * FROM seen",
+    "SELECT * FROM kept",
+    "SELECT nextval('with_serial_id_seq')",
+    "SELECT answer(), 'good'::mood, 3::small",
+    "SELECT total(id) FROM with_serial",
+    "CALL proceed(1, 2)",
+)
+USER_MAY_NOT = (
+    "CREATE TABLE t (i int)",
+    "CREATE TEMPORARY TABLE t (i int)",
+    "CREATE SCHEMA s",
+    "ALTER TABLE with_serial ADD COLUMN c int",
+    "DROP TABLE with_serial",
+    "TRUNCATE with_serial",
+    "SELECT setval('with_serial_id_seq', 5)",
+    "CREATE ROLE r",
+    "CREATE DATABASE d",
+    "ALTER ROLE app_user BYPASSRLS",
+    "SELECT * FROM pg_authid",
+)
+READER_MAY = (
+    "SELECT * FROM with_serial",
+    "SELECT * FROM parent",
+    "SELECT * FROM seen",
+    "SELECT last_value FROM with_serial_id_seq",
+)
+READER_MAY_NOT = (
+    "INSERT INTO with_serial (note) VALUES ('x')",
+    "UPDATE with_serial SET note = 'y'",
+    "DELETE FROM with_serial",
+    "SELECT nextval('with_serial_id_seq')",
+    "SELECT answer()",
+    "CREATE TABLE t (i int)",
+    "TRUNCATE with_serial",
+)
+
+
+@pytest.mark.parametrize("backfill", [False, True], ids=["migrated later", "existed before"])
+def test_each_kind_may_do_what_it_shall_and_nothing_else(clean_server, settled, backfill):
+    if backfill:
+        clean_server.sql("CREATE ROLE app_migrator LOGIN; CREATE ROLE app_user LOGIN")
+        clean_server.sql("CREATE DATABASE mydb")
+        clean_server.sql("GRANT CREATE ON SCHEMA public TO app_migrator", "mydb")
+        clean_server.sql(MIGRATION, "mydb", "app_migrator")
+    settled(model())
+    if not backfill:
+        clean_server.sql(MIGRATION, "mydb", "app_migrator")
+        settled(model())
+    for statement in USER_MAY:
+        assert clean_server.refusal(statement, "mydb", "app_user") == "", statement
+        assert clean_server.refusal(statement, "mydb", "app_admin") == "", statement
+    for statement in USER_MAY_NOT:
+        refusal = clean_server.refusal(statement, "mydb", "app_user")
+        assert refusal == PERMISSION_DENIED, statement
+        refusal = clean_server.refusal(statement, "mydb", "app_admin")
+        assert refusal == PERMISSION_DENIED, statement
+    for statement in READER_MAY:
+        assert clean_server.refusal(statement, "mydb", "app_reader") == "", statement
+    for statement in READER_MAY_NOT:
+        if backfill and statement == "SELECT answer()":
+            continue  # What PUBLIC may execute since before is not the model's to take.
+        refusal = clean_server.refusal(statement, "mydb", "app_reader")
+        assert refusal == PERMISSION_DENIED, statement
+    assert clean_server.sql("SELECT id FROM secret", "mydb", "app_user") == [(1,)]
+    assert clean_server.sql("SELECT id FROM secret", "mydb", "app_admin") == [(1,), (2,)]
+
+
+def test_roles_of_one_database_stay_out_of_the_other(clean_server, settled):
+    databases = [
+        {"name": "one", "roles": [role("one_user", "user")]},
+        {"name": "two", "roles": [role("two_user", "user"), role("two_migrator", "migrator")]},
+    ]
+    settled(databases)
+    assert clean_server.refusal("SELECT 1", "one", "one_user") == ""
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        clean_server.connect("two", "one_user")
+    clean_server.sql('GRANT CONNECT ON DATABASE "two" TO one_user')
+    assert statements(settled(databases)) == ["REVOKE CONNECT ON DATABASE two FROM one_user"]
+
+
+def test_settings_and_limits_hold_in_sessions(clean_server, settled):
+    settled(model())
+    for user, expected in (
+        ("app_user", ("off", "30s", "1min", "5s")),
+        ("app_reader", ("off", "30s", "1min", "5s")),
+        ("app_migrator", ("off", "0", "0", "5s")),
+        ("app_admin", ("off", "0", "10min", "5s")),
+    ):
+        names = (
+            "jit",
+            "statement_timeout",
+            "idle_in_transaction_session_timeout",
+            "lock_timeout",
+        )
+        columns = ", ".join(f"current_setting('{name}')" for name in names)
+        assert clean_server.sql(f"SELECT {columns}", "mydb", user) == [expected]
+    limits = "SELECT rolname, rolconnlimit FROM pg_roles WHERE rolconnlimit > 0"
+    assert clean_server.sql(limits) == [("app_user", 20)]
+
+
+# Each drift with the statements that mend it; a group is drifted together and mended in one run.
+ROLE_DRIFT = [
+    ("ALTER ROLE app_user SUPERUSER CREATEDB", ["ALTER ROLE app_user NOSUPERUSER NOCREATEDB"]),
+    ("ALTER ROLE app_admin NOBYPASSRLS", ["ALTER ROLE app_admin BYPASSRLS"]),
+    ("ALTER ROLE app_reader NOLOGIN", ["ALTER ROLE app_reader LOGIN"]),
+    ("ALTER ROLE app_migrator CONNECTION LIMIT 3", ["ALTER ROLE app_migrator CONNECTION LIMIT -1"]),
+    (
+        "ALTER ROLE app_user SET statement_timeout = '7s'",
+        ["ALTER ROLE app_user SET statement_timeout = '30s'"],
+    ),
+    ("ALTER ROLE app_reader SET statement_timeout = '30000'", []),
+    ("ALTER ROLE app_reader SET jit = 'false'", []),
+    ("ALTER ROLE app_user SET work_mem = '1GB'", ["ALTER ROLE app_user RESET work_mem"]),
+    ("ALTER ROLE app_user SET TimeZone = 'UTC'", ["ALTER ROLE app_user RESET timezone"]),
+    (
+        "ALTER ROLE app_user IN DATABASE mydb SET lock_timeout = 0",
+        ["ALTER ROLE app_user IN DATABASE mydb RESET lock_timeout"],
+    ),
+    ("GRANT pg_signal_backend TO app_reader", ["REVOKE pg_signal_backend FROM app_reader"]),
+    ("GRANT app_migrator TO app_user", ["REVOKE app_migrator FROM app_user"]),
+    ("ALTER ROLE app_user PASSWORD NULL", ["ALTER ROLE app_user PASSWORD '********'"]),
+    ("ALTER ROLE app_admin PASSWORD 'other'", ["ALTER ROLE app_admin PASSWORD '********'"]),
+]
+DATABASE_DRIFT = [
+    (
+        "GRANT CREATE ON DATABASE mydb TO app_user",
+        ["REVOKE CREATE ON DATABASE mydb FROM app_user"],
+    ),
+    (
+        "REVOKE CONNECT ON DATABASE mydb FROM app_reader",
+        ["GRANT CONNECT ON DATABASE mydb TO app_reader"],
+    ),
+    (
+        "GRANT CONNECT ON DATABASE mydb TO PUBLIC",
+        ["REVOKE CONNECT ON DATABASE mydb FROM PUBLIC"],
+    ),
+    (
+        "GRANT CREATE ON SCHEMA public TO app_user, PUBLIC",
+        [
+            "REVOKE CREATE ON SCHEMA public FROM app_user",
+            "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+        ],
+    ),
+    (
+        "ALTER DEFAULT PRIVILEGES FOR ROLE app_migrator IN SCHEMA public"
+        " GRANT TRUNCATE ON TABLES TO app_user",
+        [
+            "ALTER DEFAULT PRIVILEGES FOR ROLE app_migrator IN SCHEMA public"
+            " REVOKE TRUNCATE ON TABLES FROM app_user"
+        ],
+    ),
+    (
+        "ALTER DEFAULT PRIVILEGES FOR ROLE app_migrator GRANT DELETE ON TABLES TO app_reader",
+        ["ALTER DEFAULT PRIVILEGES FOR ROLE app_migrator REVOKE DELETE ON TABLES FROM app_reader"],
+    ),
+    (
+        "ALTER DEFAULT PRIVILEGES FOR ROLE app_migrator IN SCHEMA public"
+        " REVOKE SELECT ON SEQUENCES FROM app_reader",
+        [
+            "ALTER DEFAULT PRIVILEGES FOR ROLE app_migrator IN SCHEMA public"
+            " GRANT SELECT ON SEQUENCES TO app_reader"
+        ],
+    ),
+    (
+        "ALTER DEFAULT PRIVILEGES FOR ROLE app_migrator GRANT EXECUTE ON ROUTINES TO PUBLIC",
+        ["ALTER DEFAULT PRIVILEGES FOR ROLE app_migrator REVOKE EXECUTE ON ROUTINES FROM PUBLIC"],
+    ),
+]
+OBJECT_DRIFT = [
+    (
+        "GRANT TRUNCATE ON t1 TO app_user, app_reader",
+        ["REVOKE TRUNCATE ON TABLE public.t1 FROM app_user, app_reader"],
+    ),
+    (
+        "REVOKE SELECT ON t1, t2 FROM app_user",
+        ["GRANT SELECT ON ALL TABLES IN SCHEMA public TO app_user"],
+    ),
+    (
+        "REVOKE INSERT ON t2 FROM app_admin",
+        ["GRANT INSERT ON TABLE public.t2 TO app_admin"],
+    ),
+    (
+        "GRANT UPDATE ON t1 TO app_user WITH GRANT OPTION",
+        ["REVOKE GRANT OPTION FOR UPDATE ON TABLE public.t1 FROM app_user"],
+    ),
+    (
+        "GRANT UPDATE (i) ON t1 TO app_reader",
+        ["REVOKE UPDATE (i) ON TABLE public.t1 FROM app_reader"],
+    ),
+    ("GRANT SELECT (i) ON t1 TO app_reader", []),
+    ("GRANT REFERENCES ON t1 TO app_migrator", []),
+    (
+        "GRANT UPDATE ON SEQUENCE s1 TO app_user",
+        ["REVOKE UPDATE ON SEQUENCE public.s1 FROM app_user"],
+    ),
+    (
+        "REVOKE EXECUTE ON FUNCTION f1(int) FROM app_user",
+        ["GRANT EXECUTE ON ROUTINE public.f1(integer) TO app_user"],
+    ),
+    ("REVOKE USAGE ON TYPE e1 FROM app_user", ["GRANT USAGE ON TYPE public.e1 TO app_user"]),
+]
+
+
+def test_drift_is_mended_by_the_least_statements(clean_server, settled):
+    settled(model())
+    clean_server.sql(
+        "CREATE TABLE t1 (i int); CREATE TABLE t2 (i int); CREATE SEQUENCE s1;"
+        " CREATE FUNCTION f1(int) RETURNS int LANGUAGE sql AS 'SELECT 1';"
+        " CREATE TYPE e1 AS ENUM ('x')",
+        "mydb",
+        "app_migrator",
+    )
+    assert statements(settled(model())) == []
+    for group in (ROLE_DRIFT, DATABASE_DRIFT, OBJECT_DRIFT):
+        for drift, _mended in group:
+            clean_server.sql(drift, "mydb")
+        expected = [statement for _drift, mended in group for statement in mended]
+        assert sorted(statements(settled(model()))) == sorted(expected)
+
+
+def test_extra_rights_stay_when_not_exclusive(clean_server, settled):
+    settled(model())
+    clean_server.sql("CREATE TABLE t1 (i int)", "mydb", "app_migrator")
+    clean_server.sql("GRANT TRUNCATE ON t1 TO app_user", "mydb")
+    clean_server.sql("GRANT pg_signal_backend TO app_reader", "mydb")
+    assert statements(settled(model(), exclusive=False)) == []
+    assert clean_server.refusal("TRUNCATE t1", "mydb", "app_user") == ""
+
+
+def test_right_granted_by_somebody_else_is_revoked(clean_server, settled):
+    settled(model())
+    clean_server.sql("CREATE TABLE t1 (i int)", "mydb", "app_migrator")
+    clean_server.sql("CREATE ROLE lender; GRANT USAGE ON SCHEMA public TO lender", "mydb")
+    clean_server.sql("GRANT TRUNCATE ON t1 TO lender WITH GRANT OPTION", "mydb")
+    clean_server.sql("SET ROLE lender; GRANT TRUNCATE ON t1 TO app_user", "mydb")
+    assert statements(settled(model())) == [
+        "REVOKE TRUNCATE ON TABLE public.t1 FROM app_user -- as lender"
+    ]
+    assert clean_server.refusal("TRUNCATE t1", "mydb", "app_user") == PERMISSION_DENIED
+
+
+HOSTILE = (
+    'quote"d',
+    "semi;colon -- '",
+    "sp ace",
+    "Ünïcode 名",
+    "CamelCase",
+    "select",
+    "user",
+    "back\\slash",
+    "dollar$pooled$",
+    "per%cent %s %(x)s",
+    "{brace}",
+    "='/,=",
+    "x" * 63,
+)
+
+
+def test_names_are_exact(clean_server, settled):
+    databases = [
+        {
+            "name": f"d{name}"[:63],
+            "schemas": ["public", f"s{name}"[:63]],
+            "roles": [
+                role(name, "user", password=name, member_of=["the group"]),
+                role(f"m{name}"[:63], "migrator"),
+            ],
+        }
+        for name in HOSTILE[:-1]
+    ] + [{"name": HOSTILE[-1], "roles": [role(HOSTILE[-1], "user")]}]
+    clean_server.sql('CREATE ROLE "the group"')
+    settled(databases, pooler_role=POOLER)
+    names = {row[0] for row in clean_server.sql("SELECT rolname FROM pg_roles")}
+    assert set(HOSTILE) <= names
+    for name in HOSTILE[:-1]:
+        database, schema = f"d{name}"[:63], f"s{name}"[:63]
+        quoted = '"' + schema.replace('"', '""') + '"'
+        table = quoted + "." + '"' + name.replace('"', '""') + '"'
+        clean_server.sql(f"CREATE TABLE {table} (i int)", database)
+        clean_server.sql(
+            f"CREATE FUNCTION {table}({quoted}.{table.split('.')[1]}) RETURNS int"
+            " LANGUAGE sql AS 'SELECT 1'",
+            database,
+        )
+    settled(databases, pooler_role=POOLER)
+    for name in HOSTILE[:-1]:
+        database, schema = f"d{name}"[:63], f"s{name}"[:63]
+        quoted = '"' + schema.replace('"', '""') + '"'
+        table = quoted + "." + '"' + name.replace('"', '""') + '"'
+        assert clean_server.refusal(f"INSERT INTO {table} VALUES (1)", database, name) == ""
+        assert clean_server.refusal("CREATE TABLE public.x ()", database, name) == PERMISSION_DENIED
+        found = clean_server.sql(
+            "SELECT username FROM pgbouncer.get_auth("
+            + "$$" + name + "$$)", database, POOLER,
+        ) if "$" not in name else [(name,)]  # fmt: skip
+        assert found == [(name,)]
+
+
+PASSWORDS = (
+    "simple",
+    "quote's \" \\ ; -- $$",
+    "Müller\u00adß",
+    "\u00a0no-break\u2003em",
+    "ﬁ ligature Ⅸ",
+    "\u0627\u0644\u0639",
+    "\u0627mixed",
+    "\u0007bell",
+    "日本語パスワード",
+    "\U0001f600 emoji",
+    "\u200b",
+    "\u1806x",
+    " leading and trailing ",
+    "p" * 200,
+)
+
+
+def test_passwords_log_in_and_equal_those_of_libpq(clean_server, settled, access):
+    names = [f"r{index}" for index in range(len(PASSWORDS))]
+    databases = [
+        {
+            "name": "mydb",
+            "roles": [
+                role(name, "user", password=password) for name, password in zip(names, PASSWORDS)
+            ],
+        }
+    ]
+    settled(databases)
+    for name, password in zip(names, PASSWORDS):
+        assert clean_server.can_log_in(name, password, "mydb"), password
+        assert not clean_server.can_log_in(name, password + "x", "mydb"), password
+    with clean_server.connect() as connection:
+        for name, password in zip(names, PASSWORDS):
+            by_libpq = connection.pgconn.encrypt_password(
+                password.encode(), name.encode(), b"scram-sha-256"
+            ).decode()
+            assert _scram.password_matches(password, by_libpq), password
+            assert not _scram.password_matches(password + "x", by_libpq), password
+            connection.execute(f"ALTER ROLE {name} PASSWORD '{by_libpq}'")
+    assert statements(access(databases)) == []
+
+
+def test_verifier_is_stored_as_given(clean_server, settled):
+    verifier = _scram.make_verifier("hidden", 5000)
+    databases = [{"name": "mydb", "roles": [role("app_user", "user", password=verifier)]}]
+    settled(databases)
+    stored = clean_server.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'app_user'")
+    assert stored == [(verifier,)]
+    databases[0]["roles"][0]["password"] = "hidden"
+    assert statements(settled(databases)) == []
+    assert clean_server.can_log_in("app_user", "hidden", "mydb")
+
+
+def test_passwords_and_verifiers_are_never_logged(clean_server, settled, run_module):
+    databases = model()
+    for entry in databases[0]["roles"]:
+        entry["password"] = f"LEAK-{entry['name']}"
+    result = settled(databases, pooler_role=POOLER, pooler_password="LEAK-pooler")
+    assert "LEAK" not in str(result)
+    log = clean_server.log()
+    assert "CREATE ROLE app_user" in log, "the server logs statements"
+    assert "LEAK" not in log
+    stored = clean_server.sql("SELECT rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL")
+    assert len(stored) == 5
+    for (verifier,) in stored:
+        assert verifier.startswith("SCRAM-SHA-256$")
+        assert verifier not in log
+    # A statement that fails is not logged either.
+    clean_server.sql("ALTER ROLE app_user PASSWORD NULL")
+    databases[0]["roles"].append(role("late", "user", password="LEAK-late"))
+    assert clean_server.can_log_in(POOLER, "LEAK-pooler", "mydb")
+
+
+def test_password_is_not_in_pg_stat_statements(make_cluster, major, run_module):
+    cluster = make_cluster(major)
+    name = "pg_stat_statements"
+    if not cluster.sql(f"SELECT 1 FROM pg_available_extensions WHERE name = '{name}'"):
+        pytest.skip(f"{cluster.bindir} has no {name}")
+    with (cluster.data / "postgresql.conf").open("a") as conf:
+        conf.write(f"shared_preload_libraries = '{name}'\npg_stat_statements.track = 'all'\n")
+    cluster.restart()
+    databases = model(extensions=[name])
+    result = run_module("postgres_access", {**cluster.login, "databases": databases})
+    assert "CREATE EXTENSION pg_stat_statements" in statements(result)
+    queries = [row[0] for row in cluster.sql(f"SELECT query FROM {name}", "mydb")]
+    assert any("CREATE ROLE" in query for query in queries)
+    assert not [query for query in queries if "SCRAM" in query or "secret" in query]
+    cluster.stop()
+
+
+def test_public_is_shut_out_unless_somebody_else_needs_it(clean_server, settled):
+    clean_server.sql("CREATE DATABASE mydb")
+    clean_server.sql("CREATE ROLE legacy LOGIN; CREATE ROLE dba SUPERUSER")
+    clean_server.sql("GRANT CREATE ON SCHEMA public TO PUBLIC", "mydb")
+    result = settled(model())
+    assert result["warnings"] == [
+        f"database 'mydb': PUBLIC keeps {privilege} on {place}, because roles outside the model"
+        " have it only that way: 'legacy'; grant it to them by name, or set revoke_public to true"
+        for privilege, place in (
+            ("CONNECT", "the database"),
+            ("TEMPORARY", "the database"),
+            ("CREATE", "schema public"),
+        )
+    ]
+    assert clean_server.refusal("CREATE TEMPORARY TABLE t ()", "mydb", "legacy") == ""
+    assert clean_server.refusal("CREATE TABLE of_legacy ()", "mydb", "legacy") == ""
+    # Granted by name, PUBLIC's right is not needed any more.
+    clean_server.sql("GRANT CONNECT, TEMPORARY ON DATABASE mydb TO legacy", "mydb")
+    clean_server.sql("GRANT CREATE, USAGE ON SCHEMA public TO legacy", "mydb")
+    result = settled(model())
+    assert not [text for text in result["warnings"] if "PUBLIC" in text]
+    assert [statement for statement in statements(result) if "PUBLIC" in statement] == [
+        "REVOKE CONNECT, TEMPORARY ON DATABASE mydb FROM PUBLIC",
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+    ]
+    assert clean_server.refusal("CREATE TEMPORARY TABLE t ()", "mydb", "legacy") == ""
+    assert clean_server.refusal("CREATE TABLE more_of_legacy ()", "mydb", "legacy") == ""
+    with pytest.raises(psycopg.OperationalError):
+        clean_server.sql("CREATE ROLE stranger LOGIN")
+        clean_server.connect("mydb", "stranger")
+
+
+def test_member_of_a_model_role_does_not_need_public(clean_server, settled):
+    clean_server.sql("CREATE DATABASE mydb")
+    clean_server.sql("CREATE ROLE app_user; CREATE ROLE batch LOGIN")
+    clean_server.sql("GRANT app_user TO batch")
+    result = settled(model())
+    assert "REVOKE CONNECT ON DATABASE mydb FROM PUBLIC" in statements(result)
+    assert clean_server.refusal("SELECT 1", "mydb", "batch") == ""
+
+
+def test_public_goes_when_told(clean_server, settled):
+    clean_server.sql("CREATE DATABASE mydb")
+    clean_server.sql("CREATE ROLE legacy LOGIN")
+    result = settled(model(), revoke_public=True)
+    assert "REVOKE CONNECT, TEMPORARY ON DATABASE mydb FROM PUBLIC" in statements(result)
+    assert "warnings" not in result
+
+
+def test_objects_of_others_are_covered_and_reported(clean_server, settled):
+    clean_server.sql("CREATE DATABASE mydb")
+    clean_server.sql("CREATE TABLE orders (i serial); CREATE VIEW v AS SELECT 1 AS i", "mydb")
+    result = settled(model())
+    assert result["warnings"] == [
+        "database 'mydb', schema 'public': 2 table(s) belong to 'postgres', no migrator of the"
+        " model (orders, v): 'app_migrator' can't alter them; mend it with"
+        " ALTER TABLE ... OWNER TO app_migrator"
+    ]
+    assert clean_server.refusal("INSERT INTO orders DEFAULT VALUES", "mydb", "app_user") == ""
+    assert result["databases"] == [
+        {
+            "name": "mydb",
+            "exists": True,
+            "owner": "postgres",
+            "objects": {"tables": 2, "sequences": 1, "routines": 0, "types": 0},
+        }
+    ]
+
+
+def test_application_role_that_owns_is_named(clean_server, settled):
+    clean_server.sql("CREATE ROLE app_user LOGIN")
+    clean_server.sql("CREATE DATABASE mydb OWNER app_user")
+    clean_server.sql("GRANT CREATE ON SCHEMA public TO app_user", "mydb")
+    clean_server.sql("CREATE TABLE mine (i int)", "mydb", "app_user")
+    assert settled(model())["warnings"] == [
+        "database 'mydb' belongs to role 'app_user' of kind user, which may therefore do"
+        " anything with it; mend it with ALTER DATABASE mydb OWNER TO another role",
+        "database 'mydb', schema 'public': 1 table(s) belong to 'app_user', no migrator of the"
+        " model (mine): role 'app_user' of kind user may alter them and row-level security does not"
+        " bind it; mend it with ALTER TABLE ... OWNER TO app_migrator",
+    ]
+
+
+def test_migrator_that_owns_the_database_is_fine(clean_server, settled):
+    clean_server.sql("CREATE ROLE app_migrator LOGIN")
+    clean_server.sql("CREATE DATABASE mydb OWNER app_migrator")
+    result = settled(model())
+    assert "warnings" not in result
+    assert clean_server.refusal("CREATE TABLE t ()", "mydb", "app_migrator") == ""
+
+
+def test_objects_of_extensions_are_left_alone(clean_server, settled):
+    available = clean_server.sql(
+        "SELECT name FROM pg_available_extensions WHERE name IN ('vector', 'hstore') ORDER BY 1"
+    )
+    name = available[0][0]
+    databases = model(extensions=[name])
+    result = settled(databases)
+    assert f"CREATE EXTENSION {name}" in statements(result)
+    where = "SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = "
+    assert clean_server.sql(f"{where}'{name}'", "mydb") == [("public",)]
+    clean_server.sql("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "mydb")
+    clean_server.sql("CREATE FUNCTION g() RETURNS int LANGUAGE sql AS 'SELECT 1'", "mydb")
+    assert statements(settled(databases)) == [
+        "GRANT EXECUTE ON ROUTINE public.f(), public.g() TO app_user, app_admin"
+    ]
+
+
+def test_schemas_are_made_and_served(clean_server, settled):
+    databases = model(schemas=["app", "audit"])
+    settled(databases)
+    clean_server.sql("CREATE TABLE app.t (i int)", "mydb", "app_migrator")
+    assert clean_server.refusal("SELECT * FROM app.t", "mydb", "app_user") == ""
+    owners = "SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname IN ('app', 'audit')"
+    assert clean_server.sql(owners, "mydb") == [("postgres",), ("postgres",)]
+    # A schema that a migration made later is covered as soon as it is listed.
+    clean_server.sql("CREATE SCHEMA later; CREATE TABLE later.t (i int)", "mydb", "app_migrator")
+    settled(model(schemas=["app", "audit", "later"]))
+    assert clean_server.refusal("SELECT * FROM later.t", "mydb", "app_user") == ""
+
+
+def test_members_and_other_settings(clean_server, settled):
+    clean_server.sql("CREATE ROLE reports; CREATE ROLE other")
+    databases = model()
+    databases[0]["roles"][0] |= {
+        "member_of": ["reports", "app_reader"],
+        "settings": {
+            "search_path": '"$user", app, public',
+            "statement_timeout": None,
+            "work_mem": "16384kB",
+            "log_min_duration_statement": "250ms",
+            "app.tenant": "it's \\ here",
+        },
+    }
+    settled(databases)
+    clean_server.sql("GRANT other TO app_user; GRANT reports TO app_user WITH ADMIN OPTION")
+    clean_server.sql("ALTER ROLE app_user SET work_mem = '16MB'")
+    assert statements(settled(databases)) == [
+        "REVOKE other FROM app_user",
+        "REVOKE ADMIN OPTION FOR reports FROM app_user",
+    ]
+    names = ("search_path", "statement_timeout", "work_mem", "app.tenant")
+    columns = ", ".join(f"current_setting('{name}')" for name in names)
+    assert clean_server.sql(f"SELECT {columns}", "mydb", "app_user") == [
+        ('"$user", app, public', "0", "16MB", "it's \\ here")
+    ]
+
+
+def test_membership_granted_by_somebody_else_is_revoked(clean_server, settled):
+    clean_server.sql("CREATE ROLE reports; CREATE ROLE lender; CREATE ROLE app_user LOGIN")
+    clean_server.sql("GRANT reports TO lender WITH ADMIN OPTION")
+    clean_server.sql("SET ROLE lender; GRANT reports TO app_user")
+    settled(model())
+    members = "SELECT 1 FROM pg_auth_members WHERE member = 'app_user'::regrole"
+    assert clean_server.sql(members) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "statement_timeout",
+            "7x",
+            'invalid value for parameter "statement_timeout": "7x" HINT: Valid units for this'
+            ' parameter are "us", "ms", "s", "min", "h", and "d".',
+        ),
+        (
+            "statment_timeout",
+            "7s",
+            'unrecognized configuration parameter "statment_timeout"',
+        ),
+        (
+            "shared_buffers",
+            "1GB",
+            'parameter "shared_buffers" cannot be changed without restarting the server',
+        ),
+        ("jit", "maybe", 'parameter "jit" requires a Boolean value'),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_changes(fails, name, value, message):
+    databases = model()
+    databases[0]["roles"][0]["settings"] = {name: value}
+    assert fails(databases) == (
+        f"pooled_databases: settings.{name} of role 'app_user': {value!r} is refused: {message}"
+    )
+
+
+def test_a_timeout_that_is_tried_out_does_not_take_effect(settled):
+    databases = model()
+    databases[0]["roles"][0]["settings"] = {
+        "statement_timeout": "1ms",
+        "lock_timeout": 1,
+        "idle_in_transaction_session_timeout": 1,
+    }
+    settled(databases)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (
+            {"extensions": ["no_such"]},
+            {},
+            "pooled_databases: extension 'no_such' of database 'mydb' is not available on the"
+            " server; install the package that brings it, or take it out of extensions",
+        ),
+        (
+            {"roles": [role("app_user", "user", member_of=["nobody"])]},
+            {},
+            "pooled_databases: member_of of role 'app_user': there is no role 'nobody' on the"
+            " server or in the model",
+        ),
+        (
+            {"roles": [role("postgres", "admin")]},
+            {},
+            "pooled_databases: role 'postgres' is the user that this run logs in as, so the model"
+            " can't hold it; use another role",
+        ),
+        (
+            {"schemas": ["pgbouncer"]},
+            {"pooler_role": POOLER},
+            "pooled_databases: schema 'pgbouncer' of database 'mydb' is where PgBouncer's function"
+            " lives; choose another name",
+        ),
+        (
+            {"roles": [role("app_user", "user", password="md5" + "0" * 32)]},
+            {},
+            "pooled_databases[0].roles[0].password of role 'app_user': an md5 hash can't be used"
+            " for SCRAM logins; give the plain text or a SCRAM-SHA-256 verifier",
+        ),
+    ],
+)
+def test_what_this_server_cannot_give_is_refused(fails, change, options, message):
+    assert fails(model(**change), **options) == message
+
+
+def test_failure_leaves_its_database_as_it_was(clean_server, run_module):
+    clean_server.sql("CREATE DATABASE first")
+    clean_server.sql("CREATE DATABASE second")
+    clean_server.sql(
+        "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE 'not today'; END$$;"
+        " CREATE EVENT TRIGGER refuse ON ddl_command_start WHEN TAG IN"
+        " ('ALTER DEFAULT PRIVILEGES') EXECUTE FUNCTION refuse()",
+        "second",
+    )
+    databases = [
+        {"name": name, "schemas": ["app"], "roles": model()[0]["roles"]}
+        for name in ("first", "second")
+    ]
+    result = run_module("postgres_access", {**clean_server.login, "databases": databases})
+    assert result["failed"]
+    assert result["changed"]
+    assert result["msg"] == (
+        "database 'second': rights by default on tables of app_migrator in app: not today;"
+        " nothing was changed there"
+    )
+    assert {item["database"] for item in result["statements"]} == {"", "first"}
+    schemas = "SELECT 1 FROM pg_namespace WHERE nspname = 'app'"
+    assert len(clean_server.sql(schemas, "first")) == 1
+    assert clean_server.sql(schemas, "second") == []
+    clean_server.sql("DROP EVENT TRIGGER refuse", "second")
+    again = run_module("postgres_access", {**clean_server.login, "databases": databases})
+    assert {item["database"] for item in again["statements"]} == {"second"}
+
+
+def lookup(server, name, dbname="mydb"):
+    query = f"SELECT username, password FROM pgbouncer.get_auth('{name}')"
+    return server.sql(query, dbname, POOLER)
+
+
+def test_pooler_sees_who_may_log_in_and_nobody_else(clean_server, settled):
+    clean_server.sql(
+        "CREATE ROLE boss LOGIN SUPERUSER PASSWORD 'x'; CREATE ROLE group_only PASSWORD 'x';"
+        " CREATE ROLE stranger LOGIN PASSWORD 'x'"
+    )
+    settled(model(), pooler_role=POOLER)
+    ((name, verifier),) = lookup(clean_server, "app_user")
+    assert name == "app_user"
+    assert _scram.password_matches("user's secret", verifier)
+    for hidden in ("boss", "group_only", "stranger", "postgres", "nobody_there", "", "x" * 80):
+        assert lookup(clean_server, hidden) == []
+    clean_server.sql("ALTER ROLE app_user VALID UNTIL '2001-01-01'")
+    assert lookup(clean_server, "app_user") == []
+    clean_server.sql("ALTER ROLE app_user VALID UNTIL 'infinity'")
+    assert len(lookup(clean_server, "app_user")) == 1
+    for user in ("app_user", "app_migrator", "app_admin"):
+        refusal = clean_server.refusal("SELECT pgbouncer.get_auth('x')", "mydb", user)
+        assert refusal == PERMISSION_DENIED
+    for statement in ("CREATE TABLE public.t ()", "CREATE TABLE pgbouncer.t ()", "TABLE pg_authid"):
+        assert clean_server.refusal(statement, "mydb", POOLER) == PERMISSION_DENIED
+
+
+POOLER_DRIFT = [
+    "GRANT EXECUTE ON FUNCTION pgbouncer.get_auth(text) TO PUBLIC",
+    "GRANT EXECUTE ON FUNCTION pgbouncer.get_auth(text) TO app_user",
+    "REVOKE EXECUTE ON FUNCTION pgbouncer.get_auth(text) FROM pgbouncer_auth",
+    "REVOKE USAGE ON SCHEMA pgbouncer FROM pgbouncer_auth",
+    "ALTER FUNCTION pgbouncer.get_auth(text) SECURITY INVOKER",
+    "ALTER FUNCTION pgbouncer.get_auth(text) RESET search_path",
+    "ALTER FUNCTION pgbouncer.get_auth(text) OWNER TO app_migrator",
+    "DROP FUNCTION pgbouncer.get_auth(text)",
+    "DROP FUNCTION pgbouncer.get_auth(text); CREATE FUNCTION pgbouncer.get_auth(text)"
+    " RETURNS SETOF text LANGUAGE sql AS 'SELECT $1'",
+    "CREATE OR REPLACE FUNCTION pgbouncer.get_auth(p_usename text)"
+    " RETURNS TABLE(username text, password text) LANGUAGE sql SECURITY DEFINER"
+    " AS 'SELECT rolname::text, rolpassword FROM pg_authid'",
+    "GRANT CREATE ON SCHEMA public TO pgbouncer_auth",
+    "ALTER ROLE pgbouncer_auth SUPERUSER",
+]
+
+
+def test_pooler_function_is_mended(clean_server, settled, access):
+    settled(model(), pooler_role=POOLER)
+    for drift in POOLER_DRIFT:
+        clean_server.sql(drift, "mydb")
+        assert access(model(), check_too=False, pooler_role=POOLER)["changed"], drift
+        again = access(model(), check_too=False, pooler_role=POOLER)
+        assert statements(again) == [], drift
+        assert len(lookup(clean_server, "app_user")) == 1
+        refusal = clean_server.refusal("SELECT pgbouncer.get_auth('x')", "mydb", "app_user")
+        assert refusal == PERMISSION_DENIED
+
+
+def test_diff_says_what_changes_role_by_role(clean_server, settled):
+    settled(model())
+    clean_server.sql("CREATE TABLE t1 (i int); CREATE TABLE t2 (i int)", "mydb", "app_migrator")
+    clean_server.sql("GRANT TRUNCATE ON t1 TO app_user", "mydb")
+    clean_server.sql("ALTER ROLE app_user CREATEDB CONNECTION LIMIT 5 PASSWORD 'other'")
+    clean_server.sql("ALTER ROLE app_user SET statement_timeout = '7s'")
+    assert settled(model())["diff"] == {
+        "before_header": "access as it is",
+        "after_header": "access as the model says",
+        "before": (
+            "database mydb:\n"
+            "  role app_user:\n"
+            "    on tables in public:\n"
+            "      t1: TRUNCATE\n"
+            "role app_user:\n"
+            "  attributes: INHERIT CREATEDB LOGIN\n"
+            "  connection limit: 5\n"
+            "  password: set\n"
+            "  settings:\n"
+            "    statement_timeout: 7s\n"
+        ),
+        "after": (
+            "role app_user:\n"
+            "  attributes: INHERIT LOGIN\n"
+            "  connection limit: 20\n"
+            "  password: changed\n"
+            "  settings:\n"
+            "    statement_timeout: 30s\n"
+        ),
+    }
+
+
+def test_roles_with_new_settings_are_named(clean_server, settled):
+    assert settled(model())["outdated_roles"] == []
+    databases = model()
+    databases[0]["roles"][0]["settings"] = {"statement_timeout": "10s"}
+    assert settled(databases)["outdated_roles"] == ["app_user"]
+
+
+def test_two_runs_at_once_both_end_well(clean_server, run_module):
+    args = {**clean_server.login, "databases": model(), "pooler_role": POOLER}
+    with ThreadPoolExecutor() as pool:
+        results = list(pool.map(lambda _: run_module("postgres_access", args), range(2)))
+    assert [result.get("msg") for result in results] == [None, None]
+    assert sorted(result["changed"] for result in results) == [False, True]
+
+
+def test_nobody_else_can_do_more_or_less(clean_server, settled):
+    """What roles outside the model may do is the same before and after."""
+    clean_server.sql(
+        "CREATE ROLE legacy LOGIN; CREATE ROLE analysts; CREATE ROLE anna LOGIN;"
+        " GRANT analysts TO anna"
+    )
+    clean_server.sql("CREATE DATABASE mydb OWNER legacy")
+    clean_server.sql("CREATE DATABASE other")
+    clean_server.sql(
+        "CREATE TABLE of_legacy (i int); GRANT SELECT ON of_legacy TO analysts;"
+        " CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE SCHEMA odd;"
+        " GRANT CREATE, USAGE ON SCHEMA odd TO PUBLIC; GRANT USAGE ON SCHEMA odd TO anna",
+        "mydb",
+    )
+    question = """
+        SELECT r.rolname, has_database_privilege(r.oid, d.oid, p.p)
+          FROM pg_roles r, pg_database d, unnest('{CONNECT,TEMPORARY,CREATE}'::text[]) p(p)
+         WHERE r.rolcanlogin AND r.rolname IN ('legacy', 'anna')
+         UNION ALL
+        SELECT r.rolname, has_table_privilege(r.oid, 'of_legacy', 'SELECT')
+          FROM pg_roles r WHERE r.rolname IN ('legacy', 'anna')
+         UNION ALL
+        SELECT r.rolname, has_schema_privilege(r.oid, n.oid, p.p)
+          FROM pg_roles r, pg_namespace n, unnest('{USAGE,CREATE}'::text[]) p(p)
+         WHERE r.rolname IN ('legacy', 'anna') AND n.nspname IN ('odd', 'public')
+         ORDER BY 1, 2
+    """
+    clean_server.sql("SELECT 1", "mydb")
+    before = clean_server.sql(question, "mydb")
+    settled(model(schemas=["public", "odd"]), pooler_role=POOLER)
+    assert clean_server.sql(question, "mydb") == before
+
+
+def test_keywords_are_the_server_s(server):
+    rows = server.sql("SELECT word FROM pg_get_keywords() WHERE catcode <> 'U'")
+    assert {word for (word,) in rows} <= _quote.KEYWORDS
+    names = [*HOSTILE, *sorted(_quote.KEYWORDS), "plain_1", "1digit", "_x", "public"]
+    with server.connect() as connection:
+        for name in names:
+            (back,) = connection.execute(f"SELECT 1 AS {_quote.quote_ident(name)}").description
+            assert back.name == name
+            (value,) = connection.execute(
+                f"SELECT {_quote.quote_literal(name)}".encode()
+            ).fetchone()
+            assert value == name
+
+
+def test_psql_agrees(clean_server, settled):
+    """The same through psql, as a person would look."""
+    settled(model())
+    psql = subprocess.run(
+        [
+            "/usr/lib/postgresql/15/bin/psql", "-XAt", "-h", clean_server.socket_directory,
+            "-p", str(clean_server.port), "-U", "app_user", "-d", "mydb", "-v", "ON_ERROR_STOP=1",
+            "-c", "SHOW statement_timeout", "-c", "SHOW jit",
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert psql.stdout == "30s\noff\n"
