@@ -314,7 +314,7 @@ def canonical(definition: Definition, text: str) -> str:
 
 
 def _canonical_bool(text: str) -> str:
-    word = text.strip().lower()
+    word = text.lower()
     for words, result in ((_TRUE, "on"), (_FALSE, "off")):
         for whole in words:
             # Unique prefixes will do; "o" is not unique.
@@ -340,7 +340,7 @@ def _canonical_number(definition: Definition, text: str) -> str:
     if unit:
         number = _in_base_unit(number, unit, definition.unit)
     if definition.vartype == "integer":
-        number = float(_rint(number)) if math.isfinite(number) else number
+        number = _rint(number)
         if abs(number) > _INT_MAX + 1:
             raise ValueError(f"is outside the range {_range(definition)}")
     least, most = float(definition.least or "-inf"), float(definition.most or "inf")
@@ -362,6 +362,9 @@ def _leading_number(text: str, real: bool) -> tuple[float, str]:
         octal = re.match(r"[+-]?0[0-7]*", stripped)
         if octal:
             return float(int(octal.group(0), 8)), stripped[octal.end() :]
+    found = re.match(r"[+-]?0[xX][0-9A-Fa-f]+", stripped)
+    if found:
+        return float(int(found.group(0), 16)), stripped[found.end() :]
     found = re.match(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", stripped)
     if not found:
         raise ValueError("is no number")
@@ -382,7 +385,7 @@ def _in_base_unit(number: float, unit: str, base: str) -> float:
     smaller = list(units)[list(units).index(unit) + 1 :]
     if smaller:
         step = units[smaller[0]] / base_size
-        value = float(_rint(value / step)) * step
+        value = _rint(value / step) * step
     return value
 
 
@@ -395,9 +398,9 @@ def _unit_size(unit: str) -> float:
     return int(found.group(1) or 1) * sizes[found.group(2)]
 
 
-def _rint(number: float) -> int:
+def _rint(number: float) -> float:
     """Round half to even, as C's rint() does."""
-    return round(number)
+    return math.copysign(round(number), number) if math.isfinite(number) else number
 
 
 def _range(definition: Definition) -> str:

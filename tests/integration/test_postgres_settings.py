@@ -12,7 +12,10 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
+import psycopg
 import pytest
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _guc
 
 # What the module runs instead of systemd: it restarts the test's own server, and can be told to
 # kill the module before or after the server has stopped.
@@ -256,29 +259,91 @@ def test_equal_values_are_no_change(managed, one, other):
     assert managed.state() == before
 
 
+# (settings, what the message says)
 REFUSED = [
-    ({"wrok_mem": "4MB"}, "settings.wrok_mem: Postgres {major} has no such setting; did you mean work_mem?"),
-    ({"work_mem": "4gb"}, "settings.work_mem: '4gb' has no valid unit; valid are B, kB, MB, GB, TB"),
-    ({"work_mem": "1kB"}, "settings.work_mem: '1kB' is outside the range 64 (64kB) .. 2147483647"),
-    ({"db_user_namespace": True, "io_method": "worker"}, "this server is Postgres {major}; leave it out"),
-    ({"shared_preload_libraries": "pg_stat_statemens"}, "library 'pg_stat_statemens' is not installed"),
+    (
+        {"wrok_mem": "4MB"},
+        "settings.wrok_mem: Postgres {major} has no such setting; did you mean work_mem?",
+    ),
+    (
+        {"temp_buffers": "4gb"},
+        "settings.temp_buffers: '4gb' has no valid unit; valid are B, kB, MB, GB, TB",
+    ),
+    (
+        {"temp_buffers": "1kB"},
+        "settings.temp_buffers: '1kB' is outside the range 100 (800kB) .. 1073741823",
+    ),
+    ({"jit": "maybe"}, "settings.jit: 'maybe' is no boolean; use on or off"),
+    ({"temp_buffers": {"a": 1}}, "is no value for a setting"),
+    ({"data_directory": "/tmp"}, "belongs to the cluster itself"),
+    # What only the server can know.
+    (
+        {"shared_preload_libraries": "pg_stat_statemens"},
+        "library 'pg_stat_statemens' is not installed",
+    ),
     ({"timezone": "Mars/Phobos"}, 'invalid value for parameter "TimeZone": "Mars/Phobos"'),
     ({"log_destination": "nowhere"}, 'invalid value for parameter "log_destination"'),
-    ({"jit": "maybe"}, "settings.jit: 'maybe' is no boolean; use on or off"),
-    ({"data_directory": "/tmp"}, "belongs to the cluster itself"),
-    ({"work_mem": {"a": 1}}, "is no value for a setting"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("settings", "message"), REFUSED, ids=[str(row[0]) for row in REFUSED])
-@pytest.mark.parametrize("check", [True, False], ids=["check", "run"])
-def test_refused_values_change_nothing(managed, major, settings, message, check):
+def test_refused_values_change_nothing(managed, major, settings, message):
     managed.run({"work_mem": "6MB"})
     before = managed.state()
-    result = managed.run({"work_mem": "7MB", **settings}, check=check, restart="always")
-    assert result["failed"]
-    assert message.format(major=major) in result["msg"]
-    assert managed.state() == before
+    for check in (True, False):
+        result = managed.run({"work_mem": "7MB", **settings}, check=check, restart="always")
+        assert result["failed"]
+        assert message.format(major=major) in result["msg"]
+        assert managed.state() == before
+
+
+def test_a_setting_of_another_major_is_refused(managed, major):
+    name, value = ("stats_temp_directory", "/tmp") if major >= 15 else ("transaction_timeout", 1)
+    result = managed.run({name: value})
+    assert f"settings.{name}: " in result["msg"]
+    assert f"and this server is Postgres {major}; leave it out" in result["msg"]
+
+
+# Settings of each type and unit that a session may set, so that the server can be asked quickly.
+ORACLE_SETTINGS = (
+    *("work_mem", "effective_cache_size", "lock_timeout", "log_min_duration_statement", "jit"),
+    *("random_page_cost", "vacuum_cost_delay", "extra_float_digits", "synchronous_commit"),
+    "bytea_output",
+)
+ORACLE_NUMBERS = (
+    *("0", "1", "-1", "+7", "010", "0x10", "09", "1.5", ".5", "2.", "1e3", "0.1", "30.1", "1.10"),
+    *("-0", "99999999999", "2147483647", "2147483648", "1e400", "nan", ""),
+)
+ORACLE_UNITS = (
+    *("", "B", "kB", " MB", "GB ", "TB", "us", "ms", "s", "min", "h", "d", "gb", "S", "x", "k B"),
+)
+ORACLE_WORDS = (
+    *("on", "off", "of", "o", "tr", "TRUE", "y", "No", "local", "remote_apply", "hex", "ESCAPE"),
+    *("esc", "maybe", "", " on "),
+)
+
+
+def test_values_mean_what_they_mean_to_the_server(server):
+    definitions = _guc.catalog_of(server.major)
+    values = [number + unit for number in ORACLE_NUMBERS for unit in ORACLE_UNITS]
+    values += ORACLE_WORDS
+    different = []
+    with server.connect() as connection:
+        for name in ORACLE_SETTINGS:
+            for value in values:
+                try:
+                    connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+                    query = "SELECT setting FROM pg_settings WHERE name = %s"
+                    said = connection.execute(query, (name,)).fetchone()[0]
+                except psycopg.Error:
+                    said = None
+                try:
+                    ours = _guc.canonical(definitions[name], value)
+                except ValueError:
+                    ours = None
+                if said != ours:
+                    different.append((name, value, said, ours))
+    assert different == []
 
 
 def test_alter_system_is_named_and_reset_for_managed_settings_only(managed):
