@@ -223,6 +223,7 @@ RELOAD_TIMEOUT_S = 15
 FILE_MODE = 0o640
 
 FILES = "SELECT current_setting('hba_file') AS hba, current_setting('ident_file') AS ident"
+RELOAD = "SELECT pg_catalog.pg_reload_conf()"
 OTHER_NAMES = """
 SELECT rolname FROM pg_catalog.pg_roles WHERE rolcanlogin AND oid <> 10
 UNION ALL
@@ -290,7 +291,7 @@ class Server:
         self.params = module.params
         self.connection: Any = None
         directory = f"/etc/postgresql/{self.params['version']}/{self.params['cluster']}"
-        if module.check_mode and self.params["assume_new"] and not self.installed(directory):
+        if module.check_mode and self.params["assume_new"] and not os.path.exists(directory):
             self.major = int(self.params["version"]) if self.params["version"].isdigit() else 0
             self.hba_file = f"{directory}/pg_hba.conf"
             self.ident_file = f"{directory}/pg_ident.conf"
@@ -301,12 +302,18 @@ class Server:
             )
         self.connection = _postgres.connect(self.params, autocommit=True)
         self.major = _postgres.server_major(self.connection)
-        self.hba_file, self.ident_file = _postgres.fetch(self.connection, FILES)[0]
+        self.hba_file, self.ident_file = self.ask(FILES)[0]
 
-    def installed(self, directory: str) -> bool:
-        """Whether there is anything of a server already."""
-        binary = f"/usr/lib/postgresql/{self.params['version']}/bin/postgres"
-        return os.path.exists(binary) or os.path.exists(directory)
+    def ask(self, query: str) -> list[Any]:
+        """Rows of a query.
+
+        Raises:
+            RefusedError: with the server's words, such as when the user may not ask.
+        """
+        try:
+            return _postgres.fetch(self.connection, query)
+        except _postgres.psycopg2.Error as error:
+            raise RefusedError(_postgres.server_message(error)) from error
 
     def file(self, path: str, packaged: str) -> _files.ManagedFile:
         """A file as it is, or as the package will create it."""
@@ -318,7 +325,7 @@ class Server:
         """Databases and login roles, without the superuser's own."""
         if self.connection is None:
             return []
-        return [row.rolname for row in _postgres.fetch(self.connection, OTHER_NAMES)]
+        return [row.rolname for row in self.ask(OTHER_NAMES)]
 
     def loaded_at(self) -> float:
         """When the server has loaded its files, as a new session sees it."""
@@ -344,7 +351,7 @@ class Server:
         return [
             f"{name} line {row.line_number}: {row.error}"
             for name, query in queries.items()
-            for row in _postgres.fetch(self.connection, query)
+            for row in self.ask(query)
         ]
 
     def reload(self) -> None:
@@ -354,7 +361,7 @@ class Server:
             RefusedError: when it does not.
         """
         before = self.loaded_at()
-        _postgres.fetch(self.connection, "SELECT pg_catalog.pg_reload_conf()")
+        self.ask(RELOAD)
         deadline = time.monotonic() + RELOAD_TIMEOUT_S
         while time.monotonic() < deadline:
             try:
@@ -401,7 +408,7 @@ def replace_files(
         for actual in written:
             _files.write_file(actual)
         if written:
-            _postgres.fetch(server.connection, "SELECT pg_catalog.pg_reload_conf()")
+            server.ask(RELOAD)
         raise
 
 
@@ -448,7 +455,7 @@ def main() -> None:
         ]
         different = any(_files.differs(actual, wanted) for actual, wanted in pairs)
         reload = different or not server.has_loaded(server.hba_file, server.ident_file)
-    except (ValueError, OSError, _postgres.ConnectionFailed) as error:
+    except (ValueError, OSError, _postgres.ConnectionFailed, RefusedError) as error:
         fail(module, str(error))
 
     for warning in checked.warnings:

@@ -323,6 +323,12 @@ def test_unsafe_lines_of_others_are_warned_of(cluster: Any, run_module: Run) -> 
     assert "has method trust, which lets everybody in without a password" in str(result["warnings"])
 
 
+def test_a_user_who_may_not_see_the_files_is_an_error(cluster: Any, run_module: Run) -> None:
+    result = run_module("postgres_hba", options(cluster, login_user="outsider"), check=True)
+    assert result["failed"]
+    assert "permission" in result["msg"] or "must be superuser" in result["msg"]
+
+
 def test_foreseeing_a_server_that_is_not_installed(run_module: Run) -> None:
     arguments = {"version": "99", "assume_new": True, "databases": MODEL}
     result = run_module("postgres_hba", arguments, check=True)

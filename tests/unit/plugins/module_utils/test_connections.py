@@ -90,8 +90,8 @@ def test_400_clients_do_not_fit_directly() -> None:
         " 5.8 GB more than for 100.",
         "  2. Let api connect through PgBouncer (via: pgbouncer): with pools of 25 + 5, 42"
         " connections are needed, which fits.",
-        "  3. Shrink the pools: to pool_size + max_overflow of at most 2 in each of the 20 processes"
-        " that connect directly.",
+        "  3. Shrink the pools: to pool_size + max_overflow of at most 2 in each of the 20"
+        " processes that connect directly.",
     ]
 
 
@@ -281,7 +281,8 @@ BAD_INPUTS = [
     ),
     (
         {"poolers": [{"name": "a", "default_pool_size": 0}]},
-        "a: pgbouncer_default_pool_size: 0 means no limit, which no budget can hold; give at least 1",
+        "a: pgbouncer_default_pool_size: 0 means no limit, which no budget can hold; give at least"
+        " 1",
     ),
     (
         {"poolers": [{"name": "a", "reserve_pool_size": "x"}]},

@@ -116,8 +116,8 @@ REFUSALS = [
         },
         "max_connections = 100 does not fit into the 3.6 GB that Postgres may use here (4 GB"
         " MemTotal): with work_mem = 64MB in postgres_settings everything together takes 15 GB. The"
-        " largest number that fits is 14. 100 connections need 26.2 GB of memory. Usually the answer"
-        " is a pooler: clients that go through PgBouncer share few server connections.",
+        " largest number that fits is 14. 100 connections need 26.2 GB of memory. Usually the"
+        " answer is a pooler: clients that go through PgBouncer share few server connections.",
     ),
     (
         {"resources": machine(4 * GIB), "reserved": "4GB"},
@@ -414,7 +414,8 @@ def test_table_for_people() -> None:
         "  budget                     1843 MB",
     )
     assert budget.table[13] == (
-        "  shared_buffers                     448MB  25 % of the budget, rounded down; bound by MemTotal"
+        "  shared_buffers                     448MB"
+        "  25 % of the budget, rounded down; bound by MemTotal"
     )
 
 
