@@ -52,7 +52,7 @@ def render_ini(
 
 def role_settings_in(text: str) -> list[str]:
     """The lines about the roles' own settings in a file that render_ini() made."""
-    lines = text.split("\n[", 1)[0].splitlines()
+    lines = text.split("\n[", 1)[0].split("\n")
     title = f"; {_SETTINGS_TITLE}"
     if title not in lines:
         return []

@@ -677,10 +677,19 @@ def role_settings_lines(databases: Iterable[Database]) -> list[str]:
     change of these lines means that the pools have to log in again.
     """
     return [
-        "{}: {}".format(role.name, " ".join(f"{name}={value}" for name, value in role.settings))
+        " ".join([f"{role.name}:", *(f"{name}={value}" for name, value in role.settings)])
         for role in sorted(model_roles(databases), key=lambda role: role.name)
-        if role.settings
     ]
+
+
+def carries_old_settings(noted: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether sessions may be in the pools that carry other settings than their roles have now.
+
+    Args:
+        noted: role_settings_lines() when the pools last logged in; empty when nobody noted it.
+        wanted: role_settings_lines() now. A role that is only in here is new, and has no sessions.
+    """
+    return bool(set(noted) - set(wanted)) or (not noted and bool(wanted))
 
 
 def _ignored_startup_parameters(

@@ -224,10 +224,10 @@ restart_pending:
 import os
 import socket
 from dataclasses import replace
-
 from typing import Any, Mapping
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
 from ansible_collections.pooled.postgres.plugins.module_utils import (
     _files,
     _ini,
@@ -602,7 +602,8 @@ def main() -> None:
         daemon_reload=service.reload_needed,
         unfinished=unfinished,
         stale=stale,
-        reconnect=params["reconnect"] or noted != _pgbouncer.role_settings_lines(databases),
+        reconnect=params["reconnect"]
+        or _pgbouncer.carries_old_settings(noted, _pgbouncer.role_settings_lines(databases)),
         may_restart=may_restart,
     )
     found = _pgbouncer.differences(desired, running)

@@ -1,0 +1,518 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which options a version takes, how they are written, and the least that makes them run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer
+from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
+
+ROOT = Path(__file__).resolve().parents[4]
+OLD, NEW = (1, 18, 0), (1, 24, 1)
+UNIT = "/etc/systemd/system/pgbouncer.service.d/pooled.conf"
+INI = "/etc/pgbouncer/pgbouncer.ini"
+USERLIST = "/etc/pgbouncer/userlist.txt"
+
+
+def model(*names: str, settings: dict[str, str | None] | None = None):
+    roles = [{"name": "app_user", "kind": "user", "settings": settings or {}}]
+    return parse_databases([{"name": name, "roles": roles} for name in names or ["mydb"]])
+
+
+def effective(version=NEW, given=None, databases=None, auth="query"):
+    return _pgbouncer.effective_options(
+        given or {},
+        version,
+        model() if databases is None else databases,
+        auth=auth,
+        auth_role="pgbouncer_auth",
+    )
+
+
+def test_defaults_are_the_roles_defaults():
+    path = ROOT / "roles" / "pgbouncer" / "defaults" / "main.yml"
+    defaults = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert {name: defaults[f"pgbouncer_{name}"] for name in _pgbouncer.DEFAULTS} == (
+        _pgbouncer.DEFAULTS
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("PgBouncer 1.18.0\nlibevent 2.1.12-stable\nadns: c-ares 1.18.1\n", (1, 18, 0)),
+        ("1.24.1", (1, 24, 1)),
+        ("1.26", (1, 26, 0)),
+    ],
+)
+def test_parse_version(text, version):
+    assert _pgbouncer.parse_version(text) == version
+
+
+def test_parse_version_refuses_other_text():
+    with pytest.raises(ValueError, match=r"^'' is no version of PgBouncer; it looks like 1"):
+        _pgbouncer.parse_version("")
+
+
+# (version, option, its value in the file; None for not there)
+EFFECTIVE = [
+    (OLD, "listen_port", "6432"),
+    (OLD, "max_prepared_statements", None),
+    ((1, 21, 0), "max_prepared_statements", "200"),
+    (NEW, "max_prepared_statements", "200"),
+    (OLD, "ignore_startup_parameters", "extra_float_digits,jit"),
+    ((1, 20, 0), "ignore_startup_parameters", "extra_float_digits,jit,options"),
+    ((1, 26, 0), "ignore_startup_parameters", "extra_float_digits,jit,options"),
+    ((1, 26, 1), "ignore_startup_parameters", "extra_float_digits,jit"),
+    (NEW, "auth_user", "pgbouncer_auth"),
+    (NEW, "auth_query", "SELECT username, password FROM pgbouncer.get_auth($1)"),
+    (NEW, "tcp_keepidle", "60"),
+]
+
+
+@pytest.mark.parametrize(("version", "name", "value"), EFFECTIVE)
+def test_effective_options(version, name, value):
+    assert effective(version).get(name) == value
+
+
+def test_jit_is_ignored_only_where_every_role_says_it_itself():
+    databases = model(settings={"jit": None})
+    assert effective(OLD, databases=databases)["ignore_startup_parameters"] == "extra_float_digits"
+
+
+def test_the_users_word_wins_and_null_means_pgbouncers_default():
+    options = effective(given={"default_pool_size": 40, "tcp_keepidle": None})
+    assert options["default_pool_size"] == "40"
+    assert "tcp_keepidle" not in options
+
+
+def test_a_userlist_asks_no_server():
+    assert not {"auth_user", "auth_query"} & set(effective(auth="userlist"))
+
+
+@pytest.mark.parametrize("version", [(1, minor, 0) for minor in range(18, 27)])
+def test_every_version_takes_the_defaults(version):
+    options = effective(version)
+    assert set(options) >= set(_pgbouncer.DEFAULTS)
+
+
+TEXTS = [
+    ("log_connections", True, "1"),
+    ("log_connections", False, "0"),
+    ("log_connections", 1, "1"),
+    ("query_timeout", 1.5, "1.5"),
+    ("query_timeout", "60", "60"),
+    ("unix_socket_mode", "770", "0770"),
+    ("unix_socket_mode", "0770", "0770"),
+    ("unix_socket_mode", 0o770, "0770"),
+    ("max_client_conn", "0200", "200"),
+    ("listen_addr", ["10.0.0.1", "::1"], "10.0.0.1,::1"),
+    ("listen_addr", "", ""),
+    ("max_packet_size", 2**32 - 1, "4294967295"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "text"), TEXTS)
+def test_checked_options(name, value, text):
+    assert _pgbouncer.checked_options({name: value}, NEW) == {name: text}
+
+
+WRONG = [
+    (NEW, {"pool_size": 1}, "PgBouncer 1.24.1 has no option 'pool_size'"),
+    (NEW, {"query_timout": 1}, "'query_timout'; did you mean query_timeout?"),
+    (
+        OLD,
+        {"max_prepared_statements": 5},
+        "option max_prepared_statements exists since PgBouncer 1.21, and this host has 1.18.0;"
+        " remove it, or install a newer PgBouncer",
+    ),
+    (
+        (1, 26, 1),
+        {"suspend_timeout": 5},
+        "PgBouncer 1.26 has removed option suspend_timeout, and this host has 1.26.1; remove it",
+    ),
+    (
+        NEW,
+        {"query_timeout": "30s"},
+        "'30s' is not allowed; give seconds, as a number without a unit",
+    ),
+    (NEW, {"pool_mode": "Transaction"}, "'Transaction' is not allowed; give one of session,"),
+    (NEW, {"listen_port": 70000}, "70000 is not allowed; give a whole number from 1 to 65535"),
+    (NEW, {"listen_port": True}, "True is not allowed; give a whole number"),
+    (NEW, {"log_stats": "yes"}, "'yes' is not allowed; give true or false"),
+    (NEW, {"unix_socket_mode": "rwx"}, "give an octal file mode such as '0770'"),
+    (NEW, {"logfile": "/a\nauth_type = any"}, "has control characters such as line breaks in it"),
+    (NEW, {"logfile": " /a"}, "' /a' is not allowed; give text without spaces around it"),
+    (NEW, {"logfile": {"a": 1}}, "is not allowed; give text"),
+    (NEW, {"service_name": "x"}, "can't be set here: it is another name for job_name; use that"),
+    (NEW, {"conffile": "x"}, "can't be set here: PgBouncer sets it itself"),
+    (NEW, {"auth_file": None}, "auth_file: null is not allowed; PgBouncer can't be run without it"),
+    (NEW, {"unix_socket_dir": ""}, "unix_socket_dir: empty is not allowed"),
+]
+
+
+@pytest.mark.parametrize(("version", "options", "message"), WRONG)
+def test_checked_options_refuses(version, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        _pgbouncer.checked_options(options, version)
+    assert str(caught.value).startswith(f"options.{next(iter(options))}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [("listen_port", "pgbouncer_listen_port"), ("dns_max_ttl", "pgbouncer_settings.dns_max_ttl")],
+)
+def test_a_role_names_its_variable(name, variable):
+    with pytest.raises(ValueError, match=rf"^{variable}: "):
+        _pgbouncer.checked_options({name: "many"}, NEW, "pgbouncer_settings")
+
+
+def test_a_version_beyond_the_table_decides_itself():
+    assert _pgbouncer.checked_options({"brand_new": 5}, (1, 27, 0)) == {"brand_new": "5"}
+    with pytest.raises(ValueError, match="has no option"):
+        _pgbouncer.checked_options({"x = y": 5}, (1, 27, 0))
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(_pgbouncer.OPTIONS)),
+        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
+    )
+)
+def test_options_are_refused_or_one_line_of_text(options):
+    try:
+        checked = _pgbouncer.checked_options(options, NEW)
+    except ValueError:
+        return
+    for name, text in checked.items():
+        assert options[name] is not None
+        assert text == text.strip()
+        assert not re.search(r"[\x00-\x1f]", text)
+
+
+@pytest.mark.parametrize(
+    ("version", "ignored", "warns"),
+    [
+        (NEW, "extra_float_digits", True),
+        (NEW, "extra_float_digits, options", False),
+        (NEW, "", False),
+        (OLD, "extra_float_digits", False),
+        ((1, 26, 1), "extra_float_digits", False),
+    ],
+)
+def test_risks(version, ignored, warns):
+    found = _pgbouncer.risks({"ignore_startup_parameters": ignored}, version)
+    assert bool(found) == warns
+    assert all("CVE-2026-107349" in risk for risk in found)
+
+
+def entries(version=NEW, names=("mydb",), **overrides):
+    return _pgbouncer.database_entries(
+        model(*names), version, host="/run/pg", port=5433, overrides=overrides
+    )
+
+
+def test_database_entries():
+    assert entries(mydb={"pool_size": 7, "reserve_pool_size": 1, "pool_mode": None}) == {
+        "mydb": {
+            "host": "/run/pg",
+            "port": "5433",
+            "dbname": "mydb",
+            "pool_size": "7",
+            "reserve_pool_size": "1",
+        }
+    }
+
+
+def test_an_old_version_has_its_own_name_for_the_reserve():
+    assert entries(OLD, mydb={"reserve_pool_size": 1})["mydb"]["reserve_pool"] == "1"
+
+
+BAD_ENTRIES = [
+    (("my db",), {}, "database 'my db': PgBouncer's configuration can't carry this name; it takes"),
+    (("größe",), {}, "can't carry this name"),
+    (("a*",), {}, "can't carry this name"),
+    (("mydb",), {"other": {}}, "database_options: 'other' is no database of pgbouncer_databases;"),
+    (("mydb",), {"mydb": 5}, "database_options.mydb: give a dictionary of options"),
+    (
+        ("mydb",),
+        {"mydb": {"pool": 5}},
+        "database_options.mydb.pool: PgBouncer 1.24.1 has no option",
+    ),
+    (("mydb",), {"mydb": {"user": "x"}}, "mydb.user: this option can't be set here: a forced user"),
+    (("mydb",), {"mydb": {"timezone": ""}}, "mydb.timezone: PgBouncer takes no empty value here"),
+    (
+        ("mydb",),
+        {"mydb": {"query_wait_timeout": 5}},
+        "query_wait_timeout exists since PgBouncer 1.26",
+    ),
+]
+
+
+@pytest.mark.parametrize(("names", "overrides", "message"), BAD_ENTRIES)
+def test_database_entries_refuses(names, overrides, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        entries(names=names, **overrides)
+
+
+def test_user_entries():
+    options = {"app_user": {"pool_size": 3, "pool_mode": "session"}}
+    assert _pgbouncer.user_entries(model(), options, NEW) == {
+        "app_user": {"pool_size": "3", "pool_mode": "session"}
+    }
+    with pytest.raises(
+        ValueError, match=r"user_options.app_user.pool_size: .* since PgBouncer 1.23"
+    ):
+        _pgbouncer.user_entries(model(), options, OLD)
+    with pytest.raises(ValueError, match="'stranger' is no role of pgbouncer_databases"):
+        _pgbouncer.user_entries(model(), {"stranger": {}}, NEW)
+
+
+def test_descriptors_needed_counts_clients_and_every_pool():
+    options = effective(given={"max_client_conn": 100, "reserve_pool_size": 5})
+    databases = model("a", "b")
+    described = _pgbouncer.database_entries(
+        databases, NEW, host="", port=1, overrides={"b": {"pool_size": 10, "reserve_pool_size": 0}}
+    )
+    # app_user and PgBouncer's own role in each: 2 * (25 + 5) + 2 * 10, and 64 to spare.
+    assert _pgbouncer.descriptors_needed(options, databases, described) == 100 + 60 + 20 + 64
+
+
+@pytest.mark.parametrize(
+    ("needed", "wanted", "most", "limit"),
+    [
+        (10, "auto", 20000, 1024),
+        (1025, "auto", 20000, 2048),
+        (10184, "auto", 1048576, 16384),
+        (10184, "auto", 12000, 12000),
+        (10184, "65536", 1048576, 65536),
+    ],
+)
+def test_descriptor_limit(needed, wanted, most, limit):
+    assert _pgbouncer.descriptor_limit(needed, wanted, most) == limit
+
+
+@pytest.mark.parametrize(
+    ("needed", "wanted", "most", "message"),
+    [
+        (10184, "auto", 4096, "this host allows a service 4096: lower max_client_conn by 6088,"),
+        (10184, "1024", 20000, "limit_nofile: 1024 is less than the 10184 file descriptors"),
+        (100, "65536", 20000, "limit_nofile: 65536 is more than the 20000 that this host allows"),
+        (100, "lots", 20000, "limit_nofile: 'lots' is neither 'auto' nor a whole number"),
+    ],
+)  # fmt: skip
+def test_descriptor_limit_refuses(needed, wanted, most, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        _pgbouncer.descriptor_limit(needed, wanted, most)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**6))
+def test_descriptor_limit_is_enough_or_refused(needed, most):
+    try:
+        limit = _pgbouncer.descriptor_limit(needed, "auto", most)
+    except ValueError:
+        assert needed > most
+    else:
+        assert needed <= limit <= most
+
+
+def desired(version=NEW, given=None, overrides=None, descriptors=16384):
+    databases = model()
+    described = _pgbouncer.database_entries(
+        databases, version, host="/run/pg", port=5432, overrides=overrides or {}
+    )
+    return _pgbouncer.Desired(effective(version, given), described, descriptors)
+
+
+def running_as(wanted, version=NEW, **rows):
+    """The pooler that runs exactly what is wanted, as its console shows it."""
+    package = _pgbouncer.package_state(version, wanted.descriptors)
+    assert package.config is not None
+    config = {
+        name: replace(
+            setting,
+            value=_pgbouncer.canonical(name, wanted.options.get(name, setting.default)),
+        )
+        for name, setting in package.config.items()
+    }
+    row = {
+        "host": "/run/pg", "port": 5432, "database": "mydb", "force_user": None, "pool_size": 25,
+        "min_pool_size": 0, "reserve_pool_size": 5, "pool_mode": None, "max_connections": 0,
+        **rows,
+    }  # fmt: skip
+    return replace(package, config=config, databases={"mydb": row, "pgbouncer": {"name": "x"}})
+
+
+def steps(wanted, running, files=(), **more):
+    arguments = {
+        "unit": UNIT,
+        "daemon_reload": False,
+        "unfinished": False,
+        "stale": (),
+        "reconnect": False,
+        "may_restart": True,
+        **more,
+    }
+    return _pgbouncer.plan(wanted, running, files=files, **arguments)
+
+
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_what_runs_as_wanted_needs_nothing(version):
+    wanted = desired(version)
+    assert _pgbouncer.differences(wanted, running_as(wanted, version)) == []
+    assert steps(wanted, running_as(wanted, version)).actions == []
+
+
+# (what runs, what is wanted, actions)
+CHANGES = [
+    ({"default_pool_size": 24}, {}, ["RELOAD"]),
+    ({"server_lifetime": "3600.0"}, {}, []),
+    ({"unix_socket_mode": "0777"}, {}, []),
+    ({"unix_socket_mode": "0770"}, {}, ["restart for unix_socket_mode"]),
+    ({"listen_port": 6433, "pool_mode": "session"}, {}, ["restart for listen_port"]),
+    ({"query_timeout": 5}, {}, ["RELOAD"]),
+    # It has no default of its own, which a reload could give it back.
+    ({"auth_dbname": "postgres"}, {}, ["restart for auth_dbname"]),
+    ({}, {"auth_dbname": "postgres"}, ["RELOAD"]),
+    ({}, {"track_extra_parameters": "search_path"}, ["restart for track_extra_parameters"]),
+    ({}, {"listen_addr": "10.0.0.1", "listen_port": 1}, ["restart for listen_addr, listen_port"]),
+]
+
+
+@pytest.mark.parametrize(("runs", "given", "actions"), CHANGES)
+def test_the_least_that_works(runs, given, actions):
+    assert steps(desired(given=given), running_as(desired(given=runs))).actions == actions
+
+
+@pytest.mark.parametrize(
+    ("rows", "actions"),
+    [
+        ({"pool_size": 3}, ["RELOAD"]),
+        ({"host": "10.0.0.1"}, ["RELOAD"]),
+        ({"pool_mode": "session"}, ["RELOAD"]),
+        ({"max_connections": 9}, ["RELOAD"]),
+        ({"force_user": "postgres"}, ["restart for database mydb user"]),
+        ({"paused": 1, "disabled": 0, "current_connections": 4}, []),
+    ],
+)
+def test_databases_that_run_otherwise(rows, actions):
+    wanted = desired()
+    assert steps(wanted, running_as(wanted, **rows)).actions == actions
+
+
+def test_databases_that_come_and_go():
+    wanted = desired()
+    running = running_as(wanted)
+    other = replace(running, databases={"old": {}, "pgbouncer": {}})
+    found = [(one.name, one.wanted) for one in _pgbouncer.differences(wanted, other)]
+    assert found == [("database old", "absent"), ("database mydb", "present")]
+
+
+def test_a_files_change_is_read_again_and_a_units_change_by_systemd():
+    wanted = desired()
+    running = running_as(wanted)
+    assert steps(wanted, running, [USERLIST]).actions == [f"write {USERLIST}", "RELOAD"]
+    assert steps(wanted, running, [UNIT]).actions == [f"write {UNIT}", "systemctl daemon-reload"]
+    assert steps(wanted, running, daemon_reload=True).actions == ["systemctl daemon-reload"]
+
+
+def test_a_limit_takes_a_restart_only_when_it_is_too_low():
+    wanted = desired()
+    running = running_as(wanted)
+    assert steps(wanted, replace(running, descriptors=65536)).actions == []
+    assert steps(wanted, replace(running, descriptors=1024)).actions == ["restart for LimitNOFILE"]
+
+
+def test_a_pooler_that_is_down_is_started():
+    wanted = desired()
+    down = _pgbouncer.Running(False, None, {}, None)
+    assert steps(wanted, down, [INI], reconnect=True).actions == [f"write {INI}", "start"]
+
+
+def test_a_pooler_that_does_not_answer_is_restarted():
+    wanted = desired()
+    mute = _pgbouncer.Running(True, None, {}, 16384)
+    assert steps(wanted, mute).actions == ["restart for a console that does not answer"]
+
+
+def test_an_unfinished_run_is_finished():
+    wanted = desired()
+    running = running_as(wanted)
+    assert steps(wanted, running, unfinished=True).actions == ["RELOAD", "RECONNECT"]
+    assert steps(wanted, running, unfinished=True, stale=["x"]).actions == ["restart for x"]
+
+
+def test_reconnecting_alone_and_not_after_a_restart():
+    wanted = desired()
+    running = running_as(wanted)
+    assert steps(wanted, running, reconnect=True).actions == ["RECONNECT"]
+    restarted = steps(wanted, replace(running, descriptors=1), [INI], reconnect=True)
+    assert restarted.actions == [f"write {INI}", "restart for LimitNOFILE"]
+
+
+def test_a_forbidden_restart_is_held_back_and_the_rest_done():
+    wanted = desired(given={"listen_port": 7000, "query_timeout": 5})
+    planned = steps(wanted, running_as(desired()), [INI], may_restart=False)
+    assert planned.actions == [f"write {INI}", "RELOAD"]
+    assert planned.held_back == ("listen_port",)
+    applied = running_as(desired(given={"query_timeout": 5}))
+    again = steps(wanted, applied, may_restart=False)
+    assert again.actions == []
+    assert again.held_back == ("listen_port",)
+
+
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_what_the_package_starts_needs_a_restart(version):
+    package = _pgbouncer.package_state(version, 1024)
+    planned = steps(desired(version), package, [UNIT, INI])
+    assert planned.actions == [
+        f"write {UNIT}",
+        f"write {INI}",
+        "systemctl daemon-reload",
+        "restart for listen_addr, LimitNOFILE",
+    ]
+
+
+NOTED = ["app_user: jit=off"]
+
+
+@pytest.mark.parametrize(
+    ("noted", "wanted", "expected"),
+    [
+        ([], [], False),
+        ([], NOTED, True),
+        (NOTED, NOTED, False),
+        (NOTED, ["app_user: jit=on"], True),
+        (NOTED, [*NOTED, "app_new: jit=off"], False),
+        (NOTED, [], True),
+    ],
+)
+def test_carries_old_settings(noted, wanted, expected):
+    assert _pgbouncer.carries_old_settings(noted, wanted) == expected
+
+
+def test_role_settings_lines_have_a_line_for_each_role():
+    databases = parse_databases(
+        [
+            {
+                "name": "mydb",
+                "roles": [
+                    {"name": "b", "kind": "migrator"},
+                    {"name": "a", "kind": "user", "settings": dict.fromkeys(
+                        ["jit", "statement_timeout", "lock_timeout",
+                         "idle_in_transaction_session_timeout"])},
+                ],
+            }
+        ]
+    )  # fmt: skip
+    assert _pgbouncer.role_settings_lines(databases) == ["a:", "b: jit=off lock_timeout=5s"]
