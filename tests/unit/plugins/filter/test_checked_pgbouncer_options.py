@@ -1,0 +1,48 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter names the role's variables and lets mistakes pass nowhere."""
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.pooled.postgres.plugins.filter.checked_pgbouncer_options import (
+    FilterModule,
+)
+
+MODEL = [{"name": "mydb", "roles": [{"name": "app_user", "kind": "user"}]}]
+checked = FilterModule().filters()["checked_pgbouncer_options"]
+
+
+def test_it_returns_what_the_file_would_hold():
+    options = checked({"listen_port": 6433}, "1.18.0", databases=MODEL)
+    assert options["listen_port"] == "6433"
+    assert options["ignore_startup_parameters"] == "extra_float_digits,jit"
+    assert options["auth_user"] == "pgbouncer_auth"
+
+
+@pytest.mark.parametrize(
+    ("options", "more", "message"),
+    [
+        (
+            {"listen_port": 0},
+            {},
+            "pgbouncer_listen_port: 0 is not allowed; give a whole number from",
+        ),
+        ({"x": 0}, {}, "pgbouncer_settings.x: PgBouncer 1.18.0 has no option 'x'"),
+        (
+            {},
+            {"databases": [{"name": "a b"}]},
+            "database 'a b': PgBouncer's configuration can't carry",
+        ),
+        ({}, {"databases": [{"nam": "a"}]}, "pgbouncer_databases[0]: unknown key nam"),
+        ({}, {"database_options": {"a": {}}}, "pgbouncer_database_options: 'a' is no database of"),
+        ({}, {"user_options": {"a": {}}}, "pgbouncer_user_options: 'a' is no role of"),
+    ],
+)
+def test_it_names_the_variable(options, more, message):
+    with pytest.raises(AnsibleFilterError) as caught:
+        checked(options, "1.18.0", **more)
+    assert str(caught.value).startswith(message)
