@@ -424,10 +424,15 @@ def display(definition: Definition, setting: str) -> str:
     if number <= 0 or not math.isfinite(number):
         return setting
     units = _MEMORY_BYTES if definition.unit.endswith("B") else _TIME_MS
-    size = _unit_size(definition.unit)
-    for unit, unit_size in units.items():
-        count = number * size / unit_size
-        if count >= 1 and abs(count - round(count)) < 1e-9 * count:
+    # Whole numbers of bytes or microseconds, so that nothing is lost on the way.
+    scale = 1 if units is _MEMORY_BYTES else 1000
+    total = number * round(_unit_size(definition.unit) * scale)
+    for unit, size in units.items():
+        count = total / round(size * scale)
+        whole = total % round(size * scale) == 0
+        if definition.vartype == "real":
+            whole = abs(round(count) / count - 1) <= 1e-8
+        if whole:
             return f"{round(count)}{unit}"
     return f"{number:g}{definition.unit}"
 

@@ -16,7 +16,7 @@ try:
     import psycopg2
     import psycopg2.extensions
     import psycopg2.extras
-    import psycopg2.sql as sql
+    from psycopg2 import sql
 except ImportError:
     PSYCOPG2_IMPORT_ERROR = traceback.format_exc()
 else:

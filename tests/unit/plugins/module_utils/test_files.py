@@ -1,0 +1,142 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files are replaced whole, and the last good one is never lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _files
+
+
+@pytest.fixture
+def managed(tmp_path: Path) -> _files.ManagedFile:
+    """A file of this process's own user, that does not exist yet."""
+    uid, gid = str(os.geteuid()), str(os.getegid())
+    return _files.ManagedFile(str(tmp_path / "a.conf"), "one\n", uid, gid, 0o640)
+
+
+def names(managed: _files.ManagedFile) -> list[str]:
+    return sorted(os.listdir(os.path.dirname(managed.path)))
+
+
+def test_a_missing_file_has_no_content(managed):
+    assert _files.read_file(managed.path).content is None
+
+
+def test_what_is_written_is_read_back(managed):
+    _files.write_file(managed)
+    found = _files.read_file(managed.path)
+    assert (found.content, found.mode) == ("one\n", 0o640)
+    assert names(managed) == ["a.conf"]
+
+
+def test_a_file_without_content_is_removed(managed):
+    _files.write_file(managed)
+    for _ in range(2):
+        _files.write_file(replace(managed, content=None))
+        assert names(managed) == []
+
+
+def test_a_file_that_is_no_text_is_refused(managed):
+    Path(managed.path).write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"a\.conf is not UTF-8 text"):
+        _files.read_file(managed.path)
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(managed, monkeypatch):
+    _files.write_file(managed)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            _files.write_file(replace(managed, content="two\n"))
+    assert _files.read_file(managed.path).content == "one\n"
+    assert names(managed) == ["a.conf"]
+
+
+def test_what_a_killed_run_left_does_not_stay(managed):
+    left = Path(managed.path).with_name(".a.conf.new")
+    left.write_text("half")
+    left.chmod(0o777)
+    _files.write_file(managed)
+    assert names(managed) == ["a.conf"]
+    assert stat.S_IMODE(os.stat(managed.path).st_mode) == 0o640
+
+
+def test_a_link_in_the_way_is_not_followed(managed, tmp_path):
+    other = tmp_path / "other"
+    other.write_text("other")
+    Path(managed.path).with_name(".a.conf.new").symlink_to(other)
+    _files.write_file(managed)
+    assert other.read_text() == "other"
+
+
+# (what is otherwise, whether that is a difference)
+DIFFERENCES = [
+    ({}, False),
+    ({"content": "two\n"}, True),
+    ({"mode": 0o600}, True),
+    ({"owner": "nobody"}, True),
+    ({"content": None}, True),
+]
+
+
+@pytest.mark.parametrize(("otherwise", "expected"), DIFFERENCES)
+def test_differs(managed, otherwise, expected):
+    assert _files.differs(managed, replace(managed, **otherwise)) is expected
+
+
+def test_no_file_is_as_good_as_any_other_no_file(managed):
+    absent = _files.read_file(managed.path)
+    assert not _files.differs(absent, replace(managed, content=None))
+
+
+def test_the_last_good_file_comes_back(managed):
+    _files.write_file(managed)
+    good = _files.LastGood(managed)
+    good.keep()
+    _files.write_file(replace(managed, content="two\n"))
+    assert names(managed) == [".a.conf.last-good", "a.conf"]
+    good.put_back()
+    assert _files.read_file(managed.path).content == "one\n"
+    assert names(managed) == ["a.conf"]
+
+
+def test_where_there_was_no_file_none_comes_back(managed):
+    good = _files.LastGood(_files.read_file(managed.path))
+    good.keep()
+    _files.write_file(managed)
+    good.put_back()
+    assert names(managed) == []
+
+
+def test_the_last_good_file_outlives_a_killed_run(managed):
+    _files.write_file(managed)
+    _files.LastGood(managed).keep()
+    bad = replace(managed, content="two\n")
+    _files.write_file(bad)
+    # The run is killed here; the next one keeps nothing over it.
+    good = _files.LastGood(bad)
+    good.keep()
+    _files.write_file(replace(managed, content="three\n"))
+    good.put_back()
+    assert _files.read_file(managed.path).content == "one\n"
+
+
+def test_a_good_file_makes_the_last_one_superfluous(managed):
+    _files.write_file(managed)
+    good = _files.LastGood(managed)
+    good.keep()
+    good.forget()
+    assert names(managed) == ["a.conf"]
