@@ -71,7 +71,9 @@ KIND_RIGHTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 # A role of the model in a database that does not list it.
 STRANGER_RIGHTS: Mapping[str, tuple[str, ...]] = {"database": (), "schema": (), **_NONE}
 
-_ITEM = re.compile(r'(?:"((?:[^"]|"")*)"|([^=]*))=((?:[A-Za-z]\*?)*)/(?:"((?:[^"]|"")*)"|(.*))\Z')
+_ITEM = re.compile(
+    r'(?:"((?:[^"]|"")*)"|([^="]*))=((?:[A-Za-z]\*?)*)/(?:"((?:[^"]|"")*)"|([^"]*))\Z'
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,298 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.pooled.postgres.plugins.module_utils import _model
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def one(**role):
+    """A model of one database with one role."""
+    return [{"name": "mydb", "roles": [{"name": "app_user", "kind": "user", **role}]}]
+
+
+def only_role(**role):
+    return _model.parse_databases(one(**role))[0].roles[0]
+
+
+FULL = [
+    {
+        "name": "mydb",
+        "schemas": ["public", "app"],
+        "extensions": ["hstore"],
+        "roles": [
+            {
+                "name": "app_user",
+                "kind": "user",
+                "password": "pw",
+                "connection_limit": "200",
+                "settings": {"statement_timeout": "10s", "work_mem": 8192, "LOCK_TIMEOUT": None},
+                "member_of": ["group"],
+            },
+            {"name": "app_migrator", "kind": "migrator"},
+        ],
+        "clients": [
+            {"name": "api", "role": "app_user", "replicas": 5, "workers": 4, "pool_size": 10},
+            {"name": "job", "role": "app_migrator", "via": "direct", "max_overflow": 0},
+        ],
+    }
+]
+
+
+def test_everything_is_parsed():
+    (database,) = _model.parse_databases(FULL)
+    user, migrator = database.roles
+    assert (database.name, database.schemas, database.extensions) == (
+        "mydb",
+        ("public", "app"),
+        ("hstore",),
+    )
+    assert user == _model.Role(
+        "app_user",
+        "user",
+        "pw",
+        200,
+        (
+            ("idle_in_transaction_session_timeout", "60s"),
+            ("jit", "off"),
+            ("statement_timeout", "10s"),
+            ("work_mem", "8192"),
+        ),
+        ("group",),
+    )
+    assert (migrator.password, migrator.connection_limit, migrator.member_of) == (None, -1, ())
+    api, job = database.clients
+    assert (api.connections, api.via) == (5 * 4 * (10 + 10), "pgbouncer")
+    assert (job.connections, job.via) == (5, "direct")
+
+
+def test_defaults():
+    (database,) = _model.parse_databases([{"name": "mydb"}])
+    assert database == _model.Database("mydb", ("public",), (), (), ())
+
+
+def test_nothing_is_a_model():
+    assert _model.parse_databases([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "timeouts"),
+    [
+        ("user", {"statement_timeout": "30s", "idle_in_transaction_session_timeout": "60s"}),
+        ("reader", {"statement_timeout": "30s", "idle_in_transaction_session_timeout": "60s"}),
+        ("migrator", {}),
+        ("admin", {"idle_in_transaction_session_timeout": "10min"}),
+    ],
+)
+def test_settings_of_each_kind(kind, timeouts):
+    expected = {"jit": "off", "lock_timeout": "5s", **timeouts}
+    assert dict(only_role(kind=kind).settings) == expected
+
+
+def test_repr_of_a_role_has_no_password():
+    assert repr(only_role(password="secret")) == "Role(name='app_user', kind='user')"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(True, "on"), (False, "off"), (5, "5"), (1.5, "1.5"), ("7s", "7s"), ("", "")],
+)
+def test_setting_text(value, text):
+    assert _model.setting_text("x", value) == text
+
+
+AT = "pooled_databases[0]"
+ROLE = AT + ".roles[0]"
+CLIENT = AT + ".clients[0]"
+
+# (model, exact error)
+WRONG = [
+    ({}, "pooled_databases: give a list, not dict"),
+    ("mydb", "pooled_databases: give a list, not str"),
+    (["mydb"], f"{AT}: give a dictionary, not str"),
+    (
+        [{"nam": "x", "zzz": 1}],
+        f"{AT}: unknown key nam, zzz; allowed are name, schemas, extensions, roles, clients",
+    ),
+    ([{}], f"{AT}.name: None is no name for a database: give a non-empty string"),
+    ([{"name": ""}], f"{AT}.name: '' is no name for a database: give a non-empty string"),
+    ([{"name": 5}], f"{AT}.name: 5 is no name for a database: give a non-empty string"),
+    (
+        [{"name": "a\nb"}],
+        f"{AT}.name: 'a\\nb' is no name for a database: control characters such as line breaks"
+        " are not allowed",
+    ),
+    (
+        [{"name": "é" * 32}],
+        f"{AT}.name: {'é' * 32!r} is too long for a database name: Postgres keeps 63 bytes",
+    ),
+    ([{"name": "template1"}], f"{AT}.name: 'template1' is reserved; choose another name"),
+    ([{"name": "pgbouncer"}], f"{AT}.name: 'pgbouncer' is reserved; choose another name"),
+    (
+        [{"name": "a"}, {"name": "a"}],
+        "pooled_databases[1].name: database 'a' is listed twice",
+    ),
+    ([{"name": "a", "schemas": []}], f"{AT}.schemas: give at least one schema"),
+    ([{"name": "a", "schemas": "x"}], f"{AT}.schemas: give a list of names, not str"),
+    ([{"name": "a", "schemas": ["x", "x"]}], f"{AT}.schemas: 'x' is listed twice"),
+    (
+        [{"name": "a", "schemas": ["pg_catalog"]}],
+        f"{AT}.schemas: 'pg_catalog' belongs to the server itself",
+    ),
+    (
+        [{"name": "a", "schemas": ["information_schema"]}],
+        f"{AT}.schemas: 'information_schema' belongs to the server itself",
+    ),
+    ([{"name": "a", "roles": {}}], f"{AT}.roles: give a list, not dict"),
+    (
+        one(knd="user"),
+        f"{ROLE}: unknown key knd; allowed are name, kind, password, connection_limit, settings,"
+        " member_of",
+    ),
+    (one(name="public"), f"{ROLE}.name: 'public' is reserved by Postgres; choose another name"),
+    (one(name="none"), f"{ROLE}.name: 'none' is reserved by Postgres; choose another name"),
+    (one(name="pg_x"), f"{ROLE}.name: 'pg_x' is reserved by Postgres; choose another name"),
+    (
+        one(kind="usr"),
+        f"{ROLE}.kind: 'usr' is no kind of role; choose one of user, reader, migrator, admin",
+    ),
+    (
+        one(password=""),
+        f"{ROLE}.password of role 'app_user': give non-empty text, or leave the key out to keep"
+        " the password as it is",
+    ),
+    (
+        one(password=12345),
+        f"{ROLE}.password of role 'app_user': give non-empty text, or leave the key out to keep"
+        " the password as it is",
+    ),
+    (
+        one(password="md5" + "0" * 32),
+        f"{ROLE}.password of role 'app_user': an md5 hash can't be used for SCRAM logins; give the"
+        " plain text or a SCRAM-SHA-256 verifier",
+    ),
+    (
+        one(connection_limit=-2),
+        f"{ROLE}.connection_limit: -2 is no whole number of at least -1",
+    ),
+    (
+        one(connection_limit=True),
+        f"{ROLE}.connection_limit: True is no whole number of at least -1",
+    ),
+    (
+        one(connection_limit="many"),
+        f"{ROLE}.connection_limit: 'many' is no whole number of at least -1",
+    ),
+    (one(settings=["x"]), f"{ROLE}.settings: give a dictionary, not list"),
+    (one(settings={"a b": 1}), f"{ROLE}.settings: 'a b' is no name of a setting"),
+    (
+        one(settings={"work_mem": [1]}),
+        f"{ROLE}.settings.work_mem: [1] is no value for a setting: give text, a number or a"
+        " boolean",
+    ),
+    (
+        one(settings={"search_path": "a\0b"}),
+        f"{ROLE}.settings.search_path: 'a\\x00b' contains control characters",
+    ),
+    (
+        one(member_of=["app_user"]),
+        f"{ROLE}.member_of: role 'app_user' can't be a member of itself",
+    ),
+    (
+        [{"name": "a", "roles": one()[0]["roles"] * 2}],
+        f"{AT}.roles[1].name: role 'app_user' is listed twice in database 'a'",
+    ),
+    (
+        [*one(), {**one(connection_limit=5, password="x")[0], "name": "other"}],
+        "pooled_databases: role 'app_user' is one role of the whole server, but its entries in"
+        " databases 'mydb' and 'other' differ in password, connection_limit; make them equal",
+    ),
+    (
+        [{**one()[0], "clients": [{"name": "api", "role": "nobody"}]}],
+        f"{CLIENT}.role: 'nobody' is no role of this database; its roles are app_user",
+    ),
+    (
+        [{"name": "a", "clients": [{"name": "api", "role": "x"}]}],
+        f"{CLIENT}.role: 'x' is no role of this database; its roles are none",
+    ),
+    (
+        [{**one()[0], "clients": [{"name": "api", "role": "app_user", "via": "pgpool"}]}],
+        f"{CLIENT}.via: 'pgpool' is no way to connect; choose one of pgbouncer, direct",
+    ),
+    (
+        [{**one()[0], "clients": [{"name": "api", "role": "app_user", "pool_size": 0}]}],
+        f"{CLIENT}.pool_size: 0 means no limit in SQLAlchemy, which no budget can hold; give at"
+        " least 1 (for NullPool, the most concurrent transactions of a process)",
+    ),
+    (
+        [{**one()[0], "clients": [{"name": "api", "role": "app_user", "max_overflow": -1}]}],
+        f"{CLIENT}.max_overflow: -1 means no limit in SQLAlchemy, which no budget can hold; give"
+        " at least 0",
+    ),
+    (
+        [{**one()[0], "clients": [{"name": "api", "role": "app_user", "workers": 0}]}],
+        f"{CLIENT}.workers: 0 is no whole number of at least 1",
+    ),
+    (
+        [{**one()[0], "clients": [{"name": "api", "role": "app_user"}] * 2}],
+        f"{AT}.clients[1].name: client 'api' is listed twice in database 'mydb'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "message"), WRONG)
+def test_wrong_models_are_refused_by_name(model, message):
+    with pytest.raises(ValueError) as caught:
+        _model.parse_databases(model)
+    assert str(caught.value) == message
+
+
+def test_messages_name_the_variable_that_was_given():
+    with pytest.raises(ValueError, match=r"^postgres_access_databases\[0\]: give a dictionary"):
+        _model.parse_databases(["x"], "postgres_access_databases")
+
+
+@given(st.text(min_size=1))
+def test_a_password_is_never_in_a_message(password):
+    for broken in ({"kind": "usr"}, {"connection_limit": "x"}, {"settings": 3}):
+        with pytest.raises(ValueError) as caught:
+            _model.parse_databases(one(password="<" + password + ">", **broken))
+        assert "<" + password + ">" not in str(caught.value)
+
+
+@given(st.text())
+def test_any_name_is_taken_whole_or_refused(name):
+    try:
+        parsed = only_role(name=name).name
+    except ValueError:
+        return
+    assert parsed == name
+    assert len(name.encode()) <= 63
+
+
+def test_equal_roles_may_be_in_several_databases():
+    databases = _model.parse_databases([*one(), {**one()[0], "name": "other"}])
+    assert [role.name for role in _model.model_roles(databases)] == ["app_user"]
+
+
+@pytest.mark.parametrize(
+    ("jits", "expected"),
+    [
+        ([], ()),
+        (["off"], ("jit",)),
+        (["off", "off"], ("jit",)),
+        (["off", "on"], ()),
+        (["off", None], ()),
+    ],
+)
+def test_jit_may_be_ignored_when_every_role_turns_it_off(jits, expected):
+    roles = [
+        {"name": f"r{index}", "kind": "user", "settings": {"jit": jit}}
+        for index, jit in enumerate(jits)
+    ]
+    databases = _model.parse_databases([{"name": "mydb", "roles": roles}])
+    assert _model.ignorable_startup_parameters(databases) == expected
