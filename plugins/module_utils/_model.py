@@ -148,7 +148,8 @@ def check_name(where: str, value: Any, what: str) -> str:
         raise ValueError(f"{where}: {value!r} is no name for a {what}: give a non-empty string")
     if _CONTROL.search(value):
         raise ValueError(
-            f"{where}: {value!r} is no name for a {what}: control characters such as line breaks are not allowed"
+            f"{where}: {value!r} is no name for a {what}: control characters such as line"
+            " breaks are not allowed"
         )
     if len(value.encode("utf-8")) > _NAME_BYTES:
         raise ValueError(
@@ -241,7 +242,8 @@ def _role(where: str, entry: Mapping[str, Any]) -> Role:
     password = entry.get("password")
     if password is not None and (not isinstance(password, str) or not password or "\0" in password):
         raise ValueError(
-            f"{where}.password of role {name!r}: give non-empty text, or leave the key out to keep the password as it is"
+            f"{where}.password of role {name!r}: give non-empty text, or leave the key out to"
+            " keep the password as it is"
         )
     if password is not None:
         check_password(f"{where}.password of role {name!r}", password)
@@ -286,13 +288,15 @@ def _client(where: str, entry: Mapping[str, Any], roles: list[str]) -> Client:
     pool_size = _number(where + ".pool_size", entry.get("pool_size"), 5, 0)
     if pool_size == 0:
         raise ValueError(
-            f"{where}.pool_size: 0 means no limit in SQLAlchemy, which no budget can hold; give at least 1"
+            f"{where}.pool_size: 0 means no limit in SQLAlchemy, which no budget can hold;"
+            " give at least 1"
             " (for NullPool, the most concurrent transactions of a process)"
         )
     max_overflow = _number(where + ".max_overflow", entry.get("max_overflow"), 10, -1)
     if max_overflow == -1:
         raise ValueError(
-            f"{where}.max_overflow: -1 means no limit in SQLAlchemy, which no budget can hold; give at least 0"
+            f"{where}.max_overflow: -1 means no limit in SQLAlchemy, which no budget can hold;"
+            " give at least 0"
         )
     return Client(
         name,
@@ -340,7 +344,8 @@ def _same_role_everywhere(databases: list[Database], variable: str) -> None:
                 continue
             different = [key for key in _ROLE_KEYS if getattr(other, key) != getattr(role, key)]
             raise ValueError(
-                "{}: role {!r} is one role of the whole server, but its entries in databases {!r} and {!r}"
+                "{}: role {!r} is one role of the whole server, but its entries in databases"
+                " {!r} and {!r}"
                 " differ in {}; make them equal".format(
                     variable, role.name, first, database.name, ", ".join(different)
                 )

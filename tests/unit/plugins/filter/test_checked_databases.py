@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.pooled.postgres.plugins.filter.checked_databases import (
     FilterModule,
     checked_databases,

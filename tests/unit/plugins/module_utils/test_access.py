@@ -7,6 +7,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.pooled.postgres.plugins.module_utils import _scram
 from ansible_collections.pooled.postgres.plugins.module_utils._access import nested_text, plan
 from ansible_collections.pooled.postgres.plugins.module_utils._access_database import rights_needs
@@ -29,8 +32,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     owner_grants,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
-from hypothesis import given
-from hypothesis import strategies as st
 
 ADMIN = "postgres"
 

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.pooled.postgres.plugins.module_utils import _acl, _model
-from ansible_collections.pooled.postgres.plugins.module_utils._acl import Grant
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _acl, _model
+from ansible_collections.pooled.postgres.plugins.module_utils._acl import Grant
 
 
 @pytest.mark.parametrize(

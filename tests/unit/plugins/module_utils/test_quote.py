@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.pooled.postgres.plugins.module_utils import _quote
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _quote
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.pooled.postgres.plugins.module_utils import _scram
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _scram
 
 SALT = b"0123456789abcdef"
 
