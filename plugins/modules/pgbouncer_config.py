@@ -221,7 +221,9 @@ restart_pending:
 """
 
 
+import grp
 import os
+import pwd
 import socket
 from dataclasses import replace
 from typing import Any, Mapping
@@ -359,6 +361,14 @@ def local_verifiers(module: AnsibleModule, given: Mapping[str, str]) -> dict[str
     return secrets
 
 
+def primary_group(user: str) -> str:
+    """Name of a user's own group; a user that a package will make has one of its own name."""
+    try:
+        return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
+    except KeyError:
+        return user
+
+
 def wanted_files(
     params: Mapping[str, Any],
     desired: _pgbouncer.Desired,
@@ -368,6 +378,8 @@ def wanted_files(
 ) -> list[_files.ManagedFile]:
     """The files, in the order in which they are written."""
     user = params["os_user"]
+    group = primary_group(user)
+    me = pwd.getpwuid(os.geteuid()).pw_name
     unit = os.path.join(params["unit_directory"], f"{params['service']}.service.d", "pooled.conf")
     ini = _ini.render_ini(
         desired.options,
@@ -376,11 +388,13 @@ def wanted_files(
         _pgbouncer.role_settings_lines(databases),
     )
     return [
-        _files.ManagedFile(unit, UNIT.format(limit=desired.descriptors), "root", "root", 0o644),
         _files.ManagedFile(
-            desired.options["auth_file"], _ini.render_userlist(secrets), user, user, 0o640
+            unit, UNIT.format(limit=desired.descriptors), me, primary_group(me), 0o644
         ),
-        _files.ManagedFile(params["config_file"], ini, user, user, 0o640),
+        _files.ManagedFile(
+            desired.options["auth_file"], _ini.render_userlist(secrets), user, group, 0o640
+        ),
+        _files.ManagedFile(params["config_file"], ini, user, group, 0o640),
     ]
 
 
@@ -606,7 +620,9 @@ def main() -> None:
         or _pgbouncer.carries_old_settings(noted, _pgbouncer.role_settings_lines(databases)),
         may_restart=may_restart,
     )
-    found = _pgbouncer.differences(desired, running)
+    found = [
+        one for one in _pgbouncer.differences(desired, running) if one.name not in steps.held_back
+    ]
     diffs = file_diffs(before, after)
     if found and params["config_file"] not in steps.write:
         diffs.append(running_diff(found))
@@ -640,7 +656,7 @@ def main() -> None:
     logfile = options.get("logfile", "")
     offset = os.path.getsize(logfile) if logfile and os.path.exists(logfile) else 0
     note = "\n".join([UNFINISHED, *steps.actions, ""])
-    _files.write_file(_files.ManagedFile(marker, note, "root", "root", 0o644))
+    _files.write_file(_files.ManagedFile(marker, note, after[0].owner, after[0].group, 0o644))
     try:
         carry_out(pooler, desired, steps, after)
     except (_pooler.PoolerError, _postgres.ConnectionFailed, OSError) as error:
