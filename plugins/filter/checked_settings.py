@@ -34,6 +34,10 @@ options:
     description: The variable that the settings come from, for error messages.
     type: str
     default: postgres_settings
+  keep_null:
+    description: Whether null values stay, for layers of settings that are merged later.
+    type: bool
+    default: false
 seealso:
   - plugin: pooled.postgres.postgres_settings
     plugin_type: module
@@ -53,11 +57,15 @@ _value:
 
 
 def checked_settings(
-    settings: Any, major: int | str, variable: str = "postgres_settings"
-) -> dict[str, str]:
+    settings: Any,
+    major: int | str,
+    variable: str = "postgres_settings",
+    keep_null: bool = False,
+) -> dict[str, Any]:
     """The settings, checked."""
+    check = _guc.check_settings_and_nulls if keep_null else _guc.check_settings
     try:
-        return _guc.check_settings(settings, int(major), variable)
+        return dict(check(settings, int(major), variable))
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import time
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -216,7 +217,7 @@ class Configuration:
 
         Of the files, only postgresql.auto.conf is told.
         """
-        held = {name.lower() for name in names} | {key for key, _ in _entries(self._text)}
+        held = {name.lower() for name in names} | set(dict(_entries(self._text)))
         live = {}
         for key, definition in _guc.catalog_of(self._cluster.major).items():
             setting = definition.default
@@ -254,13 +255,8 @@ def _names_in(directory: str) -> list[str]:
 
 def _own_words(text: str) -> str:
     """Log lines without their time and process, and without what only repeats them."""
-    words = []
-    for line in text.splitlines():
-        _, found, message = line.partition("LOG:  ")
-        if not found:
-            _, found, message = line.partition("FATAL:  ")
-        words.append(message if found else line)
-    return "; ".join(word.strip() for word in words if word.strip())
+    words = [re.sub(r"^.*?(?:LOG|FATAL):  ", "", line).strip() for line in text.splitlines()]
+    return "; ".join(word for word in words if word)
 
 
 class Server:

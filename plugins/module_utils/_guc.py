@@ -127,8 +127,8 @@ class DropIn:
         """Whether an entry elsewhere is read later and so wins."""
         if row.path == self.main:
             return row.line > self.line
-        directory, _, name = self.path.rpartition("/")
-        other_directory, _, other_name = row.path.rpartition("/")
+        directory, name = self.path.rsplit("/", 1)
+        other_directory, other_name = row.path.rsplit("/", 1)
         return other_directory == directory and other_name.encode() > name.encode()
 
 
@@ -217,21 +217,28 @@ def check_settings(
     Raises:
         ValueError: naming the setting, the value, what is allowed.
     """
+    checked = check_settings_and_nulls(settings, major, variable)
+    return {name: value for name, value in checked.items() if value is not None}
+
+
+def check_settings_and_nulls(
+    settings: Any, major: int, variable: str = "postgres_settings"
+) -> dict[str, str | None]:
+    """The same with null values kept, for layers of settings that are merged later."""
     if not isinstance(settings, Mapping):
         raise ValueError(f"{variable}: give a dictionary, not {type(settings).__name__}")
     check_major(major)
-    checked: dict[str, str] = {}
+    checked: dict[str, str | None] = {}
     for given, value in settings.items():
         name = check_setting_name(given, major, variable)
         if name in checked:
             raise ValueError(f"{variable}.{given}: is given twice; names are not case-sensitive")
-        if value is None:
-            continue
         where = f"{variable}.{given}"
-        checked[name] = value_text(where, value)
+        text = None if value is None else value_text(where, value)
         definition = known_definition(name, major)
-        if definition:
-            check_value(where, definition, checked[name])
+        if definition and text is not None:
+            check_value(where, definition, text)
+        checked[name] = text
     return checked
 
 
@@ -508,7 +515,7 @@ def with_candidate(
     Returns:
         The text, and the number of the line in the original that includes the drop-in; 0 for none.
     """
-    directory, _, drop_in_name = drop_in.rpartition("/")
+    directory, drop_in_name = drop_in.rsplit("/", 1)
     result = []
     included_at = 0
     for number, line in enumerate(main_text.splitlines(), 1):

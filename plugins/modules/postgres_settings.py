@@ -154,6 +154,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
 from ansible_collections.pooled.postgres.plugins.module_utils import _guc, _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._cluster import (
     Cluster,

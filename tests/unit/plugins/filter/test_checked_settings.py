@@ -18,6 +18,11 @@ def test_settings_pass():
     assert checked_settings({"Work_Mem": 4096, "port": None}, "17") == {"work_mem": "4096"}
 
 
+def test_nulls_stay_when_asked_to():
+    settings = {"Work_Mem": 4096, "PORT": None}
+    assert checked_settings(settings, 17, keep_null=True) == {"work_mem": "4096", "port": None}
+
+
 def test_a_refusal_names_the_variable():
     with pytest.raises(AnsibleFilterError, match=r"mine\.work_mem: '4gb' has no valid unit"):
         checked_settings({"work_mem": "4gb"}, 17, "mine")
