@@ -354,7 +354,7 @@ def _try_settings(
     pairs |= {(row.name.lower(), row.value) for row in stored}
     contexts = {
         row.name.lower(): row.context
-        for row in fetch(connection, _SESSION_SETTINGS, {"names": [name for name, _ in pairs]})
+        for row in fetch(connection, _SESSION_SETTINGS, {"names": [name for name, _value in pairs]})
     }
     canonical: dict[tuple[str, str], str] = {}
     errors: dict[tuple[str, str], str] = {}

@@ -5,57 +5,47 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Iterable, Iterator, Mapping
+from typing import Iterator, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access_public import public_changes
+from ansible_collections.pooled.postgres.plugins.module_utils._access_rights import (
+    GRANT,
+    REVOKE,
+    VERBS,
+    Need,
+    RoleRights,
+    action,
+    change_for,
+    grantee_list,
+    rights_by_role,
+    rights_change,
+    rights_needs,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
     Actual,
     ActualDatabase,
     Change,
     DefaultRights,
     Difference,
-    Outsider,
     Schema,
     Securable,
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
-    KIND_RIGHTS,
     OBJECT_CLASSES,
-    POOLER,
     PUBLIC,
-    STRANGER_RIGHTS,
-    Grant,
     held,
-    in_order,
     owner_grants,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model import Database, model_roles
+from ansible_collections.pooled.postgres.plugins.module_utils._model import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import (
     join_idents,
+    name_list,
     quote_ident,
 )
 
-GRANT = "GRANT"
-REVOKE_OPTION = "REVOKE GRANT OPTION FOR"
-REVOKE = "REVOKE"
-_VERBS = (GRANT, REVOKE_OPTION, REVOKE)
-
 _KEYWORD = {"tables": "TABLE", "sequences": "SEQUENCE", "routines": "ROUTINE", "types": "TYPE"}
 _SHOWN_NAMES = 5
-_DATABASE_OWNER = "pg_database_owner"
-
-RoleRights = Mapping[str, "tuple[str, ...]"]
-
-
-@dataclass(frozen=True)
-class Need:
-    """What must happen to one access control list, for roles that need the same."""
-
-    verb: str
-    privileges: tuple[str, ...]
-    grantees: tuple[str, ...]
-    as_role: str
 
 
 def create_database(database: Database, actual: Actual) -> Iterator[Change]:
@@ -76,13 +66,13 @@ def database_changes(
 ) -> tuple[list[Change], list[str]]:
     """Changes inside a database, in order, and warnings."""
     state = actual.databases[database.name]
-    rights = _rights_by_role(database, wanted)
+    rights = rights_by_role(database, wanted)
     schemas = {
         name: state.schemas.get(name)
         or Schema(name, actual.login_user, owner_grants(actual.login_user, ("USAGE", "CREATE")))
         for name in database.schemas
     }
-    public, warnings = _public_changes(database, state, schemas, wanted, actual)
+    public, warnings = public_changes(database, state, schemas, wanted, actual)
     changes = [
         *_create_schemas(database, state),
         *_create_extensions(database, state),
@@ -95,71 +85,6 @@ def database_changes(
     ]
     warnings.extend(_owner_warnings(database, state))
     return changes, warnings
-
-
-def rights_needs(
-    kind: str,
-    owner: str,
-    grants: tuple[Grant, ...],
-    rights: Mapping[str, RoleRights],
-    exclusive: bool,
-) -> tuple[Need, ...]:
-    """What an access control list needs so that each role has exactly its rights.
-
-    Args:
-        kind: C(database), C(schema) or one of OBJECT_CLASSES.
-        owner: the object's owner, from whom nothing is revoked.
-        grants: the list.
-        rights: per role, the privileges it shall have for each kind; a kind that is not in there
-            is not looked at.
-        exclusive: whether to revoke what is beyond those.
-    """
-    by_grantee: dict[str, list[Grant]] = {}
-    for grant in grants:
-        by_grantee.setdefault(grant.grantee, []).append(grant)
-    found: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
-
-    def note(verb: str, privileges: Iterable[str], as_role: str, role: str) -> None:
-        ordered = in_order(privileges)
-        if ordered:
-            found.setdefault((verb, ordered, as_role), []).append(role)
-
-    for role, by_kind in rights.items():
-        if kind not in by_kind:
-            continue
-        current = by_grantee.get(role, [])
-        should = set(by_kind[kind])
-        note(GRANT, should - {grant.privilege for grant in current}, "", role)
-        if not exclusive or role == owner:
-            continue
-        for grantor in sorted({grant.grantor for grant in current}):
-            theirs = [grant for grant in current if grant.grantor == grantor]
-            beyond = {grant.privilege for grant in theirs} - should
-            passed_on = {
-                grant.privilege
-                for grant in theirs
-                if grant.grantable and grant.privilege not in beyond
-            }
-            as_role = "" if grantor == owner else grantor
-            note(REVOKE_OPTION, passed_on, as_role, role)
-            note(REVOKE, beyond, as_role, role)
-    return tuple(
-        Need(verb, privileges, tuple(roles), as_role)
-        for (verb, privileges, as_role), roles in sorted(
-            found.items(), key=lambda item: (_VERBS.index(item[0][0]), item[0][2], item[1])
-        )
-    )
-
-
-def _rights_by_role(database: Database, wanted: Wanted) -> dict[str, RoleRights]:
-    listed = {role.name: role.kind for role in database.roles}
-    rights: dict[str, RoleRights] = {}
-    for role in model_roles(wanted.databases):
-        kind = listed.get(role.name)
-        rights[role.name] = KIND_RIGHTS[kind] if kind else STRANGER_RIGHTS
-    if wanted.pooler_role:
-        rights[wanted.pooler_role] = KIND_RIGHTS[POOLER]
-    return rights
 
 
 def _create_schemas(database: Database, state: ActualDatabase) -> Iterator[Change]:
@@ -190,7 +115,7 @@ def _rights_on_database(
 ) -> Iterator[Change]:
     target = f"DATABASE {quote_ident(database.name)}"
     for need in rights_needs("database", state.owner, state.grants, rights, wanted.exclusive):
-        yield _rights_change(database, need, target, "on the database")
+        yield rights_change(database, need, target, "on the database")
 
 
 def _rights_on_schemas(
@@ -205,7 +130,7 @@ def _rights_on_schemas(
             grouped.setdefault(need, []).append(schema.name)
     for need, names in grouped.items():
         label = f"on schema {', '.join(names)}"
-        yield _rights_change(database, need, f"SCHEMA {join_idents(names)}", label)
+        yield rights_change(database, need, f"SCHEMA {join_idents(names)}", label)
 
 
 def _default_rights(
@@ -228,13 +153,13 @@ def _default_rights(
     for (kind, need, creator), schemas in grouped.items():
         merged.setdefault((kind, need, tuple(schemas)), []).append(creator)
     for (kind, need, in_schemas), for_roles in merged.items():
-        yield _default_rights_change(database, kind, need, in_schemas, for_roles)
+        yield _default_change(database, kind, need, in_schemas, for_roles)
     open_to_all = [
         creator for creator in creators if _routines_open(current.get((creator, "", "routines")))
     ]
     if open_to_all:
         everybody = Need(REVOKE, ("EXECUTE",), (PUBLIC,), "")
-        yield _default_rights_change(database, "routines", everybody, (), open_to_all)
+        yield _default_change(database, "routines", everybody, (), open_to_all)
 
 
 def _too_much_everywhere(
@@ -251,7 +176,7 @@ def _routines_open(item: DefaultRights | None) -> bool:
     return item is None or "EXECUTE" in held(item.grants, PUBLIC)
 
 
-def _default_rights_change(
+def _default_change(
     database: Database,
     kind: str,
     need: Need,
@@ -262,8 +187,8 @@ def _default_rights_change(
     prefix = f"ALTER DEFAULT PRIVILEGES FOR ROLE {join_idents(for_roles)}{where}"
     place = f" in {', '.join(in_schemas)}" if in_schemas else ""
     label = f"by default on {kind} of {', '.join(for_roles)}{place}"
-    sql = f"{prefix} {_action(need, kind.upper())}"
-    return _with_differences(database, sql, need, label)
+    sql = f"{prefix} {action(need, kind.upper())}"
+    return change_for(database, sql, need, label)
 
 
 def _rights_on_objects(
@@ -288,7 +213,7 @@ def _rights_on_objects(
         key=lambda entry: (
             entry[0][0],
             entry[0][1],
-            _VERBS.index(entry[0][2].verb),
+            VERBS.index(entry[0][2].verb),
             entry[0][2].grantees,
             entry[0][2].privileges,
         ),
@@ -306,7 +231,7 @@ def _rights_on_objects(
             names = ", ".join(_object_sql(item) for item in items)
             target = f"{_KEYWORD[kind]} {names}"
         label = f"on {kind} in {schema}"
-        yield _rights_change(database, need, target, label, _summary(items))
+        yield rights_change(database, need, target, label, _summary(items))
 
 
 def _rights_on_columns(
@@ -321,105 +246,9 @@ def _rights_on_columns(
                 continue
             columns = f" ({quote_ident(column.name)})"
             privileges = ", ".join(privilege + columns for privilege in need.privileges)
-            sql = f"{need.verb} {privileges} ON TABLE {table} FROM {_grantees(need.grantees)}"
+            sql = f"{need.verb} {privileges} ON TABLE {table} FROM {grantee_list(need.grantees)}"
             label = f"on column {column.name} of {column.schema}.{column.table}"
-            yield _with_differences(database, sql, need, label)
-
-
-def _public_changes(
-    database: Database,
-    state: ActualDatabase,
-    schemas: Mapping[str, Schema],
-    wanted: Wanted,
-    actual: Actual,
-) -> tuple[list[Change], list[str]]:
-    """Take from PUBLIC what only the model's roles shall have, where nobody else needs it."""
-    changes: list[Change] = []
-    warnings: list[str] = []
-    outsiders = actual.outsiders if state.exists else ()
-    model = {role.name for role in model_roles(wanted.databases)} | {wanted.pooler_role}
-
-    def owns(outsider: Outsider, owner: str) -> bool:
-        return owner in outsider.holds or (
-            owner == _DATABASE_OWNER and state.owner in outsider.holds
-        )
-
-    def named(grants: tuple[Grant, ...], kind: str, privilege: str) -> set[str]:
-        """Who holds the privilege by name once the run is done."""
-        others = {
-            grant.grantee
-            for grant in grants
-            if grant.privilege == privilege and grant.grantee not in model
-        }
-        of_model = {
-            role
-            for role, rights in _rights_by_role(database, wanted).items()
-            if privilege in rights.get(kind, ())
-            or (not wanted.exclusive and privilege in held(grants, role))
-        }
-        return (others | of_model) - {PUBLIC}
-
-    def dependents(
-        grants: tuple[Grant, ...], owner: str, kind: str, privilege: str
-    ) -> list[Outsider]:
-        if wanted.revoke_public:
-            return []
-        holders = named(grants, kind, privilege)
-        return [
-            outsider
-            for outsider in outsiders
-            if not owns(outsider, owner) and not (holders & outsider.holds)
-        ]
-
-    connecting = {
-        outsider.name
-        for outsider in outsiders
-        if "CONNECT" in held(state.grants, PUBLIC)
-        or owns(outsider, state.owner)
-        or named(state.grants, "database", "CONNECT") & outsider.holds
-    }
-    for label, target, kind, owner, grants, privileges in (
-        (
-            "the database",
-            f"DATABASE {quote_ident(database.name)}",
-            "database",
-            state.owner,
-            state.grants,
-            ("CONNECT", "TEMPORARY"),
-        ),
-        *(
-            (
-                f"schema {schema.name}",
-                f"SCHEMA {quote_ident(schema.name)}",
-                "schema",
-                schema.owner,
-                schema.grants,
-                ("CREATE",),
-            )
-            for schema in schemas.values()
-        ),
-    ):
-        revoked: list[str] = []
-        for privilege in privileges:
-            if privilege not in held(grants, PUBLIC):
-                continue
-            needy = [
-                outsider.name
-                for outsider in dependents(grants, owner, kind, privilege)
-                if outsider.name in connecting
-            ]
-            if needy:
-                warnings.append(
-                    f"database {database.name!r}: PUBLIC keeps {privilege} on {label}, because"
-                    f" roles outside the model have it only that way: {_names(needy)}; grant it to"
-                    " them by name, or set revoke_public to true"
-                )
-            else:
-                revoked.append(privilege)
-        if revoked:
-            need = Need(REVOKE, in_order(revoked), (PUBLIC,), "")
-            changes.append(_rights_change(database, need, target, f"on {label}"))
-    return changes, warnings
+            yield change_for(database, sql, need, label)
 
 
 def _owner_warnings(database: Database, state: ActualDatabase) -> Iterator[str]:
@@ -443,63 +272,13 @@ def _owner_warnings(database: Database, state: ActualDatabase) -> Iterator[str]:
         consequence = (
             f"role {owner!r} of kind {kind} may alter them and row-level security does not bind it"
             if kind
-            else f"{_names(migrators)} can't alter them"
+            else f"{name_list(migrators)} can't alter them"
         )
         yield (
             f"database {database.name!r}, schema {schema!r}: {len(items)} table(s) belong to"
             f" {owner!r}, no migrator of the model ({_summary(items)}): {consequence}; mend it with"
             f" ALTER TABLE ... OWNER TO {quote_ident(migrators[0])}"
         )
-
-
-def _rights_change(
-    database: Database, need: Need, target: str, label: str, detail: str = ""
-) -> Change:
-    return _with_differences(database, _action(need, target), need, label, detail)
-
-
-def _with_differences(
-    database: Database, sql: str, need: Need, label: str, detail: str = ""
-) -> Change:
-    privileges = ", ".join(need.privileges)
-    if need.verb == GRANT:
-        before, after = "", privileges
-    elif need.verb == REVOKE:
-        before, after = privileges, ""
-    else:
-        before, after = f"{privileges} with grant option", privileges
-    return Change(
-        database=database.name,
-        sql=sql,
-        text=f"{sql} -- as {quote_ident(need.as_role)}" if need.as_role else sql,
-        subject=f"rights {label}",
-        differences=tuple(
-            Difference(
-                (
-                    f"database {database.name}",
-                    f"role {grantee}" if grantee else "PUBLIC",
-                    label,
-                    *((detail,) if detail else ()),
-                ),
-                before,
-                after,
-            )
-            for grantee in need.grantees
-        ),
-        as_role=need.as_role,
-    )
-
-
-def _action(need: Need, target: str) -> str:
-    preposition = "TO" if need.verb == GRANT else "FROM"
-    return (
-        f"{need.verb} {', '.join(need.privileges)} ON {target}"
-        f" {preposition} {_grantees(need.grantees)}"
-    )
-
-
-def _grantees(names: Iterable[str]) -> str:
-    return ", ".join(quote_ident(name) if name else "PUBLIC" for name in names)
 
 
 def _object_sql(item: Securable) -> str:
@@ -511,7 +290,3 @@ def _summary(items: list[Securable]) -> str:
     shown = ", ".join(item.name for item in items[:_SHOWN_NAMES])
     more = len(items) - _SHOWN_NAMES
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _names(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names)

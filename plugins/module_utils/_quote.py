@@ -50,6 +50,11 @@ def join_idents(names: Iterable[str]) -> str:
     return ", ".join(quote_ident(name) for name in names)
 
 
+def name_list(names: Iterable[str]) -> str:
+    """Names as a sentence shows them; not SQL."""
+    return ", ".join(repr(name) for name in names)
+
+
 def split_identifiers(text: str) -> tuple[str, ...]:
     """The elements of a list such as that of search_path, as the server reads it.
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _scram
 from ansible_collections.pooled.postgres.plugins.module_utils._access import nested_text, plan
-from ansible_collections.pooled.postgres.plugins.module_utils._access_database import rights_needs
+from ansible_collections.pooled.postgres.plugins.module_utils._access_rights import rights_needs
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
     ActualRole,
     Change,

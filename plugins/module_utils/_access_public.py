@@ -1,0 +1,122 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Take from PUBLIC what only the model's roles shall have, where nobody else needs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Mapping
+
+from ansible_collections.pooled.postgres.plugins.module_utils._access_rights import (
+    RoleRights,
+    rights_by_role,
+    rights_change,
+    rights_needs,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
+    Actual,
+    ActualDatabase,
+    Change,
+    Outsider,
+    Schema,
+    Wanted,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._acl import PUBLIC, Grant, held
+from ansible_collections.pooled.postgres.plugins.module_utils._model import Database
+from ansible_collections.pooled.postgres.plugins.module_utils._quote import name_list, quote_ident
+
+# What PUBLIC shall not have, as a new database or an old schema gives it.
+_CLOSED: Mapping[str, tuple[str, ...]] = {
+    "database": ("CONNECT", "TEMPORARY"),
+    "schema": ("CREATE",),
+}
+_DATABASE_OWNER = "pg_database_owner"
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The database, or one of its schemas."""
+
+    kind: str
+    label: str
+    sql: str
+    owner: str
+    grants: tuple[Grant, ...]
+
+
+def public_changes(
+    database: Database,
+    state: ActualDatabase,
+    schemas: Mapping[str, Schema],
+    wanted: Wanted,
+    actual: Actual,
+) -> tuple[list[Change], list[str]]:
+    """The revocations, and a warning for each right that stays and the roles that need it."""
+    itself = _Target(
+        "database",
+        "the database",
+        f"DATABASE {quote_ident(database.name)}",
+        state.owner,
+        state.grants,
+    )
+    inside = [
+        _Target(
+            "schema",
+            f"schema {schema.name}",
+            f"SCHEMA {quote_ident(schema.name)}",
+            schema.owner,
+            schema.grants,
+        )
+        for schema in schemas.values()
+    ]
+    rights = rights_by_role(database, wanted)
+    # Nobody depends yet on a database that this run creates.
+    outsiders = actual.outsiders if state.exists and not wanted.revoke_public else ()
+    connecting = [
+        outsider
+        for outsider in outsiders
+        if "CONNECT" in held(state.grants, PUBLIC)
+        or not _only_by_public(outsider, "CONNECT", itself, state.owner, rights, wanted)
+    ]
+    changes: list[Change] = []
+    warnings: list[str] = []
+    for target in (itself, *inside):
+        kept = set(held(target.grants, PUBLIC)) - set(_CLOSED[target.kind])
+        for privilege in _CLOSED[target.kind]:
+            needy = [
+                outsider.name
+                for outsider in connecting
+                if privilege in held(target.grants, PUBLIC)
+                and _only_by_public(outsider, privilege, target, state.owner, rights, wanted)
+            ]
+            if needy:
+                kept.add(privilege)
+                warnings.append(
+                    f"database {database.name!r}: PUBLIC keeps {privilege} on {target.label},"
+                    f" because roles outside the model have it only that way: {name_list(needy)};"
+                    " grant it to them by name, or set revoke_public to true"
+                )
+        everybody = {PUBLIC: {target.kind: tuple(kept)}}
+        for need in rights_needs(target.kind, target.owner, target.grants, everybody, True):
+            changes.append(rights_change(database, need, target.sql, f"on {target.label}"))
+    return changes, warnings
+
+
+def _only_by_public(
+    outsider: Outsider,
+    privilege: str,
+    target: _Target,
+    database_owner: str,
+    rights: Mapping[str, RoleRights],
+    wanted: Wanted,
+) -> bool:
+    """Whether a role will have a privilege in no other way once the run is done."""
+    owner = database_owner if target.owner == _DATABASE_OWNER else target.owner
+    if owner in outsider.holds:
+        return False
+    named = {grant.grantee for grant in target.grants if grant.privilege == privilege}
+    if wanted.exclusive:
+        named -= set(rights)
+    named |= {role for role, by_kind in rights.items() if privilege in by_kind[target.kind]}
+    return not named & outsider.holds
