@@ -516,3 +516,32 @@ def test_role_settings_lines_have_a_line_for_each_role():
         ]
     )  # fmt: skip
     assert _pgbouncer.role_settings_lines(databases) == ["a:", "b: jit=off lock_timeout=5s"]
+
+
+def test_the_options_that_only_a_restart_applies():
+    """CF_NO_RELOAD in PgBouncer's src/main.c."""
+    assert {name for name, option in _pgbouncer.OPTIONS.items() if not option.reloads} == {
+        "disable_pqexec", "job_name", "listen_addr", "listen_backlog", "listen_port", "pidfile",
+        "pkt_buf", "resolv_conf", "so_reuseport", "track_extra_parameters", "unix_socket_dir",
+        "unix_socket_group", "unix_socket_mode", "user",
+    }  # fmt: skip
+
+
+def test_the_options_that_came_after_1_18():
+    """PgBouncer's NEWS, and the key tables of its tagged sources."""
+    since: dict[tuple[int, int], set[str]] = {}
+    for name, option in _pgbouncer.OPTIONS.items():
+        since.setdefault(option.since, set()).add(name)
+    del since[1, 18]
+    assert since == {
+        (1, 19): {"auth_dbname", "cancel_wait_timeout", "peer_id"},
+        (1, 20): {"track_extra_parameters"},
+        (1, 21): {"max_prepared_statements"},
+        (1, 23): {"auth_ident_file"},
+        (1, 24): {"max_db_client_connections", "max_user_client_connections"},
+        (1, 25): {
+            "auth_ldap_options", "client_tls13_ciphers", "query_wait_notify", "scram_iterations",
+            "server_tls13_ciphers", "transaction_timeout",
+        },
+        (1, 26): {"login_notify_message", "pool_idle_timeout"},
+    }  # fmt: skip
