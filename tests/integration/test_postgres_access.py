@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -15,6 +16,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import _quote, _sc
 
 PERMISSION_DENIED = "42501"
 POOLER = "pgbouncer_auth"
+PSQL = max(Path("/usr/lib/postgresql").glob("*/bin/psql"))
 
 
 def role(name, kind, **more):
@@ -488,7 +490,7 @@ def test_verifier_is_stored_as_given(clean_server, settled):
     assert clean_server.can_log_in("app_user", "hidden", "mydb")
 
 
-def test_passwords_and_verifiers_are_never_logged(clean_server, settled, run_module):
+def test_passwords_and_verifiers_are_never_logged(clean_server, settled):
     databases = model()
     for entry in databases[0]["roles"]:
         entry["password"] = f"LEAK-{entry['name']}"
@@ -502,9 +504,6 @@ def test_passwords_and_verifiers_are_never_logged(clean_server, settled, run_mod
     for (verifier,) in stored:
         assert verifier.startswith("SCRAM-SHA-256$")
         assert verifier not in log
-    # A statement that fails is not logged either.
-    clean_server.sql("ALTER ROLE app_user PASSWORD NULL")
-    databases[0]["roles"].append(role("late", "user", password="LEAK-late"))
     assert clean_server.can_log_in(POOLER, "LEAK-pooler", "mydb")
 
 
@@ -948,7 +947,7 @@ def test_psql_agrees(clean_server, settled):
     settled(model())
     psql = subprocess.run(
         [
-            "/usr/lib/postgresql/15/bin/psql", "-XAt", "-h", clean_server.socket_directory,
+            PSQL, "-XAt", "-h", clean_server.socket_directory,
             "-p", str(clean_server.port), "-U", "app_user", "-d", "mydb", "-v", "ON_ERROR_STOP=1",
             "-c", "SHOW statement_timeout", "-c", "SHOW jit",
         ],

@@ -424,6 +424,22 @@ def test_create_on_a_schema_stays_with_who_needs_it():
     assert plan(wanted(), actual).changes == ()
 
 
+def test_owner_of_the_database_needs_no_right_of_public():
+    owner = "pg_database_owner"
+    schema = Schema("public", owner, (Grant("", "CREATE", False, owner),))
+    actual = server(
+        database={"schemas": {"public": schema}},
+        outsiders=(Outsider("x", frozenset({"x", ADMIN})),),
+    )
+    assert texts(wanted(), actual) == ["REVOKE CREATE ON SCHEMA public FROM PUBLIC"]
+
+
+def test_nothing_is_revoked_from_an_owner():
+    grants = (Grant("app_user", "TRUNCATE", True, "app_user"),)
+    needs = rights_needs("tables", "app_user", grants, RIGHTS, True)
+    assert {need.verb for need in needs} == {"GRANT"}
+
+
 def test_all_problems_are_told_at_once():
     want = wanted(
         role("app_user", member_of=["nobody"], settings={"search_path": "a b"}),

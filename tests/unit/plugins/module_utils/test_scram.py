@@ -27,7 +27,8 @@ PREPARED = [
     ("é\u0007", "é\u0007".encode()),  # forbidden, so taken as it is
     ("\u0627\u0031", "\u06271".encode()),  # right to left must end right to left
     ("\u0627\u0644", "\u0627\u0644".encode()),
-    ("\u0627a\u0627", "\u0627a\u0627".encode()),
+    ("\u0627\u2168\u0627", "\u0627\u2168\u0627".encode()),
+    ("\u2168\u0627", "\u2168\u0627".encode()),
     ("\u0221", "\u0221".encode()),  # unassigned in Unicode 3.2
     ("\U0001f600", "\U0001f600".encode()),
     ("\udcff", b"\xff"),  # a byte that is no UTF-8, as Python carries it
