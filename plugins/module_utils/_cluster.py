@@ -400,7 +400,8 @@ class Server:
             if self.cluster.running_at() is None or time.monotonic() > deadline:
                 break
             time.sleep(POLL_S)
-        raise Refused(f"{answer}\n{self.cluster.log_since(size)}")
+        words = self.cluster.log_since(size)
+        raise Refused(f"it does not start: {words if 'FATAL:' in words else f'{answer} {words}'}")
 
 
 def _confirmed(change: _guc.Change, live: dict[str, _guc.Live]) -> bool:
