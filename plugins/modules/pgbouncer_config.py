@@ -580,6 +580,7 @@ def main() -> None:
     service = pooler.service()
     marker = os.path.join(os.path.dirname(params["config_file"]), ".pooled-unfinished")
     unfinished = os.path.exists(marker)
+    interrupted_restart = "restart for" in (_files.read_file(marker).content or "")
     if installed is None:
         unit, auth_file, ini = after
         before = [
@@ -593,7 +594,7 @@ def main() -> None:
         module.fail_json(msg=f"systemd has no service {params['service']!r}")
     else:
         running = pooler.running(service)
-        fresh = pooler.is_package_file(params["config_file"])
+        fresh = pooler.is_package_file(params["config_file"]) or interrupted_restart
     policy = params["restart"]
     may_restart = policy == "always" or (policy == "fresh" and fresh)
     if running.active and running.config is None and not may_restart:
@@ -605,7 +606,7 @@ def main() -> None:
     stale = []
     if _ini.stale_users(*userlists, asks_server=params["auth"] == "query"):
         stale.append("users of the old auth file")
-    if unfinished and "restart for" in (_files.read_file(marker).content or ""):
+    if interrupted_restart:
         stale.append("an interrupted restart")
     noted = _ini.role_settings_in(before[2].content or "")
     steps = _pgbouncer.plan(
