@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ PASSWORD = "tr0ub4dor&3"
 ROLE = {"name": "app_user", "kind": "user", "password": PASSWORD}
 
 SYSTEMCTL = """\
-    #!{python}
+    #!/usr/bin/env python3
     import json, os, pathlib, re, signal, subprocess, sys, time
 
     home = pathlib.Path({home!r})
@@ -264,7 +263,6 @@ def pooler(
     script = home / "bin" / "systemctl"
     script.write_text(
         textwrap.dedent(SYSTEMCTL).format(
-            python=sys.executable,
             home=str(home),
             service=SERVICE,
             identity=identity,
