@@ -11,7 +11,11 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access import model_problems
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import Wanted
-from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
+from ansible_collections.pooled.postgres.plugins.module_utils._guc import check_role_settings
+from ansible_collections.pooled.postgres.plugins.module_utils._model import (
+    model_roles,
+    parse_databases,
+)
 
 DOCUMENTATION = r"""
 name: checked_databases
@@ -36,6 +40,10 @@ options:
     description: Its password, if it has one.
     type: str
     default: ''
+  major:
+    description: Major version of the server, to check the roles' settings against; V(0) when it is not known.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -55,11 +63,14 @@ _value:
 
 
 def checked_databases(
-    databases: Any, pooler_role: str = "", pooler_password: str = ""
+    databases: Any, pooler_role: str = "", pooler_password: str = "", major: int = 0
 ) -> list[dict[str, Any]]:
     """The model with its defaults and without its passwords."""
     try:
         model = parse_databases(databases)
+        for role in model_roles(model) if int(major) else ():
+            where = f"pooled_databases: role {role.name!r}: settings"
+            check_role_settings(dict(role.settings), int(major), where)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
     problems = list(model_problems(Wanted(model, pooler_role, pooler_password or None)))

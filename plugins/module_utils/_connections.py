@@ -20,14 +20,14 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     model_roles,
     parse_databases,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import DEFAULTS
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    AUTH_QUERY_SESSIONS,
+    DEFAULTS,
+)
 
 # Sessions that a person or a deployment opens directly, for each migrator and each admin role of
 # a database for which no direct client is listed: the work itself and one psql beside it.
 DIRECT_SESSIONS = {"migrator": 2, "admin": 2}
-# Server connections of PgBouncer's own, for each database on each of its hosts, with which it
-# looks up clients' verifiers.
-AUTH_QUERY_SESSIONS = 2
 EXPORTER_SESSIONS = 3
 # What postgres_max_connections: auto never goes below, and what it is when the model has no
 # roles, so that nothing is known about the clients.

@@ -203,6 +203,11 @@ def check_major(major: int, variable: str = "postgres_version") -> int:
     return major
 
 
+# No file may hold these, so the catalog does not know them; a role may.
+_SESSION_ONLY = frozenset({"role", "session_authorization"})
+_NOT_A_SESSION_S = frozenset({"internal", "postmaster", "sighup"})
+
+
 def check_settings(
     settings: Any, major: int, variable: str = "postgres_settings"
 ) -> dict[str, str]:
@@ -240,6 +245,27 @@ def check_settings_and_nulls(
             check_value(where, definition, text)
         checked[name] = text
     return checked
+
+
+def check_role_settings(settings: Mapping[str, str], major: int, variable: str) -> None:
+    """Refuse what ALTER ROLE ... SET would refuse, as far as names, types and contexts say.
+
+    Raises:
+        ValueError: naming the setting, the value, what is allowed.
+    """
+    for given, text in settings.items():
+        if given.lower() in _SESSION_ONLY:
+            continue
+        name = check_setting_name(given, major, variable)
+        definition = known_definition(name, major)
+        if definition is None:
+            continue
+        if definition.context in _NOT_A_SESSION_S:
+            raise ValueError(
+                f"{variable}.{given}: belongs to the whole server, not to a role; set it in"
+                " postgres_settings"
+            )
+        check_value(f"{variable}.{given}", definition, text)
 
 
 def check_setting_name(given: Any, major: int, variable: str) -> str:

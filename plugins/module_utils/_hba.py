@@ -164,10 +164,10 @@ def network(where: str, value: Any) -> str:
         pass
     try:
         meant = ipaddress.ip_network(text, strict=False)
-    except ValueError as error:
+    except ValueError:
         raise ValueError(
             f"{where}: {value!r} is no network; give one such as 10.0.0.0/8 or 2001:db8::/32"
-        ) from error
+        ) from None
     raise ValueError(
         f"{where}: {value!r} is an address with a prefix, not a network; the network is {meant},"
         f" the address alone {text.partition('/')[0]}/{meant.max_prefixlen}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 POOLER_ROLE = "pgbouncer_auth"
 POOLER_SCHEMA = "pgbouncer"
 POOLER_FUNCTION = "get_auth"
-AUTH_QUERY = f"SELECT username, password FROM {POOLER_SCHEMA}.{POOLER_FUNCTION}($1)"
+AUTH_QUERY = "SELECT username, password FROM " + POOLER_SCHEMA + "." + POOLER_FUNCTION + "($1)"  # noqa: S608
 
 # The map in pg_ident.conf from PgBouncer's OS user to POOLER_ROLE.
 IDENT_MAP = "pooled"

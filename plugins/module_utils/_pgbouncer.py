@@ -17,6 +17,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model import (
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._names import AUTH_QUERY
 
+# Server connections of PgBouncer's own, for each database on each of its hosts, with which it
+# looks up clients' verifiers.
+AUTH_QUERY_SESSIONS = 2
+
 # What the collection asks of PgBouncer where the inventory says nothing: each is the default of
 # the variable pgbouncer_<option>.
 DEFAULTS: dict[str, str | int] = {
@@ -423,8 +427,17 @@ def user_entries(
     overrides: Mapping[str, Mapping[str, Any]],
     version: tuple[int, int, int],
     where: str = "user_options",
+    auth_role: str = "",
 ) -> dict[str, dict[str, str]]:
     """The keys of each entry in [users], by name.
+
+    Args:
+        databases: the model.
+        overrides: the user's word, by role.
+        version: PgBouncer's.
+        where: the variable of the overrides, for error messages.
+        auth_role: PgBouncer's own role under auth_query. When many clients log in at once it would
+            open connections up to the pool's size, which the connection budget does not count.
 
     Raises:
         ValueError: naming the variable, its value, and what is allowed.
@@ -436,6 +449,9 @@ def user_entries(
         "role of pgbouncer_databases",
     )
     entries: dict[str, dict[str, str]] = {}
+    if auth_role and databases:
+        most = AUTH_QUERY_SESSIONS * len(databases)
+        entries[auth_role] = {"max_user_connections": str(most)}
     for name in sorted(overrides):
         if not _DATABASE_NAME.match(name):
             raise ValueError(

@@ -557,7 +557,12 @@ def main() -> None:
             port=params["backend_port"],
             overrides=params["database_options"],
         )
-        users = _pgbouncer.user_entries(databases, params["user_options"], version)
+        users = _pgbouncer.user_entries(
+            databases,
+            params["user_options"],
+            version,
+            auth_role=params["auth_role"] if params["auth"] == "query" else "",
+        )
         desired = _pgbouncer.Desired(
             options,
             entries,

@@ -62,7 +62,7 @@ def test_default_is_the_same_in_spec_and_defaults(role, name, spec):
     value = defaults[name]
     if is_template(value):
         assert spec.get("default", value) == value
-        # Ansible prints a spec, filled in, when its check fails: this default would print passwords.
+        # Ansible prints a spec, filled in, when its check fails; the default would be in it.
         assert "default" not in spec or not re.search("pooled_databases|password", value)
     elif value is None:
         assert spec.get("default") is None

@@ -32,9 +32,21 @@ options:
 ON_CONTROLLER = frozenset(
     f"ansible.builtin.{name}"
     for name in (
-        "add_host assert debug fail group_by import_playbook import_role import_tasks include_role"
-        " include_tasks include_vars meta set_fact validate_argument_spec"
-    ).split()
+        "add_host",
+        "assert",
+        "debug",
+        "fail",
+        "group_by",
+        "import_playbook",
+        "import_role",
+        "import_tasks",
+        "include_role",
+        "include_tasks",
+        "include_vars",
+        "meta",
+        "set_fact",
+        "validate_argument_spec",
+    )
 )
 KEPT = ("actions", "statements", "diff", "pending_restart")
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.pooled.postgres.plugins.filter.poolers import poolers
 
 HOSTVARS = {

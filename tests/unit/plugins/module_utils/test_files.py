@@ -40,7 +40,7 @@ def test_what_is_written_is_read_back(managed):
 
 def test_a_file_without_content_is_removed(managed):
     _files.write_file(managed)
-    for _ in range(2):
+    for _time in range(2):
         _files.write_file(replace(managed, content=None))
         assert names(managed) == []
 

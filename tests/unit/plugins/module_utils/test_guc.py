@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -444,3 +445,42 @@ def test_after_a_plan_there_is_nothing_to_do(first, second):
     plan = _guc.plan(second, *state)
     again = _guc.plan(second, *applied(plan))
     assert again == _guc.Plan(plan.content, (), (), (), False, ())
+
+
+@pytest.mark.parametrize(
+    ("settings", "major", "message"),
+    [
+        (
+            {"statement_timeout": "30 lightyears"},
+            15,
+            "role.statement_timeout: '30 lightyears' has no valid unit; valid are"
+            " us, ms, s, min, h, d",
+        ),
+        ({"work_memory": "1MB"}, 15, "did you mean work_mem?"),
+        ({"transaction_timeout": "5s"}, 15, "role.transaction_timeout: exists since Postgres 17"),
+        (
+            {"shared_buffers": "1GB"},
+            17,
+            "role.shared_buffers: belongs to the whole server, not to a role; set it in"
+            " postgres_settings",
+        ),
+        ({"log_checkpoints": "on"}, 17, "role.log_checkpoints: belongs to the whole server"),
+    ],
+)
+def test_check_role_settings_refuses(settings, major, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        _guc.check_role_settings(settings, major, "role")
+
+
+def test_check_role_settings_takes_what_a_role_can_hold():
+    _guc.check_role_settings(
+        {
+            "role": "app_owner",
+            "search_path": "app, public",
+            "app.tenant": "x",
+            "jit": "off",
+            "transaction_timeout": "5s",
+        },
+        17,
+        "role",
+    )

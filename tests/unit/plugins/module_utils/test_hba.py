@@ -249,8 +249,8 @@ BAD_RULES = [
     ),
     (
         [{**HOST, "user": "a\nhost all all 0.0.0.0/0 trust"}],
-        "postgres_hba[0].user: 'a\\nhost all all 0.0.0.0/0 trust' is no name; give a name, a list of"
-        " names, or all",
+        "postgres_hba[0].user: 'a\\nhost all all 0.0.0.0/0 trust' is no name; give a name, a list"
+        " of names, or all",
     ),
     (
         [{"user": "y", "address": "all"}],

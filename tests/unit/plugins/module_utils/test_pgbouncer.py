@@ -278,6 +278,14 @@ def test_user_entries():
         _pgbouncer.user_entries(model(), {"stranger": {}}, NEW)
 
 
+def test_user_entries_hold_the_auth_role_to_what_the_budget_counts():
+    two = model("one", "two")
+    assert _pgbouncer.user_entries(two, {}, OLD, auth_role="pgbouncer_auth") == {
+        "pgbouncer_auth": {"max_user_connections": "4"}
+    }
+    assert _pgbouncer.user_entries((), {}, OLD, auth_role="pgbouncer_auth") == {}
+
+
 def test_descriptors_needed_counts_clients_and_every_pool():
     options = effective(given={"max_client_conn": 100, "reserve_pool_size": 5})
     databases = model("a", "b")

@@ -12,7 +12,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._resources import 
 
 GIB = 2**30
 
-V2 = "29 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate"
+V2 = "29 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 V1_IN_CONTAINER = (
     "460 459 0:29 /libpod/abc /sys/fs/cgroup/cpu ro,nosuid - cgroup cgroup rw,cpu\n"
     "463 459 0:32 /libpod/abc /sys/fs/cgroup/memory ro,nosuid - cgroup cgroup rw,memory\n"
@@ -236,7 +236,8 @@ def test_meminfo_bytes() -> None:
 
 OS_RELEASES = [
     (
-        'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\nID=debian\n',
+        'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\n'
+        "VERSION_CODENAME=bookworm\nID=debian\n",
         {"id": "debian", "release": "12", "codename": "bookworm"},
     ),
     ("ID='alpine'\n# comment\n", {"id": "alpine", "release": "", "codename": ""}),
