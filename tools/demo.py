@@ -225,7 +225,7 @@ def budgets() -> list[str]:
         line.partition(";")[0] for line in memory[sum_line + 1 :] if line.split()[0] in shown
     ]
     return [
-        *("Memory of " + memory[0], *memory[1 : sum_line + 1], ""),
+        *("Memory: " + memory[0], *memory[1 : sum_line + 1], ""),
         *("Settings that follow", *settings, ""),
         *tables["connections"],
     ]
