@@ -69,7 +69,7 @@ setup: dev-tools engine servers ## Install what development needs and this machi
 
 .PHONY: clean
 clean: demo-down ## Remove everything that was made in this checkout
-	@if [ -x .venv/bin/molecule ]; then tools/env molecule destroy --all >/dev/null; fi
+	@if [ -x .venv/bin/molecule ]; then tools/env molecule destroy --all >/dev/null 2>&1; fi
 	@rm -rf .ansible .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .venv build
 
 .PHONY: demo-tools
