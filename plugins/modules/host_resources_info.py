@@ -105,6 +105,15 @@ pgbouncer:
   returned: always
   type: dict
   sample: {installed: true, version: 1.18.0}
+driver:
+  description: Whether the distribution's Python has psycopg2, with which the other modules ask the server.
+  returned: always
+  type: bool
+asked:
+  description: The O(version) and O(cluster) that this is about.
+  returned: always
+  type: dict
+  sample: {version: '17', cluster: main}
 package_lists:
   description: Whether apt has lists of packages, so that it can resolve names in check mode.
   returned: always
@@ -121,6 +130,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pooled.postgres.plugins.module_utils import _resources
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
+DRIVER = "/usr/lib/python3/dist-packages/psycopg2/__init__.py"
 
 
 def text_of(path: str) -> str:
@@ -257,6 +267,8 @@ def main() -> None:
         distribution=_resources.os_release(text_of("/etc/os-release")),
         postgres={"installed": bool(majors), "majors": majors, "clusters": clusters},
         pgbouncer=pgbouncer(module),
+        driver=os.path.exists(DRIVER),
+        asked=dict(module.params),
         package_lists=bool(glob.glob("/var/lib/apt/lists/*_Packages*")),
     )
 
