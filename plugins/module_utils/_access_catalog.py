@@ -66,7 +66,10 @@ SELECT current_user AS login_user,
 _ROLE_NAMES = "SELECT rolname FROM pg_roles"
 _ROLES = """
 SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication,
-       rolbypassrls, rolconnlimit
+       rolbypassrls, rolconnlimit,
+       CASE WHEN rolvaliduntil = '-infinity' THEN '-infinity'
+            WHEN rolvaliduntil <> 'infinity'
+            THEN (rolvaliduntil AT TIME ZONE 'UTC')::text || ' UTC' END AS valid_until
   FROM pg_roles
  WHERE rolname = ANY(%(names)s)
 """
@@ -287,6 +290,7 @@ def _read_roles(
             password=passwords.get(row.rolname),
             settings=tuple(settings.get(row.rolname, ())),
             memberships=tuple(memberships.get(row.rolname, ())),
+            valid_until=row.valid_until or "",
         )
     return roles
 

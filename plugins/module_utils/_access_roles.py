@@ -31,6 +31,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._scram import (
 
 MASK = "********"
 NO_LIMIT = -1
+NEVER = "infinity"
 # From this major on every grant of a membership is kept apart by who granted it.
 GRANTED_BY_MAJOR = 16
 # From this major on a role may give BYPASSRLS to others when it has it itself.
@@ -95,6 +96,8 @@ def _attributes(role: Role, actual: Actual, warnings: list[str]) -> Iterator[Cha
     limit_before = existing.connection_limit if existing else NO_LIMIT
     if role.connection_limit != limit_before:
         words.append(f"CONNECTION LIMIT {role.connection_limit}")
+    if existing and existing.valid_until:
+        words.append(f"VALID UNTIL '{NEVER}'")
     if existing and not words:
         return
     verb = "ALTER" if existing else "CREATE"
@@ -120,6 +123,8 @@ def _attribute_differences(
             str(limit_before) if existing else "",
             str(role.connection_limit),
         )
+    if existing and existing.valid_until:
+        yield Difference((*where, "valid until"), existing.valid_until, NEVER)
 
 
 def _words(attributes: frozenset[str] | set[str]) -> str:

@@ -65,7 +65,10 @@ class RoleSetting:
 
 @dataclass(frozen=True)
 class ActualRole:
-    """A role of the model that the server has. C(password) is what it stores, if we may see it."""
+    """A role of the model that the server has.
+
+    C(password) is what it stores, if we may see it; C(valid_until) is empty when it never expires.
+    """
 
     name: str
     attributes: frozenset[str]
@@ -73,6 +76,7 @@ class ActualRole:
     password: str | None = field(default=None, repr=False)
     settings: tuple[RoleSetting, ...] = ()
     memberships: tuple[Membership, ...] = ()
+    valid_until: str = ""
 
 
 @dataclass(frozen=True)

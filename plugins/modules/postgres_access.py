@@ -199,8 +199,10 @@ statements:
     - database: mydb
       statement: GRANT CONNECT ON DATABASE mydb TO app_user
 outdated_roles:
-  description: Roles whose settings changed. Sessions that are open, such as PgBouncer's, go on with the old ones until they are reopened.
-  returned: success
+  description:
+    - Roles whose settings changed. Sessions that are open, such as PgBouncer's, go on with the old ones until they are reopened.
+    - After a failure, those whose settings had been changed before it.
+  returned: always
   type: list
   elements: str
 databases:
@@ -223,7 +225,7 @@ databases:
       type: dict
 """
 
-from typing import Any
+from typing import Any, Sequence
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -295,16 +297,14 @@ def main() -> None:
         if not module.check_mode:
             _apply(module, connection, actual, planned.changes, done)
     except (ValueError, ConnectionFailed, Failed) as error:
-        module.fail_json(msg=str(error), changed=bool(done), statements=_shown(done))
+        module.fail_json(msg=str(error), **_executed(done))
     except Exception as error:
         if connection is None or not isinstance(error, connection.Error):
             raise
         message = f"the server's catalogs could not be read: {server_message(error)}"
-        module.fail_json(msg=message, changed=bool(done), statements=_shown(done))
+        module.fail_json(msg=message, **_executed(done))
     module.exit_json(
-        changed=bool(planned.changes),
-        statements=_shown(planned.changes),
-        outdated_roles=sorted({change.outdates for change in planned.changes} - {""}),
+        **_executed(planned.changes),
         databases=_found(wanted, actual),
         diff={
             "before_header": "access as it is",
@@ -395,8 +395,15 @@ def _execute(connection: Any, statement: str) -> None:
         cursor.execute(statement)
 
 
-def _shown(changes: Any) -> list[dict[str, str]]:
-    return [{"database": change.database or "", "statement": change.text} for change in changes]
+def _executed(changes: Sequence[Change]) -> dict[str, Any]:
+    """What the result says about changes, all of them or those that held before a failure."""
+    return {
+        "changed": bool(changes),
+        "statements": [
+            {"database": change.database or "", "statement": change.text} for change in changes
+        ],
+        "outdated_roles": sorted({change.outdates for change in changes} - {""}),
+    }
 
 
 def _found(wanted: Wanted, actual: Actual) -> list[dict[str, Any]]:

@@ -14,9 +14,20 @@ import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _quote, _scram
 
+from .conftest import INSTALLED
+
 PERMISSION_DENIED = "42501"
 POOLER = "pgbouncer_auth"
 PSQL = max(Path("/usr/lib/postgresql").glob("*/bin/psql"))
+
+
+STATEMENTS_LIBRARY = "pg_stat_statements"
+# Not every build of Postgres on a machine comes with the library.
+MAJORS_WITH_STATEMENTS = [
+    major
+    for major, bindir in INSTALLED.items()
+    if any(bindir.parent.rglob(f"{STATEMENTS_LIBRARY}.so"))
+]
 
 
 def role(name, kind, **more):
@@ -507,11 +518,11 @@ def test_passwords_and_verifiers_are_never_logged(clean_server, settled):
     assert clean_server.can_log_in(POOLER, "LEAK-pooler", "mydb")
 
 
-def test_password_is_not_in_pg_stat_statements(make_cluster, major, run_module):
-    cluster = make_cluster(major)
-    name = "pg_stat_statements"
-    if not cluster.sql(f"SELECT 1 FROM pg_available_extensions WHERE name = '{name}'"):
-        pytest.skip(f"{cluster.bindir} has no {name}")
+@pytest.mark.parametrize("with_statements", MAJORS_WITH_STATEMENTS or [0])
+def test_password_is_not_in_pg_stat_statements(make_cluster, with_statements, run_module):
+    name = STATEMENTS_LIBRARY
+    assert with_statements, f"no server on this machine has {name}: apt install postgresql"
+    cluster = make_cluster(with_statements)
     with (cluster.data / "postgresql.conf").open("a") as conf:
         conf.write(f"shared_preload_libraries = '{name}'\npg_stat_statements.track = 'all'\n")
     cluster.restart()
@@ -774,9 +785,12 @@ def test_failure_leaves_its_database_as_it_was(clean_server, run_module):
         {"name": name, "schemas": ["app"], "roles": model()[0]["roles"]}
         for name in ("first", "second")
     ]
+    # Its settings are mended before the failure; sessions of roles that are new have no old ones.
+    clean_server.sql("CREATE ROLE app_user LOGIN; ALTER ROLE app_user SET statement_timeout = '7s'")
     result = run_module("postgres_access", {**clean_server.login, "databases": databases})
     assert result["failed"]
     assert result["changed"]
+    assert result["outdated_roles"] == ["app_user"]
     assert result["msg"] == (
         "database 'second': rights by default on tables of app_migrator in app: not today;"
         " nothing was changed there"
@@ -788,6 +802,58 @@ def test_failure_leaves_its_database_as_it_was(clean_server, run_module):
     clean_server.sql("DROP EVENT TRIGGER refuse", "second")
     again = run_module("postgres_access", {**clean_server.login, "databases": databases})
     assert {item["database"] for item in again["statements"]} == {"second"}
+    assert again["outdated_roles"] == []
+
+
+def test_roles_that_a_failure_left_as_they_were_are_not_outdated(clean_server, run_module):
+    run_module("postgres_access", {**clean_server.login, "databases": model()})
+    databases = model()
+    databases[0]["roles"][0]["settings"] = {"statement_timeout": "10s"}
+    # Members of each other: the server refuses it after the setting, in the same transaction.
+    databases[0]["roles"][1]["member_of"] = ["app_user"]
+    databases[0]["roles"][0]["member_of"] = ["app_reader"]
+    result = run_module("postgres_access", {**clean_server.login, "databases": databases})
+    assert result["failed"]
+    assert "member" in result["msg"]
+    assert not result["changed"]
+    assert result["outdated_roles"] == []
+    setting = clean_server.sql("SHOW statement_timeout", "mydb", "app_user")
+    assert setting == [("30s",)]
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_expired_roles_are_let_in_again(clean_server, settled, exclusive):
+    settled(model())
+    clean_server.sql("SET timezone = 'UTC'; ALTER ROLE app_user VALID UNTIL '2020-02-03 04:05'")
+    clean_server.sql("ALTER ROLE app_admin VALID UNTIL '2999-01-01 00:00:00 UTC' CREATEDB")
+    clean_server.sql("ALTER ROLE app_reader VALID UNTIL 'infinity'")
+    clean_server.sql("ALTER ROLE app_migrator VALID UNTIL '-infinity'")
+    assert not clean_server.can_log_in("app_user", "user's secret", "mydb")
+    result = settled(model(), exclusive=exclusive)
+    assert statements(result) == [
+        "ALTER ROLE app_user VALID UNTIL 'infinity'",
+        "ALTER ROLE app_migrator VALID UNTIL 'infinity'",
+        "ALTER ROLE app_admin NOCREATEDB VALID UNTIL 'infinity'",
+    ]
+    assert result["diff"]["before"] == (
+        "role app_admin:\n"
+        "  attributes: INHERIT CREATEDB LOGIN BYPASSRLS\n"
+        '  valid until: "2999-01-01 00:00:00 UTC"\n'
+        "role app_migrator:\n"
+        '  valid until: "-infinity"\n'
+        "role app_user:\n"
+        '  valid until: "2020-02-03 04:05:00 UTC"\n'
+    )
+    assert result["diff"]["after"] == (
+        "role app_admin:\n"
+        "  attributes: INHERIT LOGIN BYPASSRLS\n"
+        "  valid until: infinity\n"
+        "role app_migrator:\n"
+        "  valid until: infinity\n"
+        "role app_user:\n"
+        "  valid until: infinity\n"
+    )
+    assert clean_server.can_log_in("app_user", "user's secret", "mydb")
 
 
 def lookup(server, name, dbname="mydb"):

@@ -113,6 +113,14 @@ ATTRIBUTES = [
         ActualRole("app_user", frozenset(), 5),
         ["ALTER ROLE app_user INHERIT LOGIN"],
     ),
+    (
+        existing("app_user", connection_limit=5, valid_until="2020-01-01 00:00:00 UTC"),
+        ["ALTER ROLE app_user VALID UNTIL 'infinity'"],
+    ),
+    (
+        existing("app_user", "CREATEDB", valid_until="2020-01-01 00:00:00 UTC"),
+        ["ALTER ROLE app_user NOCREATEDB CONNECTION LIMIT 5 VALID UNTIL 'infinity'"],
+    ),
 ]
 
 
@@ -121,6 +129,7 @@ def test_attributes(before, expected):
     want = wanted(role("app_user", connection_limit=5, settings=NO_SETTINGS))
     actual = server(roles={"app_user": before} if before else {})
     assert role_texts(want, actual) == expected
+    assert role_texts(replace(want, exclusive=False), actual) == expected
 
 
 NO_SETTINGS = {
