@@ -83,7 +83,9 @@ class Option:
 
 _POOL_MODES = ("session", "transaction", "statement")
 _TLS_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-_AUTH_TYPES = ("any", "trust", "plain", "md5", "cert", "hba", "ldap", "pam", "scram-sha-256")
+# Those with which clients need no password are refused: see checked_options().
+_OPEN_AUTH_TYPES = ("any", "trust")
+_AUTH_TYPES = ("plain", "md5", "cert", "hba", "ldap", "pam", "scram-sha-256")
 _EXPIRING_QUERY = (
     "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END"
     " FROM pg_authid WHERE rolname=$1 AND rolcanlogin"
@@ -320,6 +322,12 @@ def checked_options(
             if name in _REQUIRED:
                 raise ValueError(f"{here}: null is not allowed; PgBouncer can't be run without it")
             continue
+        if name == "auth_type" and value in _OPEN_AUTH_TYPES:
+            raise ValueError(
+                f"{where}.auth_type: {value!r} is not allowed, because it lets everybody who"
+                " reaches PgBouncer in without a password; remove it, and set pgbouncer_auth_type"
+                " if 'scram-sha-256' does not do (md5, cert, hba, pam)"
+            )
         checked[name] = _value_text(here, option, value)
     for name in _REQUIRED:
         if checked.get(name) == "":
@@ -362,14 +370,20 @@ def effective_options(
 
 
 def risks(options: Mapping[str, str], version: tuple[int, int, int]) -> list[str]:
-    """Warnings about options that open a known hole in this version."""
+    """Warnings about options that weaken the login, or open a known hole in this version."""
+    found = []
+    if options.get("auth_type") == "plain":
+        found.append(
+            "auth_type 'plain' makes clients send their passwords readable to everybody on the way,"
+            " unless TLS hides them; use 'scram-sha-256'"
+        )
     ignored = [name.strip() for name in options.get("ignore_startup_parameters", "").split(",")]
     if (1, 20, 0) <= version <= (1, 26, 0) and any(ignored) and "options" not in ignored:
-        return [
+        found.append(
             "ignore_startup_parameters without 'options' lets anybody who reaches PgBouncer"
             f" {version_text(version)} make it spin (CVE-2026-107349); add options to the list"
-        ]
-    return []
+        )
+    return found
 
 
 def database_entries(

@@ -371,6 +371,7 @@ REFUSED = [
     ({"databases": [{"name": "my db"}]}, "database 'my db': PgBouncer's configuration can't carry"),
     ({"databases": [{"name": "x", "roles": [{"name": "a", "kind": "usr"}]}]},
      "databases[0].roles[0].kind: 'usr' is no kind of role"),
+    ({"options": {"auth_type": "trust"}}, "options.auth_type: 'trust' is not allowed, because it"),
     ({"limit_nofile": "10"}, "limit_nofile: 10 is less than the 224 file descriptors"),
     ({"backend_host": "db.internal"}, "auth_password: Postgres is on another host (db.internal)"),
     ({"backend_host": "db.internal", "auth": "userlist"},
@@ -428,6 +429,28 @@ def test_a_userlist_holds_the_servers_verifiers_and_can_be_left_again(pooler):
     assert verifier[0][0] not in str(result)
     # A reload would keep app_user as a user without a password.
     assert pooler.predicted_and_done() == ["restart for users of the old auth file"]
+    assert pooler.query("SELECT 1") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"backend_host": "127.0.0.1", "auth_password": "bouncers-own"},
+        {"auth": "userlist"},
+    ],
+    ids=["query", "query elsewhere", "userlist"],
+)
+def test_the_roles_passwords_are_not_needed(pooler, arguments):
+    pooler.cluster.sql("ALTER ROLE pgbouncer_auth PASSWORD 'bouncers-own'")
+    pooler.configure(**arguments)
+    before = (pooler.files(), pooler.pid)
+    bare = {"name": "app_user", "kind": "user"}
+    for role in (bare, {**bare, "password": None}):
+        databases = [{"name": "mydb", "roles": [role]}]
+        # Without them the files are the same, so nothing is done.
+        assert pooler.predicted_and_done(databases=databases, **arguments) == []
+        assert (pooler.files(), pooler.pid) == before
     assert pooler.query("SELECT 1") == 1
 
 

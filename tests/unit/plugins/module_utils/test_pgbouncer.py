@@ -29,13 +29,14 @@ def model(*names: str, settings: dict[str, str | None] | None = None):
     return parse_databases([{"name": name, "roles": roles} for name in names or ["mydb"]])
 
 
-def effective(version=NEW, given=None, databases=None, auth="query"):
+def effective(version=NEW, given=None, databases=None, auth="query", **more):
     return _pgbouncer.effective_options(
         given or {},
         version,
         model() if databases is None else databases,
         auth=auth,
         auth_role="pgbouncer_auth",
+        **more,
     )
 
 
@@ -158,6 +159,7 @@ WRONG = [
     (NEW, {"conffile": "x"}, "can't be set here: PgBouncer sets it itself"),
     (NEW, {"auth_file": None}, "auth_file: null is not allowed; PgBouncer can't be run without it"),
     (NEW, {"unix_socket_dir": ""}, "unix_socket_dir: empty is not allowed"),
+    (NEW, {"auth_type": "Trust"}, "'Trust' is not allowed; give one of plain, md5, cert, hba,"),
 ]
 
 
@@ -175,6 +177,18 @@ def test_checked_options_refuses(version, options, message):
 def test_a_role_names_its_variable(name, variable):
     with pytest.raises(ValueError, match=rf"^{variable}: "):
         _pgbouncer.checked_options({name: "many"}, NEW, "pgbouncer_settings")
+
+
+@pytest.mark.parametrize("where", ["options", "pgbouncer_settings"])
+@pytest.mark.parametrize("value", ["trust", "any"])
+def test_clients_without_a_password_are_refused(where, value):
+    with pytest.raises(ValueError) as caught:
+        effective(given={"auth_type": value}, where=where)
+    assert str(caught.value) == (
+        f"{where}.auth_type: {value!r} is not allowed, because it lets everybody who reaches"
+        " PgBouncer in without a password; remove it, and set pgbouncer_auth_type if"
+        " 'scram-sha-256' does not do (md5, cert, hba, pam)"
+    )
 
 
 def test_a_version_beyond_the_table_decides_itself():
@@ -214,6 +228,25 @@ def test_risks(version, ignored, warns):
     found = _pgbouncer.risks({"ignore_startup_parameters": ignored}, version)
     assert bool(found) == warns
     assert all("CVE-2026-107349" in risk for risk in found)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (
+            "plain",
+            [
+                "auth_type 'plain' makes clients send their passwords readable to everybody on the"
+                " way, unless TLS hides them; use 'scram-sha-256'"
+            ],
+        ),
+        ("md5", []),
+        ("scram-sha-256", []),
+        ("cert", []),
+    ],
+)
+def test_risks_of_auth_types(value, found):
+    assert _pgbouncer.risks(effective(given={"auth_type": value}), NEW) == found
 
 
 def entries(version=NEW, names=("mydb",), **overrides):
