@@ -55,6 +55,10 @@ class Refused(Exception):
     """The server's binary, or the server, does not take it; the text is its own words."""
 
 
+class StillStarting(Refused):
+    """The server has not answered yet, and has not given up either."""
+
+
 @dataclass
 class Cluster:
     """Where a cluster's pieces are. C(module) is the AnsibleModule that runs programs."""
@@ -113,10 +117,37 @@ class Cluster:
         try:
             with open(f"{self.data_directory}/postmaster.pid", encoding="utf-8") as handle:
                 lines = handle.read().splitlines()
-            os.kill(int(lines[0]), 0)
-            return lines[4].split(",")[0].strip(), int(lines[3])
+            if self._is_server(int(lines[0])):
+                return lines[4].split(",")[0].strip(), int(lines[3])
         except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
-            return None
+            pass
+        return None
+
+    @property
+    def starting(self) -> bool:
+        """Whether the running server says that it does not take connections yet."""
+        try:
+            with open(f"{self.data_directory}/postmaster.pid", encoding="utf-8") as handle:
+                return handle.read().splitlines()[7].strip() == "starting"
+        except (FileNotFoundError, IndexError):
+            return False
+
+    def _is_server(self, pid: int) -> bool:
+        """Whether a process is this cluster's server.
+
+        A crash leaves postmaster.pid behind, and its number may be anybody's by now. A server's
+        working directory is its data directory; only its own OS user surely may look.
+        """
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as handle:
+            name = handle.read()
+        if "postgres" not in name and "postmaster" not in name:
+            return False
+        try:
+            with _postgres.os_identity(self.os_user):
+                return os.path.samefile(f"/proc/{pid}/cwd", self.data_directory)
+        except PermissionError:
+            # Another OS user's process: only root can have started this module for it.
+            return os.geteuid() != 0
 
     @property
     def data_directory(self) -> str:
@@ -382,6 +413,7 @@ class Server:
         """Restart the service and wait until the server answers.
 
         Raises:
+            StillStarting: when it has not answered in time, but says that it is starting.
             Refused: when it does not; with its own words.
         """
         size = self.cluster.log_size()
@@ -397,7 +429,11 @@ class Server:
             except _postgres.ConnectionFailed as error:
                 answer = str(error)
             # The service comes back as soon as the server answers or has given up.
-            if self.cluster.running_at() is None or time.monotonic() > deadline:
+            if self.cluster.running_at() is None:
+                break
+            if time.monotonic() > deadline:
+                if self.cluster.starting:
+                    raise StillStarting(f"it still starts after {timeout_s} s: {answer}")
                 break
             time.sleep(POLL_S)
         words = self.cluster.log_since(size)

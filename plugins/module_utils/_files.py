@@ -94,14 +94,26 @@ class LastGood:
 
     def keep(self) -> None:
         """Keep the file as it is, unless a run that was killed has kept an earlier one."""
-        if self._kept.content is None and self._before.content is not None:
-            self._kept = replace(self._before, path=self._path)
-            write_file(self._kept)
+        if self._kept.content is not None:
+            return
+        kept = replace(self._before, path=self._path)
+        if kept.content is None:
+            # An empty file says that there was none: the managed file itself has a heading.
+            kept = ManagedFile(self._path, "", str(os.geteuid()), str(os.getegid()), 0o600)
+        write_file(kept)
+        self._kept = kept
 
-    def put_back(self) -> None:
-        """Make the last good file the managed one again; without any, there is no file."""
-        write_file(replace(self._kept, path=self._before.path))
+    def put_back(self) -> bool:
+        """Make the last good file the managed one again.
+
+        Returns:
+            Whether one was kept; else the managed file is left alone.
+        """
+        if self._kept.content is None:
+            return False
+        write_file(replace(self._kept, path=self._before.path, content=self._kept.content or None))
         self.forget()
+        return True
 
     def forget(self) -> None:
         """Take the managed file for good."""

@@ -11,6 +11,13 @@ import traceback
 from contextlib import contextmanager
 from typing import Any, Iterator, Mapping, Sequence
 
+from ansible.module_utils.basic import missing_required_lib
+from ansible.module_utils.common.respawn import (
+    has_respawned,
+    probe_interpreters_for_module,
+    respawn_module,
+)
+
 PSYCOPG2_IMPORT_ERROR: str | None
 try:
     import psycopg2
@@ -23,6 +30,8 @@ else:
     PSYCOPG2_IMPORT_ERROR = None
 
 CONNECT_TIMEOUT_S = 10
+# Where the distribution's package python3-psycopg2 can be imported.
+SYSTEM_PYTHON = "/usr/bin/python3"
 
 
 def connection_argument_spec() -> dict[str, Any]:
@@ -49,6 +58,20 @@ def connection_argument_spec() -> dict[str, Any]:
         "ssl_key": {"type": "path"},
         "connect_params": {"type": "dict", "default": {}},
     }
+
+
+def require_psycopg2(module: Any) -> None:
+    """See that there is psycopg2: run the module again in the distribution's Python if that has it.
+
+    Returns only in a Python that has it; else the module fails.
+    """
+    if PSYCOPG2_IMPORT_ERROR is None:
+        return
+    if not has_respawned():
+        interpreter = probe_interpreters_for_module([SYSTEM_PYTHON], "psycopg2")
+        if interpreter:
+            respawn_module(interpreter)
+    module.fail_json(msg=missing_required_lib("psycopg2"), exception=PSYCOPG2_IMPORT_ERROR)
 
 
 class ConnectionFailed(Exception):
@@ -159,6 +182,7 @@ __all__ = [
     "fetch",
     "os_identity",
     "psycopg2",
+    "require_psycopg2",
     "server_major",
     "server_message",
     "sql",

@@ -18,6 +18,8 @@ description:
   - Reloads the server and waits until it confirms each value. What only a restart can apply is named, and restarted as O(restart) allows.
   - A server that is stopped is started.
   - When the server does not come back, puts the last good files back, starts it again and fails with the server's own words.
+  - Files that this run has not changed stay when the server does not start with them; the message says so.
+  - A server that is still starting after O(restart_timeout) is left to it. The run fails, and the next one carries on.
   - A setting that is no longer given goes back to what the rest of the configuration says.
   - Entries of C(postgresql.auto.conf) (C(ALTER SYSTEM)) for given settings would win over any file; they are reset.
 options:
@@ -153,7 +155,7 @@ port:
 from dataclasses import replace
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _guc, _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._cluster import (
@@ -161,6 +163,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._cluster import (
     Configuration,
     Refused,
     Server,
+    StillStarting,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._files import (
     LastGood,
@@ -303,6 +306,7 @@ def apply(
     runs = server.runs()
     good = LastGood(before)
     auto_conf = read_file(cluster.auto_conf)
+    restarting = False
     try:
         if differs(before, after):
             good.keep()
@@ -315,27 +319,50 @@ def apply(
             text = _guc.without_settings(auto_conf.content or "", plan.resets)
             write_file(replace(auto_conf, content=text))
         if restart or not runs:
+            restarting = True
             server.restart(server.params["restart_timeout"])
             server.confirm(plan.changes)
+    except StillStarting as error:
+        # Another restart would only begin again; the next run goes back if this one does not end well.
+        raise Refused(
+            f"{error}; the files stay as they are now; run again when it answers"
+        ) from error
     except (Refused, OSError, _postgres.ConnectionFailed) as error:
-        good.put_back()
-        if plan.resets:
+        back = good.put_back()
+        if plan.resets and differs(read_file(cluster.auto_conf), auto_conf):
             write_file(auto_conf)
-        raise Refused(f"{error}; {after_rollback(server, restart or not runs)}") from error
+            back = True
+        outcome = (
+            after_rollback(server, restarting)
+            if back
+            else f"no file was changed, and {state(server)}"
+        )
+        raise Refused(f"{error}; {outcome}") from error
     good.forget()
     return {row.definition.name for row in server.live().values() if row.pending_restart}
 
 
 def after_rollback(server: Server, restart: bool) -> str:
-    """Let the server have the old files again, and say how that went."""
-    if not restart and server.runs():
-        server.run(["SELECT pg_reload_conf()"])
-        return "the files are as they were"
+    """Let the server have the old files again, and say how that went.
+
+    Args:
+        restart: whether a restart may have let it have the new ones.
+    """
     try:
+        if not restart:
+            server.run(["SELECT pg_reload_conf()"])
+            return "the files are as they were"
         server.restart(server.params["restart_timeout"])
-    except Refused as again:
-        return f"the last good files are back, but the server does not start with them: {again}"
+    except StillStarting as again:
+        return f"the last good files are back: {again}"
+    except (Refused, _postgres.ConnectionFailed) as again:
+        return f"the last good files are back, but {state(server)}: {again}"
     return "the last good files are back, and the server runs with them"
+
+
+def state(server: Server) -> str:
+    """Whether the server runs, in words."""
+    return f"the server {'runs' if server.runs() else 'does not run'}"
 
 
 def actions_of(
@@ -432,10 +459,7 @@ def main() -> None:
                 f" {cluster.binary_directory}/postgres is missing; install postgresql-{major},"
                 f" or create the cluster with pg_createcluster {major} {name}"
             )
-        if _postgres.PSYCOPG2_IMPORT_ERROR:
-            module.fail_json(
-                msg=missing_required_lib("psycopg2"), exception=_postgres.PSYCOPG2_IMPORT_ERROR
-            )
+        _postgres.require_psycopg2(module)
         module.exit_json(**converge(module, cluster, wanted))
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
+import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -18,18 +21,23 @@ import pytest
 from ansible_collections.pooled.postgres.plugins.module_utils import _guc
 
 # What the module runs instead of systemd: it restarts the test's own server, and can be told to
-# kill the module before or after the server has stopped.
+# kill the module before or after the server has stopped, or not to wait for the new one.
 SYSTEMCTL = r"""#!/bin/sh
 echo "$@" >> "$STUB_CALLS"
 [ "$STUB_KILL" = before ] && kill -9 $PPID && exit 1
-if [ -s "$STUB_DATA/postmaster.pid" ]; then
-    kill -INT "$(head -n 1 "$STUB_DATA/postmaster.pid")"
+server() {
+    pid=$(head -n 1 "$STUB_DATA/postmaster.pid" 2> /dev/null)
+    [ "$(cat "/proc/$pid/comm" 2> /dev/null)" = postgres ]
+}
+if server; then
+    kill -INT "$pid"
     while [ -e "$STUB_DATA/postmaster.pid" ]; do sleep 0.05; done
 fi
 [ "$STUB_KILL" = stopped ] && kill -9 $PPID && exit 1
 setsid $STUB_DEMOTE "$STUB_POSTGRES" -D "$STUB_DATA" < /dev/null >> "$STUB_LOG" 2>&1 &
 while kill -0 $! 2> /dev/null; do
-    [ "$(sed -n 8p "$STUB_DATA/postmaster.pid" 2> /dev/null | tr -d ' ')" = ready ] && exit 0
+    [ "$STUB_KILL" = none ] && server && exit 0
+    server && [ "$(sed -n 8p "$STUB_DATA/postmaster.pid" 2> /dev/null | tr -d ' ')" = ready ] && exit 0
     sleep 0.05
 done
 exit 0
@@ -104,10 +112,8 @@ class Managed:
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop whatever server runs."""
-        try:
+        with suppress(FileNotFoundError):
             os.kill(self.pid(), how)
-        except FileNotFoundError:
-            return
         while (self.cluster.data / "postmaster.pid").exists():
             time.sleep(0.05)
         if self.cluster.process:
@@ -119,6 +125,7 @@ class Managed:
         self.stop()
         for path in self.conf_d.iterdir():
             path.unlink()
+        (self.cluster.data / "recovery.signal").unlink(missing_ok=True)
         (self.cluster.data / "postgresql.auto.conf").write_text("")
         self.calls.write_text("")
         self.cluster.start()
@@ -498,6 +505,96 @@ def test_a_killed_run_with_bad_settings_is_taken_back_by_the_next(managed, monke
     result = managed.run({"work_mem": "7MB", **TOO_MUCH})
     assert "the last good files are back, and the server runs with them" in result["msg"]
     assert managed.show("work_mem") == "6MB"
+
+
+def test_a_file_that_did_not_change_stays_when_a_stopped_server_does_not_start(managed):
+    managed.run({"work_mem": "6MB"})
+    text = managed.drop_in.read_text()
+    managed.stop()
+    broken = managed.write("aa.conf", "shared_buffers = 4096GB\n")
+    calls = managed.calls.read_text()
+    result = managed.run({"work_mem": "6MB"})
+    assert "shared memory" in result["msg"]
+    assert result["msg"].endswith("; no file was changed, and the server does not run")
+    assert managed.drop_in.read_text() == text
+    assert managed.calls.read_text() == f"{calls}restart the-service\n"
+    broken.unlink()
+    managed.run({"work_mem": "6MB"})
+    assert managed.show("work_mem") == "6MB"
+
+
+def test_a_file_that_did_not_change_stays_when_a_pending_restart_fails(managed):
+    managed.run({"work_mem": "6MB"})
+    text = managed.drop_in.read_text()
+    managed.write("aa.conf", "shared_buffers = 4096GB\n")
+    managed.cluster.sql("SELECT pg_reload_conf()")
+    result = managed.run({"work_mem": "6MB"}, restart="always")
+    assert result["msg"].endswith("; no file was changed, and the server does not run")
+    assert managed.drop_in.read_text() == text
+
+
+def test_a_file_that_did_not_change_stays_when_a_reset_is_refused(managed):
+    managed.run({"work_mem": "6MB"})
+    managed.cluster.sql("ALTER SYSTEM SET work_mem = '3MB'")
+    managed.cluster.sql("SELECT pg_reload_conf()")
+    managed.cluster.sql("CREATE ROLE weak LOGIN; GRANT pg_read_all_settings TO weak;"
+                        "GRANT EXECUTE ON FUNCTION pg_show_all_file_settings() TO weak;"
+                        "GRANT SELECT ON pg_file_settings TO weak")  # fmt: skip
+    before = managed.state()
+    result = managed.run({"work_mem": "6MB"}, login_user="weak", restart="always")
+    assert "permission denied" in result["msg"]
+    assert result["msg"].endswith("; no file was changed, and the server runs")
+    assert managed.state() == before
+    managed.cluster.sql("REVOKE ALL ON FUNCTION pg_show_all_file_settings() FROM weak")
+
+
+def test_a_server_that_starts_slowly_is_not_restarted_again(managed, monkeypatch):
+    managed.run({"work_mem": "6MB"})
+    # Recovery asks for each file of the archive, and so takes its time.
+    managed.write("aa.conf", "restore_command = 'sleep 2; false'\n")
+    managed.write("../recovery.signal", "")
+    calls = managed.calls.read_text()
+    monkeypatch.setenv("STUB_KILL", "none")
+    wanted = {"work_mem": "7MB", "shared_buffers": "24MB"}
+    result = managed.run(wanted, restart="always", restart_timeout=1)
+    assert "it still starts after 1 s: " in result["msg"]
+    assert result["msg"].endswith("; the files stay as they are now; run again when it answers")
+    assert managed.calls.read_text() == f"{calls}restart the-service\n"
+    assert "7MB" in managed.drop_in.read_text()
+    assert "6MB" in managed.last_good.read_text()
+    pid_file = managed.cluster.data / "postmaster.pid"
+    deadline = time.monotonic() + 60
+    while pid_file.read_text().splitlines()[-1].strip() != "ready":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert not managed.run(wanted, restart="always")["changed"]
+    assert not managed.last_good.exists()
+
+
+@pytest.mark.parametrize("name", ["sleep", "postgres"])
+def test_a_pid_that_another_process_has_is_no_server(managed, tmp_path, name):
+    if os.geteuid() != 0:
+        pytest.skip("a server starts over its pid only when that is another user's process")
+    managed.run({"work_mem": "6MB"})
+    pid_file = managed.cluster.data / "postmaster.pid"
+    lines = pid_file.read_text().splitlines(keepends=True)
+    managed.stop()
+    program = shutil.copy("/bin/sleep", tmp_path / name)
+    other = subprocess.Popen([program, "600"], cwd=tmp_path)
+    try:
+        pid_file.write_text("".join([f"{other.pid}\n", *lines[1:]]))
+        managed.own(pid_file)
+        result = managed.run({"work_mem": "6MB"}, check=True)
+        assert result.get("actions") == ["start the-service"], result
+        if name == "sleep":
+            managed.run({"work_mem": "6MB"})
+            assert managed.show("work_mem") == "6MB"
+        assert other.poll() is None
+    finally:
+        if managed.pid() == other.pid:
+            pid_file.unlink()
+        other.kill()
+        other.wait()
 
 
 def test_a_stopped_server_is_started_with_the_wanted_settings(managed):

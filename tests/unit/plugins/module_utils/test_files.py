@@ -121,6 +121,36 @@ def test_where_there_was_no_file_none_comes_back(managed):
     assert names(managed) == []
 
 
+def test_a_killed_run_that_found_no_file_is_taken_back_to_none(managed):
+    _files.LastGood(_files.read_file(managed.path)).keep()
+    _files.write_file(managed)
+    # The run is killed here.
+    assert _files.LastGood(managed).put_back()
+    assert names(managed) == []
+
+
+def test_with_nothing_kept_the_managed_file_stays(managed):
+    _files.write_file(managed)
+    assert not _files.LastGood(managed).put_back()
+    assert _files.read_file(managed.path).content == "one\n"
+
+
+def test_a_disk_too_full_to_keep_anything_loses_nothing(managed, monkeypatch):
+    _files.write_file(managed)
+    good = _files.LastGood(managed)
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            good.keep()
+        assert not good.put_back()
+    assert _files.read_file(managed.path).content == "one\n"
+    assert names(managed) == ["a.conf"]
+
+
 def test_the_last_good_file_outlives_a_killed_run(managed):
     _files.write_file(managed)
     _files.LastGood(managed).keep()
