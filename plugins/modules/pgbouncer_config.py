@@ -228,7 +228,7 @@ import socket
 from dataclasses import replace
 from typing import Any, Mapping
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
     _files,
@@ -537,10 +537,8 @@ def main() -> None:
         installed = pooler.version()
         if installed is None and not (module.check_mode and params["assume_new"]):
             module.fail_json(msg=f"PgBouncer is not installed: {params['binary']} is missing")
-        if installed is not None and _postgres.PSYCOPG2_IMPORT_ERROR:
-            module.fail_json(
-                msg=missing_required_lib("psycopg2"), exception=_postgres.PSYCOPG2_IMPORT_ERROR
-            )
+        if installed is not None:
+            _postgres.require_psycopg2(module)
         version = installed or _pgbouncer.parse_version(params["assume_version"] or "")
         databases = _model.parse_databases(params["databases"], "databases")
         options = _pgbouncer.effective_options(

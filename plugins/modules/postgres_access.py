@@ -227,7 +227,7 @@ databases:
 
 from typing import Any, Sequence
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access import nested_text, plan
 from ansible_collections.pooled.postgres.plugins.module_utils._access_catalog import (
@@ -247,6 +247,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     ConnectionFailed,
     connect,
     connection_argument_spec,
+    require_psycopg2,
     server_message,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import quote_ident
@@ -318,10 +319,9 @@ def main() -> None:
 def _connection(module: AnsibleModule) -> Any:
     """A connection for what belongs to the whole server; None where a new one is assumed."""
     assume = module.check_mode and module.params["assume_new"]
-    if PSYCOPG2_IMPORT_ERROR is not None:
-        if assume:
-            return None
-        module.fail_json(msg=missing_required_lib("psycopg2"), exception=PSYCOPG2_IMPORT_ERROR)
+    if assume and PSYCOPG2_IMPORT_ERROR is not None:
+        return None
+    require_psycopg2(module)
     try:
         return connect(module.params)
     except ConnectionFailed as error:

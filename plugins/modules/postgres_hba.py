@@ -214,7 +214,7 @@ import os
 import time
 from typing import Any, NoReturn
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _files, _hba, _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
@@ -296,10 +296,7 @@ class Server:
             self.hba_file = f"{directory}/pg_hba.conf"
             self.ident_file = f"{directory}/pg_ident.conf"
             return
-        if _postgres.PSYCOPG2_IMPORT_ERROR:
-            module.fail_json(
-                msg=missing_required_lib("psycopg2"), exception=_postgres.PSYCOPG2_IMPORT_ERROR
-            )
+        _postgres.require_psycopg2(module)
         self.connection = _postgres.connect(self.params, autocommit=True)
         self.major = _postgres.server_major(self.connection)
         self.hba_file, self.ident_file = self.ask(FILES)[0]
