@@ -33,7 +33,7 @@ options:
     elements: str
     default: []
   pooler_networks:
-    description: Networks of PgBouncer hosts.
+    description: Networks of PgBouncer hosts, C(postgres_pooler_networks).
     type: list
     elements: str
     default: []
@@ -60,7 +60,9 @@ def checked_hba(
 ) -> dict[str, list[str]]:
     """The rules and networks, checked."""
     try:
-        checked = _hba.checked(rules, client_networks, pooler_networks)
+        checked = _hba.checked(
+            rules, client_networks, pooler_networks, poolers_variable="postgres_pooler_networks"
+        )
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
     return {

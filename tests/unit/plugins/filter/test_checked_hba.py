@@ -30,5 +30,11 @@ def test_error() -> None:
     )
 
 
+def test_error_in_the_poolers_networks_names_what_people_write() -> None:
+    with pytest.raises(AnsibleFilterError) as error:
+        checked_hba([], [], ["10.0.0.1/8"])
+    assert str(error.value).startswith("postgres_pooler_networks[0]: '10.0.0.1/8' is an address")
+
+
 def test_name() -> None:
     assert FilterModule().filters() == {"checked_hba": checked_hba}
