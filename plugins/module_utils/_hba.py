@@ -14,6 +14,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model import Data
 from ansible_collections.pooled.postgres.plugins.module_utils._names import IDENT_MAP
 
 FILE_HEADER = "# Managed by pooled.postgres: lines of others in this file are removed."
+KEPT_HEADER = "# Lines of others, for databases and roles that the model does not know:"
 BLOCK_BEGIN = "# BEGIN pooled.postgres"
 BLOCK_END = "# END pooled.postgres"
 
@@ -52,6 +53,8 @@ _INSECURE = {
     "trust": "lets everybody in without a password",
     "password": "sends passwords in plain text",
 }
+# Methods of a rule for all users that let nobody in as another one without a password.
+_METHODS_FOR_ALL = ("scram-sha-256", "md5", "reject")
 _ADDRESS_WORDS = ("all", "samehost", "samenet")
 _KEYWORDS = frozenset(("all", "sameuser", "samerole", "samegroup", "replication", *_ADDRESS_WORDS))
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$-]*\Z")
@@ -242,17 +245,19 @@ def ident_lines(
     return tuple(lines)
 
 
-def hba_text(existing: str, rules: Iterable[Rule], whole: bool) -> str:
+def hba_text(existing: str, rules: Iterable[Rule], whole: bool, kept: Sequence[str] = ()) -> str:
     """The wanted pg_hba.conf.
 
     Args:
         existing: the file as it is.
         rules: all our rules, in order.
         whole: whether the file is ours alone; otherwise lines of others stay, below ours.
+        kept: lines of others to keep even in a file that is ours.
     """
     block = [BLOCK_BEGIN, *(rule.line() for rule in rules), BLOCK_END]
     if whole:
-        return "\n".join([FILE_HEADER, *block]) + "\n"
+        below = [KEPT_HEADER, *kept] if kept else []
+        return "\n".join([FILE_HEADER, *block, *below]) + "\n"
     rest = _without_block("pg_hba.conf", existing)
     return "\n".join(block) + "\n" + rest
 
@@ -271,6 +276,65 @@ def ident_text(existing: str, lines: Iterable[IdentLine]) -> str:
     if not block:
         return text
     return text + "\n".join([BLOCK_BEGIN, *block, BLOCK_END]) + "\n"
+
+
+def lines_of_others(
+    existing: str, databases: Iterable[str], roles: Iterable[str]
+) -> tuple[str, ...]:
+    """Lines outside our block that let just roles of others into just databases of others.
+
+    Each database has to be named. Each role has to be, too, unless the method asks everybody for a
+    password, with which a line may let all users into those databases.
+
+    Args:
+        existing: the file as it is.
+        databases: databases that the model does not know.
+        roles: roles that the model does not know.
+    """
+    theirs = frozenset(databases), frozenset(roles)
+    return tuple(
+        line
+        for line in _without_block("pg_hba.conf", existing).splitlines()
+        if _is_of_others(line, *theirs)
+    )
+
+
+def _is_of_others(line: str, databases: frozenset[str], roles: frozenset[str]) -> bool:
+    fields = _fields(line)
+    if len(fields) < 4 or fields[0] not in TYPES or line.endswith("\\"):
+        return False
+    if not _names(fields[1]) <= databases:
+        return False
+    if fields[2] == "all":
+        method = fields[3 if fields[0] == "local" else 4 : 5]
+        return bool(method) and method[0] in _METHODS_FOR_ALL
+    return _names(fields[2]) <= roles
+
+
+def _fields(line: str) -> list[str]:
+    """The tokens of a line, with lists that have blanks after their commas joined."""
+    fields: list[str] = []
+    for word in tokens(line):
+        if fields and fields[-1].endswith(","):
+            fields[-1] += word
+        else:
+            fields.append(word)
+    return fields
+
+
+def _names(field: str) -> frozenset[str]:
+    """The names in a list; an empty one, which nothing has, for what is not just a name."""
+    names = []
+    items = re.findall(r'("(?:[^"]|"")*"|[^,"]+)(?:,|\Z)', field)
+    if ",".join(items) != field:
+        return frozenset([""])
+    for item in items:
+        if re.match(r'"(?:[^"]|"")+"\Z', item):
+            name = item[1:-1].replace('""', '"')
+            names.append("" if name.startswith("/") else name)
+        else:
+            names.append(item if _PLAIN.match(item) and item not in _KEYWORDS else "")
+    return frozenset(names)
 
 
 def is_ours(text: str) -> bool:
@@ -346,7 +410,7 @@ def _without_block(name: str, text: str) -> str:
             inside = number
         elif bare == BLOCK_END and inside:
             inside = 0
-        elif not inside and bare not in (FILE_HEADER, BLOCK_END):
+        elif not inside and bare not in (FILE_HEADER, KEPT_HEADER, BLOCK_END):
             kept.append(line)
     if inside:
         raise ValueError(

@@ -144,6 +144,11 @@ options:
       - V(auto) does so when the file is as the package creates it and only the model and the
         superuser have databases and roles on the server, or when the file is wholly managed
         already.
+      - When others have added databases and roles to a server whose file is wholly managed already,
+        V(auto) keeps their lines below the managed rules, and warns of each. Kept are lines that
+        name only databases that the model does not know, and of users only roles that it does not
+        know, or C(all) with the method C(scram-sha-256), C(md5) or C(reject). All other lines are
+        removed, such as one for all databases.
     type: str
     choices: [auto, 'yes', 'no']
     default: auto
@@ -224,10 +229,11 @@ FILE_MODE = 0o640
 
 FILES = "SELECT current_setting('hba_file') AS hba, current_setting('ident_file') AS ident"
 RELOAD = "SELECT pg_catalog.pg_reload_conf()"
-OTHER_NAMES = """
-SELECT rolname FROM pg_catalog.pg_roles WHERE rolcanlogin AND oid <> 10
-UNION ALL
-SELECT datname FROM pg_catalog.pg_database WHERE NOT datistemplate AND datname <> 'postgres'
+OTHER_ROLES = """
+SELECT rolname AS name FROM pg_catalog.pg_roles WHERE rolcanlogin AND oid <> 10
+"""
+OTHER_DATABASES = """
+SELECT datname AS name FROM pg_catalog.pg_database WHERE NOT datistemplate AND datname <> 'postgres'
 """
 
 HBA_ERRORS = """
@@ -318,11 +324,12 @@ class Server:
             return _files.ManagedFile(path, packaged, "postgres", "postgres", FILE_MODE)
         return _files.read_file(path)
 
-    def names(self) -> list[str]:
-        """Databases and login roles, without the superuser's own."""
+    def others(self, databases: Any, query: str) -> list[str]:
+        """Databases or login roles that are neither the model's nor the superuser's own."""
         if self.connection is None:
             return []
-        return [row.rolname for row in self.ask(OTHER_NAMES)]
+        ours = (self.params["pooler_role"], self.params["login_user"])
+        return _hba.others(databases, [row.name for row in self.ask(query)], ours)
 
     def loaded_at(self) -> float:
         """When the server has loaded its files, as a new session sees it."""
@@ -379,8 +386,18 @@ def wants_whole_file(server: Server, hba: str, databases: Any) -> bool:
         return bool(choice == "yes")
     if _hba.is_ours(hba):
         return True
-    ours = (server.params["pooler_role"], server.params["login_user"])
-    return _hba.is_as_packaged(hba) and not _hba.others(databases, server.names(), ours)
+    return _hba.is_as_packaged(hba) and not any(
+        server.others(databases, query) for query in (OTHER_DATABASES, OTHER_ROLES)
+    )
+
+
+def kept_lines(server: Server, hba: str, databases: Any) -> tuple[str, ...]:
+    """Lines in a file that is ours which others need for what they have added since."""
+    if server.params["exclusive"] != "auto" or not _hba.is_ours(hba):
+        return ()
+    return _hba.lines_of_others(
+        hba, server.others(databases, OTHER_DATABASES), server.others(databases, OTHER_ROLES)
+    )
 
 
 def replace_files(
@@ -432,6 +449,7 @@ def main() -> None:
         hba = server.file(server.hba_file, "".join(f"{line}\n" for line in _hba.PACKAGE_RULES))
         ident = server.file(server.ident_file, "")
         whole = wants_whole_file(server, hba.content or "", databases)
+        kept = kept_lines(server, hba.content or "", databases)
         rules = (
             *_hba.model_rules(
                 databases,
@@ -447,7 +465,7 @@ def main() -> None:
             pooler_role=params["pooler_role"], pooler_os_user=params["pooler_os_user"], **owner
         )
         pairs = [
-            (hba, wanted_file(hba, _hba.hba_text(hba.content or "", rules, whole))),
+            (hba, wanted_file(hba, _hba.hba_text(hba.content or "", rules, whole, kept))),
             (ident, wanted_file(ident, _hba.ident_text(ident.content or "", lines))),
         ]
         different = any(_files.differs(actual, wanted) for actual, wanted in pairs)
@@ -457,6 +475,11 @@ def main() -> None:
 
     for warning in checked.warnings:
         module.warn(warning)
+    for line in kept:
+        module.warn(
+            f"{server.hba_file}: kept a line of others, for what the model does not know: {line}"
+            f"{'; it is unsafe' if _hba.unsafe_lines(line) else ''}"
+        )
     for warning in () if whole else _hba.unsafe_lines(pairs[0][1].content or ""):
         module.warn(f"{server.hba_file}: {warning}")
     if reload and not module.check_mode:

@@ -204,6 +204,54 @@ def test_lines_of_others_are_drift_in_a_file_that_is_ours(cluster: Any, run_modu
     assert "other a b\n" in files(cluster)[1]
 
 
+@pytest.fixture
+def later(cluster: Any) -> Iterator[None]:
+    """A database and a role that somebody else adds later."""
+    with cluster.connect() as connection:
+        connection.autocommit = True
+        connection.execute(f"CREATE ROLE later LOGIN PASSWORD '{PASSWORD}'")
+        connection.execute("CREATE DATABASE theirs")
+        yield
+        connection.execute("DROP DATABASE theirs WITH (FORCE)")
+        connection.execute("DROP ROLE later")
+
+
+@pytest.mark.usefixtures("later")
+def test_lines_for_the_later_database_of_others_stay_in_a_file_that_is_ours(
+    cluster: Any, run_module: Run
+) -> None:
+    arguments = options(cluster)
+    run_module("postgres_hba", arguments)
+    ours = files(cluster)[0]
+    theirs = "host theirs later 127.0.0.1/32 scram-sha-256"
+    drift = "host all all 0.0.0.0/0 trust\n"
+    put(cluster, "pg_hba.conf", ours + drift + theirs + "\n" + LEGACY)
+    automatic = {**arguments, "exclusive": "auto"}
+    foreseen = run_module("postgres_hba", automatic, check=True)
+    result = run_module("postgres_hba", automatic)
+    assert result["changed"] and result["exclusive"] and foreseen["diff"] == result["diff"]
+    kept = files(cluster)[0]
+    assert kept.startswith(ours)
+    assert [line for line in kept[len(ours) :].splitlines() if line[0] != "#"] == [theirs]
+    assert any(theirs in warning for warning in result["warnings"]), result
+    assert enters(cluster, "theirs", "later")
+    assert not enters(cluster, "mydb", "later")
+    assert not enters(cluster, "mydb", "outsider")
+    assert run_module("postgres_hba", automatic)["changed"] is False
+    assert run_module("postgres_hba", arguments)["changed"]
+    assert files(cluster)[0] == ours
+
+
+def test_drift_is_removed_where_only_the_model_is(cluster: Any, run_module: Run) -> None:
+    known = [*MODEL, {"name": "more", "roles": [{"name": "outsider", "kind": "user"}]}]
+    arguments = options(cluster, exclusive="auto", databases=known)
+    run_module("postgres_hba", arguments)
+    ours = files(cluster)[0]
+    put(cluster, "pg_hba.conf", ours + "host all all 0.0.0.0/0 trust\n")
+    assert run_module("postgres_hba", arguments)["changed"]
+    assert files(cluster)[0] == ours
+
+
 def test_lines_of_others_stay_and_count_on_a_server_in_use(cluster: Any, run_module: Run) -> None:
     put(cluster, "pg_hba.conf", LEGACY)
     result = run_module("postgres_hba", options(cluster, exclusive="auto"))

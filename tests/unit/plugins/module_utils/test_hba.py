@@ -339,6 +339,9 @@ TEXTS = [
         id="block-mended-and-moved-up",
     ),
     pytest.param(WHOLE, False, BLOCK, id="whole-given-up"),
+    pytest.param(
+        f"{WHOLE}{_hba.KEPT_HEADER}\n{OTHERS}", False, BLOCK + OTHERS, id="whole-with-kept-given-up"
+    ),
     pytest.param(BLOCK_END + "\n" + OTHERS, False, BLOCK + OTHERS, id="stray-end"),
     pytest.param("", False, BLOCK, id="no-file"),
 ]
@@ -409,6 +412,55 @@ def test_unsafe_lines() -> None:
         "line 4 has method password, which sends passwords in plain text:"
         " host a b 10.0.0.0/8 password x=1",
     )
+
+
+# A line below our block, and whether it stays when database theirs and roles their and "+x y" are
+# those of others.
+KEPT = [
+    ("host theirs their 10.0.0.0/8 scram-sha-256", True),
+    ("hostssl  theirs\ttheir  all  trust  # a comment", True),
+    ('host "theirs" "+x y",their 10.0.0.0/8 md5', True),
+    ("host theirs, theirs their, their 10.0.0.0/8 md5", True),
+    ("local theirs their peer", True),
+    ("host theirs all 10.0.0.0/8 scram-sha-256", True),
+    ("host theirs all 10.0.0.0/8 reject", True),
+    ("local theirs all scram-sha-256", True),
+    ("host theirs all 10.0.0.0/8 trust", False),
+    ("host theirs their,all 10.0.0.0 255.0.0.0 password", False),
+    ("local theirs all peer", False),
+    ('host theirs "all" 10.0.0.0/8 scram-sha-256', False),
+    ("host all all 0.0.0.0/0 trust", False),
+    ("host all their 10.0.0.0/8 scram-sha-256", False),
+    ("host mydb their 10.0.0.0/8 scram-sha-256", False),
+    ("host theirs,mydb their 10.0.0.0/8 scram-sha-256", False),
+    ("host theirs app_user 10.0.0.0/8 scram-sha-256", False),
+    ("host theirs +their 10.0.0.0/8 scram-sha-256", False),
+    ("host theirs /their 10.0.0.0/8 scram-sha-256", False),
+    ("host replication their 10.0.0.0/8 scram-sha-256", False),
+    ("host sameuser their 10.0.0.0/8 scram-sha-256", False),
+    ("host theirs their 10.0.0.0/8 \\", False),
+    ("host @theirs their 10.0.0.0/8 md5", False),
+    ("host theirs", False),
+    ('host theirs their"their" 10.0.0.0/8 md5', False),
+    ("host theirs ,their 10.0.0.0/8 md5", False),
+    ("host theirs their, 10.0.0.0/8 md5", False),
+    ("include theirs", False),
+    ("# host theirs their 10.0.0.0/8 md5", False),
+]
+
+
+@pytest.mark.parametrize(("line", "kept"), KEPT)
+def test_lines_for_what_only_others_have(line: str, kept: bool) -> None:
+    lines = _hba.lines_of_others(WHOLE + line + "\n", ["theirs", "/x"], ["their", "+x y"])
+    assert lines == ((line,) if kept else ())
+    text = _hba.hba_text(WHOLE, ONE, True, lines)
+    assert text.startswith(WHOLE)
+    assert text.splitlines()[len(WHOLE.splitlines()) :] == (
+        [_hba.KEPT_HEADER, line] if kept else []
+    )
+    again = _hba.lines_of_others(text, ["theirs"], ["their", "+x y"])
+    assert _hba.hba_text(text, ONE, True, again) == text
+    assert _hba.lines_of_others(text, [], []) == ()
 
 
 def test_others() -> None:
