@@ -34,6 +34,12 @@ options:
     description:
       - The PgBouncer hosts, each with C(name) and, where they differ from the collection's
         defaults, C(default_pool_size), C(reserve_pool_size) and C(max_client_conn).
+      - C(databases) of a host has C(pool_size), C(reserve_pool_size) and C(max_db_connections) by
+        name of a database, and C(users) has C(pool_size), C(reserve_pool_size) and
+        C(max_user_connections) by name of a role. The name C(*) has the limit of all databases or
+        users without one of their own, and nothing else.
+      - As PgBouncer does it, the sizes of a user win over those of a database, and these over the
+        host's. A size of 0 is no limit, and is refused where no other limit holds.
       - P(pooled.postgres.poolers#filter) builds it from the inventory.
     type: list
     elements: dict
@@ -59,6 +65,8 @@ options:
 notes:
   - Each role of kind C(user) or C(reader), and each role that a client uses through PgBouncer, has
     a pool on each PgBouncer host in each of its databases.
+  - C(max_user_connections) limits each pool of a role, and C(max_db_connections) also all pools of
+    a database together. That a role's pools in several databases share its limit is not counted.
   - PgBouncer looks up verifiers with 2 connections for each database on each of its hosts.
   - Each role of kind C(migrator) or C(admin) without a direct client is allowed 2 direct sessions
     in each of its databases.

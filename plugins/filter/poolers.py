@@ -8,6 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.pooled.postgres.plugins.module_utils._connections import (
+    ALL_NAMES,
+    POOL_OPTIONS,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import OPTIONS
+
 DOCUMENTATION = r"""
 name: poolers
 author: pooled.postgres contributors (@pooled)
@@ -15,6 +23,9 @@ version_added: 0.1.0
 short_description: The pools of PgBouncer hosts, for the connection budget
 description:
   - Picks the variables that size a PgBouncer host's pools out of the variables of those hosts.
+  - C(pgbouncer_settings) wins over the variables C(pgbouncer_default_pool_size),
+    C(pgbouncer_reserve_pool_size) and C(pgbouncer_max_client_conn), and V(null) there means
+    PgBouncer's own default, as in the role C(pgbouncer).
   - What a host does not set is left out, and the connection budget takes the collection's default.
 positional: hostvars
 options:
@@ -40,29 +51,62 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - One dictionary for each host, with its C(name) and, where set, C(default_pool_size), C(reserve_pool_size) and C(max_client_conn).
+    - One dictionary for each host, with its C(name) and, where set, C(default_pool_size),
+      C(reserve_pool_size) and C(max_client_conn).
+    - C(databases) and C(users), where set, have what C(pgbouncer_database_options) and
+      C(pgbouncer_user_options) say of pools. There, the name C(*) has C(max_db_connections) and
+      C(max_user_connections) of C(pgbouncer_settings).
   type: list
   elements: dict
 """
 
-_OPTIONS = ("default_pool_size", "reserve_pool_size", "max_client_conn")
+_SIZES = ("default_pool_size", "reserve_pool_size", "max_client_conn")
+_BY_NAME = {
+    "databases": ("pgbouncer_database_options", "max_db_connections"),
+    "users": ("pgbouncer_user_options", "max_user_connections"),
+}
 
 
 def poolers(
     hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """The pools' sizes, host by host."""
-    return [
-        {
-            "name": host,
-            **{
-                option: hostvars[host][f"pgbouncer_{option}"]
-                for option in _OPTIONS
-                if f"pgbouncer_{option}" in hostvars[host]
-            },
-        }
-        for host in hosts
-    ]
+    return [_pooler(host, hostvars[host]) for host in hosts]
+
+
+def _pooler(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    settings = _mapping(f"{host}: pgbouncer_settings", variables.get("pgbouncer_settings"))
+    entry: dict[str, Any] = {"name": host}
+    for option in _SIZES:
+        if option in settings:
+            value = settings[option]
+            entry[option] = int(OPTIONS[option].default or 0) if value is None else value
+        elif f"pgbouncer_{option}" in variables:
+            entry[option] = variables[f"pgbouncer_{option}"]
+    for key, (variable, limit) in _BY_NAME.items():
+        options: dict[str, dict[str, Any]] = {}
+        if settings.get(limit) is not None:
+            options[ALL_NAMES] = {limit: settings[limit]}
+        for name, given in _mapping(f"{host}: {variable}", variables.get(variable)).items():
+            values = _mapping(f"{host}: {variable}.{name}", given)
+            sizes = {
+                option: values[option]
+                for option in POOL_OPTIONS[key]
+                if values.get(option) is not None
+            }
+            if sizes and name != ALL_NAMES:
+                options[name] = sizes
+        if options:
+            entry[key] = options
+    return entry
+
+
+def _mapping(where: str, value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise AnsibleFilterError(f"{where}: give a dictionary, not {type(value).__name__}")
+    return value
 
 
 class FilterModule:

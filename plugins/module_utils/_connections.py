@@ -36,7 +36,22 @@ UNKNOWN_AUTO_CONNECTIONS = 100
 MOST_CONNECTIONS = 262143
 
 _POOLED_KINDS = ("user", "reader")
-_POOLER_KEYS = ("name", "default_pool_size", "reserve_pool_size", "max_client_conn")
+_POOLER_KEYS = (
+    "name",
+    "default_pool_size",
+    "reserve_pool_size",
+    "max_client_conn",
+    "databases",
+    "users",
+)
+# What sizes the pools of single databases and of single users. Of C(*), which stands for all that
+# have no limit of their own, just the limit is taken.
+POOL_OPTIONS = {
+    "databases": ("pool_size", "reserve_pool_size", "max_db_connections"),
+    "users": ("pool_size", "reserve_pool_size", "max_user_connections"),
+}
+ALL_NAMES = "*"
+_POOL_VARIABLES = {"databases": "pgbouncer_database_options", "users": "pgbouncer_user_options"}
 
 
 @dataclass(frozen=True)
@@ -47,16 +62,57 @@ class Pooler:
     default_pool_size: int
     reserve_pool_size: int
     max_client_conn: int
+    databases: Mapping[str, Mapping[str, int]]
+    users: Mapping[str, Mapping[str, int]]
 
-    @property
-    def pool_connections(self) -> int:
-        """The most server connections of one pool, with its reserve."""
-        return self.default_pool_size + self.reserve_pool_size
+    def pool(self, database: str, role: str) -> tuple[str, int]:
+        """How large one pool can get: in words, and with its reserve.
+
+        As PgBouncer does it, a user's sizes win over a database's, and these over the defaults; a
+        limit of 0 is none, and leaves the one for all in force.
+
+        Raises:
+            ValueError: when nothing limits it.
+        """
+        pool, where = self._size("pool_size", database, role)
+        reserve, _where = self._size("reserve_pool_size", database, role)
+        text, connections = f"(pool {pool} + reserve {reserve})", pool + reserve
+        limits = {
+            "max_db_connections": self.database_limit(database),
+            "max_user_connections": _limit(self.users, role, "max_user_connections"),
+        }
+        limited = False
+        for option, limit in limits.items():
+            if limit and (limit < connections or (pool == 0 and not limited)):
+                text, connections, limited = f"{option} {limit}", limit, True
+        if pool == 0 and not limited:
+            raise ValueError(
+                f"{self.name}: {where}: 0 means no limit, which no budget can hold; give at least"
+                " 1, or a max_db_connections or max_user_connections"
+            )
+        return text, connections
+
+    def database_limit(self, database: str) -> int:
+        """The most connections of all pools of a database; 0 for no limit."""
+        return _limit(self.databases, database, "max_db_connections")
+
+    def _size(self, option: str, database: str, role: str) -> tuple[int, str]:
+        for kind, name in (("users", role), ("databases", database)):
+            size = getattr(self, kind).get(name, {}).get(option)
+            if size is not None:
+                return size, f"{_POOL_VARIABLES[kind]}.{name}.{option}"
+        if option == "pool_size":
+            return self.default_pool_size, "pgbouncer_default_pool_size"
+        return self.reserve_pool_size, "pgbouncer_reserve_pool_size"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the sum: C(kind) is pool, auth_query, direct, allowance, exporter or reserved."""
+    """One line of the sum.
+
+    C(kind) is pool, limit, auth_query, direct, allowance, exporter or reserved. A limit is less
+    than 0: what the pools of a database can't have all at once.
+    """
 
     kind: str
     database: str
@@ -104,7 +160,7 @@ def connection_budget(
     Args:
         databases: the model, pooled_databases.
         poolers: the PgBouncer hosts, each with a name and the sizes that differ from the
-            collection's defaults.
+            collection's defaults, also those of single databases and users.
         max_connections: the server's, or C(auto) to derive it.
         superuser_reserved_connections: the server's setting.
         reserved_connections: the server's setting, which Postgres 16 brought.
@@ -219,14 +275,47 @@ def _pooler(where: str, entry: Any) -> Pooler:
             f"{name}: pgbouncer_{option}", DEFAULTS[option] if value is None else value, least
         )
 
-    if str(entry.get("default_pool_size")) == "0":
-        raise ValueError(
-            f"{name}: pgbouncer_default_pool_size: 0 means no limit, which no budget can hold;"
-            " give at least 1"
-        )
     return Pooler(
-        name, size("default_pool_size", 1), size("reserve_pool_size", 0), size("max_client_conn", 1)
+        name,
+        size("default_pool_size", 0),
+        size("reserve_pool_size", 0),
+        size("max_client_conn", 1),
+        _pool_options(name, "databases", entry.get("databases")),
+        _pool_options(name, "users", entry.get("users")),
     )
+
+
+def _pool_options(host: str, kind: str, given: Any) -> dict[str, dict[str, int]]:
+    variable = f"{host}: {_POOL_VARIABLES[kind]}"
+    options: dict[str, dict[str, int]] = {}
+    for name, entry in _mapping(variable, given).items():
+        where = f"{host}: pgbouncer_settings" if name == ALL_NAMES else f"{variable}.{name}"
+        allowed = POOL_OPTIONS[kind][2:] if name == ALL_NAMES else POOL_OPTIONS[kind]
+        values = _mapping(where, entry)
+        unknown = sorted(str(key) for key in values if key not in allowed)
+        if unknown:
+            raise ValueError(
+                f"{where}: unknown key {', '.join(unknown)}; allowed are {', '.join(allowed)}"
+            )
+        options[str(name)] = {
+            key: _count(f"{where}.{key}", value)
+            for key, value in values.items()
+            if value is not None
+        }
+    return options
+
+
+def _mapping(where: str, value: Any) -> Mapping[Any, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where}: give a dictionary, not {type(value).__name__}")
+    return value
+
+
+def _limit(options: Mapping[str, Mapping[str, int]], name: str, option: str) -> int:
+    own = options.get(name, {}).get(option, 0)
+    return own or options.get(ALL_NAMES, {}).get(option, 0)
 
 
 def _count(where: str, value: Any, least: int = 0) -> int:
@@ -239,9 +328,10 @@ def _count(where: str, value: Any, least: int = 0) -> int:
 def _server_rows(request: _Request) -> tuple[Row, ...]:
     rows: list[Row] = []
     for database in request.databases:
-        for role in database.roles:
-            if _is_pooled(database, role):
-                rows.extend(_pool_rows(request, database, role))
+        pooled = [role for role in database.roles if _is_pooled(database, role)]
+        for role in pooled:
+            rows.extend(_pool_rows(request, database, role))
+        rows.extend(_limit_rows(request, database, pooled))
         rows.extend(_auth_query_rows(request, database))
         rows.extend(
             _client_row("direct", database, client)
@@ -273,20 +363,40 @@ def _has_direct_client(database: Database, role: Role) -> bool:
 
 def _pool_rows(request: _Request, database: Database, role: Role) -> list[Row]:
     """One row for all hosts whose pools have the same size."""
-    sizes: dict[tuple[int, int], list[str]] = {}
+    sizes: dict[tuple[str, int], list[str]] = {}
     for pooler in request.poolers:
-        size = (pooler.default_pool_size, pooler.reserve_pool_size)
-        sizes.setdefault(size, []).append(pooler.name)
+        sizes.setdefault(pooler.pool(database.name, role.name), []).append(pooler.name)
     return [
         Row(
             "pool",
             database.name,
             role.name,
             f"{database.name}: {role.name} from {_hosts(names)}",
-            f"{len(names)} x (pool {pool} + reserve {reserve})",
-            len(names) * (pool + reserve),
+            f"{len(names)} x {text}",
+            len(names) * connections,
         )
-        for (pool, reserve), names in sizes.items()
+        for (text, connections), names in sizes.items()
+    ]
+
+
+def _limit_rows(request: _Request, database: Database, pooled: list[Role]) -> list[Row]:
+    """What the pools of a database can't all have at once, for hosts that limit them together."""
+    sizes: dict[tuple[tuple[int, ...], int], list[str]] = {}
+    for pooler in request.poolers:
+        limit = pooler.database_limit(database.name)
+        pools = tuple(pooler.pool(database.name, role.name)[1] for role in pooled)
+        if 0 < limit < sum(pools):
+            sizes.setdefault((pools, limit), []).append(pooler.name)
+    return [
+        Row(
+            "limit",
+            database.name,
+            "",
+            f"{database.name}: beyond max_db_connections of {_hosts(names)}",
+            f"{len(names)} x ({' + '.join(map(str, pools))} - {limit})",
+            -len(names) * (sum(pools) - limit),
+        )
+        for (pools, limit), names in sizes.items()
     ]
 
 
@@ -440,18 +550,30 @@ def _pooler_way(request: _Request, budget: ConnectionBudget) -> str:
             for database in request.databases
         ),
     )
-    needed = _total(_server_rows(pooled))
+    try:
+        needed = _total(_server_rows(pooled))
+    except ValueError as error:
+        return f"Through PgBouncer: {error}."
     pool = pooled.poolers[0]
+    pools = (
+        "their own sizes of pools"
+        if _has_own_sizes(pooled)
+        else f"pools of {pool.default_pool_size} + {pool.reserve_pool_size}"
+    )
     verdict = (
         "which fits"
         if needed <= budget.max_connections
         else f"still {needed - budget.max_connections} too many"
     )
     return (
-        f"Let {', '.join(direct)} connect through PgBouncer (via: pgbouncer): with pools of"
-        f" {pool.default_pool_size} + {pool.reserve_pool_size}, {needed} connections are needed,"
-        f" {verdict}."
+        f"Let {', '.join(direct)} connect through PgBouncer (via: pgbouncer): with {pools},"
+        f" {needed} connections are needed, {verdict}."
     )
+
+
+def _has_own_sizes(request: _Request) -> bool:
+    """Whether databases or users have pools that the defaults do not size."""
+    return any(pooler.databases or pooler.users for pooler in request.poolers)
 
 
 def _shrink_way(request: _Request, budget: ConnectionBudget) -> str:
@@ -473,7 +595,7 @@ def _shrink_way(request: _Request, budget: ConnectionBudget) -> str:
             else f"in vain: {processes} processes connect directly, and"
             f" {max(budget.max_connections - others, 0)} connections are left for them"
         )
-    pools = [row for row in budget.rows if row.kind == "pool"]
+    pools = [row for row in budget.rows if row.kind in ("pool", "limit")]
     if pools and not direct:
         ways.append(_shrink_pools(request, budget, pools))
     if not ways:
@@ -482,12 +604,16 @@ def _shrink_way(request: _Request, budget: ConnectionBudget) -> str:
 
 
 def _shrink_pools(request: _Request, budget: ConnectionBudget, pools: list[Row]) -> str:
-    count = len({(row.database, row.role) for row in pools}) * len(request.poolers)
-    reserves = (
-        count // len(request.poolers) * sum(pooler.reserve_pool_size for pooler in request.poolers)
-    )
-    left = budget.max_connections - (budget.needed - _total(pools)) - reserves
+    each_host = len({(row.database, row.role) for row in pools if row.kind == "pool"})
+    count = each_host * len(request.poolers)
+    left = budget.max_connections - (budget.needed - _total(pools))
     pools_of = f"{count} {'pool' if count == 1 else 'pools'} of PgBouncer"
+    if _has_own_sizes(request):
+        return (
+            f"to at most {max(left, 0)} connections in all, for {pools_of}; databases and users"
+            " have sizes or limits of their own"
+        )
+    left -= each_host * sum(pooler.reserve_pool_size for pooler in request.poolers)
     if left < count:
         return (
             f"in vain: {max(left, 0)} connections are left for the {pools_of} beside their reserves"

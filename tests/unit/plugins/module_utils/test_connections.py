@@ -264,6 +264,101 @@ def test_hosts_with_different_pools_have_rows_of_their_own() -> None:
     ]
 
 
+# The options of one host beside its name, and the rows of its pools for app_user and app_reader.
+POOLS = [
+    pytest.param(
+        {"databases": {"mydb": {"pool_size": 100}}},
+        ["1 x (pool 100 + reserve 5)", "1 x (pool 100 + reserve 5)"],
+        [105, 105],
+        id="database",
+    ),
+    pytest.param(
+        {"databases": {"mydb": {"reserve_pool_size": 0}, "other": {"pool_size": 1}}},
+        ["1 x (pool 25 + reserve 0)", "1 x (pool 25 + reserve 0)"],
+        [25, 25],
+        id="reserve-of-the-database",
+    ),
+    pytest.param(
+        {
+            "databases": {"mydb": {"pool_size": 100, "reserve_pool_size": 9}},
+            "users": {"app_user": {"pool_size": "3", "reserve_pool_size": 1}},
+        },
+        ["1 x (pool 3 + reserve 1)", "1 x (pool 100 + reserve 9)"],
+        [4, 109],
+        id="the-users-win-over-the-databases",
+    ),
+    pytest.param(
+        {"users": {"app_user": {"max_user_connections": 8}}},
+        ["1 x max_user_connections 8", "1 x (pool 25 + reserve 5)"],
+        [8, 30],
+        id="limit-of-the-user",
+    ),
+    pytest.param(
+        {"users": {"*": {"max_user_connections": 8}, "app_user": {"max_user_connections": 0}}},
+        ["1 x max_user_connections 8", "1 x max_user_connections 8"],
+        [8, 8],
+        id="limit-of-all-users-holds-where-there-is-none-of-its-own",
+    ),
+    pytest.param(
+        {"databases": {"mydb": {"max_db_connections": 28}}},
+        ["1 x max_db_connections 28", "1 x max_db_connections 28", "1 x (28 + 28 - 28)"],
+        [28, 28, -28],
+        id="limit-of-the-database-holds-for-all-its-roles",
+    ),
+    pytest.param(
+        {"databases": {"*": {"max_db_connections": 40}}},
+        [
+            "1 x (pool 25 + reserve 5)",
+            "1 x (pool 25 + reserve 5)",
+            "1 x (30 + 30 - 40)",
+        ],
+        [30, 30, -20],
+        id="limit-of-all-databases",
+    ),
+    pytest.param(
+        {"databases": {"*": {"max_db_connections": 60}, "mydb": {"max_db_connections": 70}}},
+        ["1 x (pool 25 + reserve 5)", "1 x (pool 25 + reserve 5)"],
+        [30, 30],
+        id="limit-that-is-not-reached",
+    ),
+    pytest.param(
+        {"default_pool_size": 0, "users": {"*": {"max_user_connections": 8}}},
+        ["1 x max_user_connections 8", "1 x max_user_connections 8"],
+        [8, 8],
+        id="no-limit-of-the-pool-but-of-the-user",
+    ),
+    pytest.param(
+        {"default_pool_size": 0, "databases": {"mydb": {"pool_size": 4}}},
+        ["1 x (pool 4 + reserve 5)", "1 x (pool 4 + reserve 5)"],
+        [9, 9],
+        id="no-limit-that-no-pool-has",
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "formulas", "connections"), POOLS)
+def test_pools_of_single_databases_and_users(
+    options: dict[str, Any], formulas: list[str], connections: list[int]
+) -> None:
+    databases = fleet()
+    databases[0]["roles"].append({"name": "app_reader", "kind": "reader"})
+    budget = connection_budget(databases, [{"name": "pool1", **options}])
+    rows = [row for row in budget.rows if row.kind in ("pool", "limit")]
+    assert [row.formula for row in rows] == formulas
+    assert [row.connections for row in rows] == connections
+    for row in rows:
+        assert any(row.what in line and row.formula in line for line in budget.table)
+
+
+def test_the_way_out_of_pools_with_sizes_of_their_own() -> None:
+    with pytest.raises(ValueError) as refusal:
+        connection_budget(fleet(), [{"name": "a", "databases": {"mydb": {"pool_size": 200}}}], 100)
+    assert str(refusal.value).splitlines()[-1] == (
+        "  3. Shrink the pools: to at most 88 connections in all, for 1 pool of PgBouncer;"
+        " databases and users have sizes or limits of their own."
+    )
+
+
 BAD_INPUTS = [
     (
         {"max_connections": "lots"},
@@ -277,12 +372,34 @@ BAD_INPUTS = [
     (
         {"poolers": [{"name": "a", "pool_size": 3}]},
         "poolers[0]: unknown key pool_size; allowed are name, default_pool_size,"
-        " reserve_pool_size, max_client_conn",
+        " reserve_pool_size, max_client_conn, databases, users",
+    ),
+    (
+        {"poolers": [{"name": "a", "databases": []}]},
+        "a: pgbouncer_database_options: give a dictionary, not list",
+    ),
+    (
+        {"poolers": [{"name": "a", "users": {"app_user": {"pool_mode": "session"}}}]},
+        "a: pgbouncer_user_options.app_user: unknown key pool_mode; allowed are pool_size,"
+        " reserve_pool_size, max_user_connections",
+    ),
+    (
+        {"poolers": [{"name": "a", "databases": {"mydb": {"pool_size": "many"}}}]},
+        "a: pgbouncer_database_options.mydb.pool_size: 'many' is no whole number of at least 0",
+    ),
+    (
+        {"poolers": [{"name": "a", "databases": {"*": {"max_db_connections": -1}}}]},
+        "a: pgbouncer_settings.max_db_connections: -1 is no whole number of at least 0",
+    ),
+    (
+        {"poolers": [{"name": "a", "databases": {"mydb": {"pool_size": 0}}}]},
+        "a: pgbouncer_database_options.mydb.pool_size: 0 means no limit, which no budget can hold;"
+        " give at least 1, or a max_db_connections or max_user_connections",
     ),
     (
         {"poolers": [{"name": "a", "default_pool_size": 0}]},
         "a: pgbouncer_default_pool_size: 0 means no limit, which no budget can hold; give at least"
-        " 1",
+        " 1, or a max_db_connections or max_user_connections",
     ),
     (
         {"poolers": [{"name": "a", "reserve_pool_size": "x"}]},
