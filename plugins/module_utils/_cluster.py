@@ -136,7 +136,8 @@ class Cluster:
         """Whether a process is this cluster's server.
 
         A crash leaves postmaster.pid behind, and its number may be anybody's by now. A server's
-        working directory is its data directory; only its own OS user surely may look.
+        working directory is its data directory, which in a container not even root may look at,
+        but its own OS user may.
         """
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as handle:
             name = handle.read()
@@ -146,7 +147,7 @@ class Cluster:
             with _postgres.os_identity(self.os_user):
                 return os.path.samefile(f"/proc/{pid}/cwd", self.data_directory)
         except PermissionError:
-            # Another OS user's process: only root can have started this module for it.
+            # To root as the server's OS user it is somebody else's; for others the name must do.
             return os.geteuid() != 0
 
     @property
