@@ -58,6 +58,13 @@ options:
       - V(null) leaves a setting at the server's own default.
     type: dict
     default: {}
+  running_connections:
+    description:
+      - C(max_connections) of the server as it runs, where a lower one waits for a restart. Until then memory is sized for the
+        larger number, if that fits at all.
+      - V(0) when it does not count.
+    type: int
+    default: 0
 """
 
 EXAMPLES = r"""
@@ -86,11 +93,19 @@ def memory_budget(
     share: float | str = 1.0,
     reserved: int | str = "0",
     settings: Mapping[str, Any] | None = None,
+    running_connections: int | str = 0,
 ) -> dict[str, Any]:
     """The budget as plain data."""
     try:
-        budget = _memory.memory_budget(
-            resources, workload, max_connections, major, share, reserved, settings
+        budget = _memory.memory_budget_until_restart(
+            int(running_connections),
+            resources,
+            workload=workload,
+            max_connections=max_connections,
+            major=major,
+            share=share,
+            reserved=reserved,
+            settings=settings,
         )
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error

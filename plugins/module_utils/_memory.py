@@ -220,6 +220,36 @@ def memory_budget(
     )
 
 
+def memory_budget_until_restart(
+    running_connections: int, resources: Mapping[str, Any], **request: Any
+) -> Budget:
+    """The budget of a server that may go on with more connections than it shall have.
+
+    A lower max_connections waits for a restart, but work_mem changes at once: sized for the lower
+    number, the sum of what all the sessions may use would be more than there is.
+
+    Args:
+        running_connections: max_connections of the running server; 0 when it does not count.
+        resources: as for memory_budget(), whose other arguments C(request) holds by name.
+
+    Raises:
+        ValueError: as memory_budget(), for the number that shall be; what can't be had for the
+            running one is no reason to refuse a lower one.
+    """
+    budget = memory_budget(resources, **request)
+    settings = dict(request.get("settings") or {})
+    wanted = settings.pop("max_connections", None) or request["max_connections"]
+    if running_connections <= int(wanted):
+        return budget
+    sized = {**request, "settings": settings, "max_connections": running_connections}
+    try:
+        budget = memory_budget(resources, **sized)
+    except DoesNotFitError:
+        return budget
+    line = f"  sized for the {running_connections} connections it takes until it is restarted"
+    return replace(budget, table=(*budget.table, line))
+
+
 def memory_needed_bytes(
     max_connections: int,
     workload: str = "web",

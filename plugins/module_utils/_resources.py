@@ -230,6 +230,12 @@ def pgbouncer_version(text: str) -> str | None:
     return match.group(1) if match else None
 
 
+def running_connections(controldata: str) -> int:
+    """C(max_connections) of the running server out of pg_controldata's report; 0 when unknown."""
+    found = re.search(r"^max_connections setting:\s+([0-9]+)$", controldata, re.MULTILINE)
+    return int(found.group(1)) if found else 0
+
+
 def cluster(major: int, name: str, texts: Iterable[str]) -> dict[str, Any]:
     """A cluster by its configuration files, in the order in which the server reads them."""
     values: dict[str, str] = {}

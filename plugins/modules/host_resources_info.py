@@ -96,10 +96,11 @@ distribution:
   sample: {id: debian, release: '12', codename: bookworm}
 postgres:
   description: Whether a server is installed, its majors, and its clusters with C(major), C(name),
-    C(port) and C(data_directory).
+    C(port), C(data_directory) and C(running_connections), the C(max_connections) that it was last
+    started with (0 when that is not known).
   returned: always
   type: dict
-  sample: {installed: true, majors: [15], clusters: [{major: 15, name: main, port: 5432, data_directory: /var/lib/postgresql/15/main}]}
+  sample: {installed: true, majors: [15], clusters: [{major: 15, name: main, port: 5432, data_directory: /var/lib/postgresql/15/main, running_connections: 80}]}
 pgbouncer:
   description: Whether PgBouncer is installed, and its version.
   returned: always
@@ -149,7 +150,7 @@ def majors_installed() -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def clusters_configured() -> list[dict[str, Any]]:
+def clusters_configured(module: AnsibleModule) -> list[dict[str, Any]]:
     """Clusters of postgresql-common."""
     clusters = []
     for path in sorted(glob.glob("/etc/postgresql/*/*/postgresql.conf")):
@@ -158,7 +159,13 @@ def clusters_configured() -> list[dict[str, Any]]:
             continue
         parts = sorted(glob.glob(os.path.join(os.path.dirname(path), "conf.d", "*.conf")))
         texts = [text_of(part) for part in (path, *parts)]
-        clusters.append(_resources.cluster(int(major), name, texts))
+        cluster = _resources.cluster(int(major), name, texts)
+        program = f"/usr/lib/postgresql/{major}/bin/pg_controldata"
+        report = ""
+        if os.path.exists(program):
+            command = [program, "-D", cluster["data_directory"]]
+            _code, report, _err = module.run_command(command, environ_update={"LC_ALL": "C"})
+        clusters.append({**cluster, "running_connections": _resources.running_connections(report)})
     return clusters
 
 
@@ -260,7 +267,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     majors = majors_installed()
-    clusters = clusters_configured()
+    clusters = clusters_configured(module)
     module.exit_json(
         changed=False,
         resources=resources(module, clusters),

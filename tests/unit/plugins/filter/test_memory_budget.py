@@ -38,5 +38,27 @@ def test_error() -> None:
     assert "postgres_workload: 'weeb' is no workload" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "running", "sized"),
+    [(60, 0, 60), (60, 60, 60), (60, 40, 60), (60, 300, 300), (60, 100000, 60)],
+)
+def test_memory_is_sized_for_what_runs_until_a_restart(
+    wanted: int, running: int, sized: int
+) -> None:
+    until = memory_budget(MACHINE, "web", wanted, 17, running_connections=running)
+    plain = memory_budget(MACHINE, "web", sized, 17)
+    assert until["settings"]["work_mem"] == plain["settings"]["work_mem"]
+    told = "sized for the 300 connections it takes until it is restarted" in until["table"][-1]
+    assert told == (sized == 300)
+
+
+def test_the_users_own_number_waits_for_a_restart_too() -> None:
+    settings = {"max_connections": 60}
+    until = memory_budget(MACHINE, "web", 60, 17, settings=settings, running_connections=300)
+    assert (
+        until["settings"]["work_mem"] == memory_budget(MACHINE, "web", 300)["settings"]["work_mem"]
+    )
+
+
 def test_name() -> None:
     assert FilterModule().filters() == {"memory_budget": memory_budget}

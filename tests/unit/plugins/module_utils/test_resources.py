@@ -278,3 +278,15 @@ CLUSTERS = [
 @pytest.mark.parametrize(("texts", "expected"), CLUSTERS)
 def test_cluster(texts: list[str], expected: dict[str, object]) -> None:
     assert _resources.cluster(15, "main", texts) == {"major": 15, "name": "main", **expected}
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        ("wal_level setting:   replica\nmax_connections setting:              80\n", 80),
+        ("pg_controldata: error: could not open file", 0),
+        ("", 0),
+    ],
+)
+def test_running_connections(report: str, expected: int) -> None:
+    assert _resources.running_connections(report) == expected
