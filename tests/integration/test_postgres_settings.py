@@ -37,7 +37,8 @@ fi
 setsid $STUB_DEMOTE "$STUB_POSTGRES" -D "$STUB_DATA" < /dev/null >> "$STUB_LOG" 2>&1 &
 while kill -0 $! 2> /dev/null; do
     [ "$STUB_KILL" = none ] && server && exit 0
-    server && [ "$(sed -n 8p "$STUB_DATA/postmaster.pid" 2> /dev/null | tr -d ' ')" = ready ] && exit 0
+    said=$(sed -n 8p "$STUB_DATA/postmaster.pid" 2> /dev/null | tr -d ' ')
+    server && [ "$said" = ready ] && exit 0
     sleep 0.05
 done
 exit 0
