@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils import _guc
+
 # Where Debian's postgresql@.service puts its instances.
 DEFAULT_SLICE = "system-postgresql.slice"
 UNIT_PROPERTIES = (
@@ -24,6 +26,9 @@ UNIT_PROPERTIES = (
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9.]+)(us|ms|min|s|h)\Z")
+_PUBLIC = ("password_encryption",)
+_SECRET_NAME = re.compile(r"conninfo|pass(word|phrase|wd)|secret|token|credential|_command\Z")
+_SECRET_VALUE = re.compile(r"password\s*=|://[^/@\s]*:[^/@\s]*@", re.IGNORECASE)
 _SETTING = re.compile(r"\s*([A-Za-z_]+)\s*(?:=|\s)\s*('(?:[^']|'')*'|[^\s#]+)")
 
 
@@ -53,6 +58,21 @@ def meminfo_bytes(text: str) -> dict[str, int]:
         if match:
             amounts[match.group(1)] = int(match.group(2)) * 1024
     return amounts
+
+
+def huge_pages(meminfo: str) -> dict[str, int]:
+    """Huge pages of the default size out of /proc/meminfo: how many, and how many nobody has."""
+    numbers = dict(re.findall(r"^(\w+):\s+([0-9]+)", meminfo, re.MULTILINE))
+
+    def number(name: str) -> int:
+        return int(numbers.get(name, 0))
+
+    return {
+        "page_bytes": number("Hugepagesize") * 1024,
+        "total": number("HugePages_Total"),
+        # Pages that somebody has reserved count as free until they are touched.
+        "free": max(number("HugePages_Free") - number("HugePages_Rsvd"), 0),
+    }
 
 
 def cgroup_mounts(mountinfo: str) -> tuple[Mount, ...]:
@@ -224,6 +244,19 @@ def configured(text: str, names: Iterable[str]) -> dict[str, str]:
     return values
 
 
+def managed_settings(drop_in: str) -> dict[str, str]:
+    """What the managed file sets, without what may hold a secret; nothing when it is broken."""
+    try:
+        entries = dict(_guc.parse_file(drop_in))
+    except ValueError:
+        return {}
+    return {
+        name: value
+        for name, value in entries.items()
+        if name in _PUBLIC or not (_SECRET_NAME.search(name) or _SECRET_VALUE.search(value))
+    }
+
+
 def pgbouncer_version(text: str) -> str | None:
     """The version out of C(pgbouncer --version), such as 1.24.1."""
     match = re.search(r"PgBouncer (?:version )?([0-9]+(?:\.[0-9]+)+)", text)
@@ -247,3 +280,15 @@ def cluster(major: int, name: str, texts: Iterable[str]) -> dict[str, Any]:
         "port": int(values["port"]) if values.get("port", "").isdigit() else 5432,
         "data_directory": values.get("data_directory", f"/var/lib/postgresql/{major}/{name}"),
     }
+
+
+def wal_directories(
+    clusters: Iterable[Mapping[str, Any]], version: str, name: str
+) -> tuple[str, ...]:
+    """Where the WAL of a cluster is; of all clusters of that name when the major is not known."""
+    found = [
+        f"{cluster['data_directory'].rstrip('/')}/pg_wal"
+        for cluster in clusters
+        if cluster["name"] == name and version in ("", str(cluster["major"]))
+    ]
+    return tuple(found) or (f"/var/lib/postgresql/{version}/{name}/pg_wal",)

@@ -89,18 +89,34 @@ resources:
       description: The kernel's C(vm.overcommit_memory).
       type: int
       sample: 0
+    huge_pages:
+      description: Huge pages of the default size, with C(page_bytes), C(total), and C(free), those
+        that nobody uses or has reserved.
+      type: dict
+      sample: {page_bytes: 2097152, total: 0, free: 0}
+    wal_filesystem:
+      description:
+        - The filesystem that the cluster's C(pg_wal) is on, or will be, with C(size_bytes) and
+          C(path), the part of its path that exists. A C(pg_wal) that is a link is followed.
+        - Without O(version), the smallest one of all clusters of that name.
+      type: dict
+      sample: {path: /var/lib/postgresql/15/main/pg_wal, size_bytes: 107374182400}
 distribution:
   description: The distribution.
   returned: always
   type: dict
   sample: {id: debian, release: '12', codename: bookworm}
 postgres:
-  description: Whether a server is installed, its majors, and its clusters with C(major), C(name),
-    C(port), C(data_directory) and C(running_connections), the C(max_connections) that it was last
-    started with (0 when that is not known).
+  description:
+    - Whether a server is installed, its majors, and its clusters with C(major), C(name), C(port)
+      and C(data_directory).
+    - C(running_connections) is the C(max_connections) that a cluster was last started with, 0 when
+      that is not known.
+    - C(managed_settings) is what C(conf.d/zz-pooled.conf) of a cluster sets, without settings that
+      may hold secrets. It is empty when there is no such file, or when it can't be read.
   returned: always
   type: dict
-  sample: {installed: true, majors: [15], clusters: [{major: 15, name: main, port: 5432, data_directory: /var/lib/postgresql/15/main, running_connections: 80}]}
+  sample: {installed: true, majors: [15], clusters: [{major: 15, name: main, port: 5432, data_directory: /var/lib/postgresql/15/main, running_connections: 80, managed_settings: {work_mem: 16MB}}]}
 pgbouncer:
   description: Whether PgBouncer is installed, and its version.
   returned: always
@@ -165,7 +181,14 @@ def clusters_configured(module: AnsibleModule) -> list[dict[str, Any]]:
         if os.path.exists(program):
             command = [program, "-D", cluster["data_directory"]]
             _code, report, _err = module.run_command(command, environ_update={"LC_ALL": "C"})
-        clusters.append({**cluster, "running_connections": _resources.running_connections(report)})
+        drop_in = os.path.join(os.path.dirname(path), "conf.d", "zz-pooled.conf")
+        clusters.append(
+            {
+                **cluster,
+                "running_connections": _resources.running_connections(report),
+                "managed_settings": _resources.managed_settings(text_of(drop_in)),
+            }
+        )
     return clusters
 
 
@@ -215,7 +238,8 @@ def limits_of_cgroups(
 
 def resources(module: AnsibleModule, clusters: list[dict[str, Any]]) -> dict[str, Any]:
     """What Postgres may have."""
-    amounts = _resources.meminfo_bytes(text_of("/proc/meminfo"))
+    meminfo = text_of("/proc/meminfo")
+    amounts = _resources.meminfo_bytes(meminfo)
     total = amounts.get("MemTotal", 0)
     if not total:
         module.fail_json(msg="/proc/meminfo does not say how much memory there is")
@@ -235,19 +259,34 @@ def resources(module: AnsibleModule, clusters: list[dict[str, Any]]) -> dict[str
         "in_cgroup": in_cgroup,
         "cpus": count,
         "cpus_bound_by": cpus_bound_by,
-        "shm_bytes": shm_bytes(),
+        "shm_bytes": filesystem_bytes("/dev/shm"),  # noqa: S108 - its size is what is asked
+        "huge_pages": _resources.huge_pages(meminfo),
+        "wal_filesystem": wal_filesystem(module, clusters),
         "commit_limit_bytes": amounts.get("CommitLimit"),
         "overcommit_memory": int(overcommit) if overcommit.isdigit() else 0,
     }
 
 
-def shm_bytes() -> int:
-    """Size of /dev/shm."""
+def filesystem_bytes(path: str) -> int:
+    """Size of the filesystem that a path is on; 0 when there is no such path."""
     try:
-        status = os.statvfs("/dev/shm")  # noqa: S108 - its size is what is asked
+        status = os.statvfs(path)
     except OSError:
         return 0
     return status.f_blocks * status.f_frsize
+
+
+def wal_filesystem(module: AnsibleModule, clusters: list[dict[str, Any]]) -> dict[str, Any]:
+    """Where the cluster's WAL is or will be, as far as that exists, and how large that is."""
+    asked = module.params
+    paths = _resources.wal_directories(clusters, asked["version"], asked["cluster"])
+    found = []
+    for path in paths:
+        place = os.path.realpath(path)
+        while not os.path.exists(place):
+            place = os.path.dirname(place)
+        found.append({"path": place, "size_bytes": filesystem_bytes(place)})
+    return min(found, key=lambda place: place["size_bytes"])
 
 
 def pgbouncer(module: AnsibleModule) -> dict[str, Any]:

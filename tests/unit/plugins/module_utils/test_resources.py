@@ -290,3 +290,56 @@ def test_cluster(texts: list[str], expected: dict[str, object]) -> None:
 )
 def test_running_connections(report: str, expected: int) -> None:
     assert _resources.running_connections(report) == expected
+
+
+HUGE_PAGES = [
+    (
+        "HugePages_Total:     512\nHugePages_Free:      500\nHugePages_Rsvd:       20\n"
+        "Hugepagesize:       2048 kB\nHugetlb:         1048576 kB\n",
+        {"page_bytes": 2097152, "total": 512, "free": 480},
+    ),
+    ("MemTotal:       24684084 kB\n", {"page_bytes": 0, "total": 0, "free": 0}),
+]
+
+
+@pytest.mark.parametrize(("meminfo", "expected"), HUGE_PAGES)
+def test_huge_pages(meminfo: str, expected: dict[str, int]) -> None:
+    assert _resources.huge_pages(meminfo) == expected
+
+
+MANAGED = [
+    pytest.param("", {}, id="absent"),
+    pytest.param("# heading\nwork_mem = '4MB'\nWork_Mem = 5MB\n", {"work_mem": "5MB"}, id="last"),
+    pytest.param("work_mem = '4MB'\n)(\n", {}, id="broken"),
+    pytest.param(
+        "primary_conninfo = 'host=a'\nssl_passphrase_command = 'echo x'\n"
+        "archive_command = 'cp %p s3://key@x'\nrestore_command = 'x'\n"
+        "my.db_password = 'x'\nmy.secret = 'x'\nmy.api_token = 'x'\n"
+        "my.url = 'postgres://a:b@c/d'\nmy.dsn = 'user=a password = b'\n"
+        "password_encryption = 'scram-sha-256'\narchive_mode = on\n",
+        {"password_encryption": "scram-sha-256", "archive_mode": "on"},
+        id="secrets",
+    ),
+]
+
+
+@pytest.mark.parametrize(("drop_in", "expected"), MANAGED)
+def test_managed_settings(drop_in: str, expected: dict[str, str]) -> None:
+    assert _resources.managed_settings(drop_in) == expected
+
+
+DIRECTORIES_OF_WAL = [
+    ("", "main", ("/srv/15/pg_wal", "/srv/17/pg_wal")),
+    ("17", "main", ("/srv/17/pg_wal",)),
+    ("17", "other", ("/var/lib/postgresql/17/other/pg_wal",)),
+    ("16", "main", ("/var/lib/postgresql/16/main/pg_wal",)),
+]
+
+
+@pytest.mark.parametrize(("version", "name", "expected"), DIRECTORIES_OF_WAL)
+def test_wal_directories(version: str, name: str, expected: tuple[str, ...]) -> None:
+    clusters = [
+        {"major": 15, "name": "main", "data_directory": "/srv/15"},
+        {"major": 17, "name": "main", "data_directory": "/srv/17/"},
+    ]
+    assert _resources.wal_directories(clusters, version, name) == expected
