@@ -9,7 +9,12 @@ from typing import Any, Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _model, _pgbouncer
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _model,
+    _pgbouncer,
+    _pgbouncer_entries,
+    _pgbouncer_options,
+)
 
 DOCUMENTATION = r"""
 name: checked_pgbouncer_options
@@ -78,8 +83,8 @@ def checked_pgbouncer_options(
     """The options as the file would hold them."""
     try:
         model = _model.parse_databases(list(databases), "pgbouncer_databases")
-        parsed = _pgbouncer.parse_version(version)
-        _pgbouncer.database_entries(
+        parsed = _pgbouncer_options.parse_version(version)
+        _pgbouncer_entries.database_entries(
             model,
             parsed,
             host="",
@@ -87,7 +92,7 @@ def checked_pgbouncer_options(
             overrides=database_options or {},
             where="pgbouncer_database_options",
         )
-        _pgbouncer.user_entries(model, user_options or {}, parsed, "pgbouncer_user_options")
+        _pgbouncer_entries.user_entries(model, user_options or {}, parsed, "pgbouncer_user_options")
         return _pgbouncer.effective_options(
             options, parsed, model, auth=auth, auth_role=auth_role, where="pgbouncer_settings"
         )

@@ -14,7 +14,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._connections impor
     ALL_NAMES,
     POOL_OPTIONS,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import OPTIONS
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import OPTIONS
 
 DOCUMENTATION = r"""
 name: poolers

@@ -21,7 +21,8 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
     _ini,
-    _pgbouncer,
+    _pgbouncer_options,
+    _pgbouncer_plan,
     _postgres,
 )
 
@@ -82,7 +83,7 @@ class Pooler:
         if not os.path.exists(self.binary):
             return None
         _rc, out, err = self.run([self.binary, "--version"])
-        return _pgbouncer.parse_version(out or err)
+        return _pgbouncer_options.parse_version(out or err)
 
     def service(self) -> Service:
         """The service's state."""
@@ -110,10 +111,10 @@ class Pooler:
             reason = (err or out).strip().split("\n")[0].rstrip(".")
             raise PoolerError("systemctl {} failed: {}".format(" ".join(arguments), reason))
 
-    def running(self, service: Service, patience_s: float = 2) -> _pgbouncer.Running:
+    def running(self, service: Service, patience_s: float = 2) -> _pgbouncer_plan.Running:
         """What the running pooler says about itself."""
         if not service.active:
-            return _pgbouncer.Running(False, None, {}, None)
+            return _pgbouncer_plan.Running(False, None, {}, None)
         deadline = time.monotonic() + patience_s
         while True:
             for directory, port in _console_sockets(service.pid, self.os_user):
@@ -123,7 +124,7 @@ class Pooler:
                 except _postgres.ConnectionFailed:
                     continue
             if time.monotonic() > deadline:
-                return _pgbouncer.Running(True, None, {}, service.descriptors)
+                return _pgbouncer_plan.Running(True, None, {}, service.descriptors)
             time.sleep(0.1)
 
     @contextmanager
@@ -156,7 +157,7 @@ class Pooler:
                 return
         raise PoolerError(f"{command}: no console to send it to")
 
-    def try_out(self, desired: _pgbouncer.Desired, users: Mapping[str, Any]) -> None:
+    def try_out(self, desired: _pgbouncer_plan.Desired, users: Mapping[str, Any]) -> None:
         """Start a pooler of its own, beside the running one, with what is desired; then stop it.
 
         It listens on nothing but a socket in a private directory and has no users.
@@ -189,7 +190,7 @@ class Pooler:
             words = _complaints(place["logfile"])
             if found is None:
                 raise PoolerError(f"PgBouncer does not start with it: {words}")
-            wrong = _pgbouncer.differences(trial, found)
+            wrong = _pgbouncer_plan.differences(trial, found)
             if wrong:
                 raise PoolerError(f"PgBouncer understands it otherwise: {listed(wrong)}. {words}")
         finally:
@@ -223,7 +224,7 @@ class Pooler:
 
     def _trial_state(
         self, process: subprocess.Popen[bytes], directory: str, port: int
-    ) -> _pgbouncer.Running | None:
+    ) -> _pgbouncer_plan.Running | None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while process.poll() is None and time.monotonic() < deadline:
             try:
@@ -234,15 +235,15 @@ class Pooler:
         return None
 
 
-def _state(console: Any, descriptors: int | None) -> _pgbouncer.Running:
+def _state(console: Any, descriptors: int | None) -> _pgbouncer_plan.Running:
     config = {
-        str(row["key"]): _pgbouncer.Setting(
+        str(row["key"]): _pgbouncer_plan.Setting(
             row["value"] or "", row["default"] or "", row["changeable"] == "yes"
         )
         for row in _postgres.console_rows(console, "SHOW CONFIG")
     }
     databases = {str(row["name"]): row for row in _postgres.console_rows(console, "SHOW DATABASES")}
-    return _pgbouncer.Running(True, config, databases, descriptors)
+    return _pgbouncer_plan.Running(True, config, databases, descriptors)
 
 
 def _sockets(pid: int, os_user: str) -> set[str]:
@@ -349,5 +350,5 @@ def _complaints(logfile: str, offset: int = 0) -> str:
     return " | ".join(words[-5:])
 
 
-def listed(found: Sequence[_pgbouncer.Difference]) -> str:
+def listed(found: Sequence[_pgbouncer_plan.Difference]) -> str:
     return ", ".join(f"{one.name} is {one.running!r} instead of {one.wanted!r}" for one in found)

@@ -235,6 +235,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _ini,
     _model,
     _pgbouncer,
+    _pgbouncer_entries,
+    _pgbouncer_options,
+    _pgbouncer_plan,
     _pooler,
     _postgres,
     _scram,
@@ -371,7 +374,7 @@ def primary_group(user: str) -> str:
 
 def wanted_files(
     params: Mapping[str, Any],
-    desired: _pgbouncer.Desired,
+    desired: _pgbouncer_plan.Desired,
     users: Mapping[str, Mapping[str, str]],
     databases: tuple[_model.Database, ...],
     secrets: Mapping[str, str],
@@ -385,7 +388,7 @@ def wanted_files(
         desired.options,
         desired.databases,
         users,
-        _pgbouncer.role_settings_lines(databases),
+        _pgbouncer_plan.role_settings_lines(databases),
     )
     return [
         _files.ManagedFile(
@@ -426,7 +429,7 @@ def file_diffs(
     return diffs
 
 
-def running_diff(found: list[_pgbouncer.Difference]) -> dict[str, str]:
+def running_diff(found: list[_pgbouncer_plan.Difference]) -> dict[str, str]:
     """What runs otherwise than the files say."""
     return {
         "before_header": "running pooler",
@@ -454,7 +457,9 @@ def check_listening(pooler: _pooler.Pooler, options: Mapping[str, str]) -> None:
             raise _pooler.PoolerError(f"it does not listen on {wanted} port {port}")
 
 
-def verify(pooler: _pooler.Pooler, desired: _pgbouncer.Desired, steps: _pgbouncer.Plan) -> None:
+def verify(
+    pooler: _pooler.Pooler, desired: _pgbouncer_plan.Desired, steps: _pgbouncer_plan.Plan
+) -> None:
     """See that what was asked for is what runs.
 
     Raises:
@@ -467,7 +472,9 @@ def verify(pooler: _pooler.Pooler, desired: _pgbouncer.Desired, steps: _pgbounce
     if running.config is None:
         raise _pooler.PoolerError("its console does not answer")
     found = [
-        one for one in _pgbouncer.differences(desired, running) if one.name not in steps.held_back
+        one
+        for one in _pgbouncer_plan.differences(desired, running)
+        if one.name not in steps.held_back
     ]
     if found:
         raise _pooler.PoolerError(_pooler.listed(found))
@@ -477,8 +484,8 @@ def verify(pooler: _pooler.Pooler, desired: _pgbouncer.Desired, steps: _pgbounce
 
 def carry_out(
     pooler: _pooler.Pooler,
-    desired: _pgbouncer.Desired,
-    steps: _pgbouncer.Plan,
+    desired: _pgbouncer_plan.Desired,
+    steps: _pgbouncer_plan.Plan,
     files: list[_files.ManagedFile],
 ) -> None:
     """Do what was planned, and verify it.
@@ -502,7 +509,7 @@ def carry_out(
 
 
 def put_back(
-    pooler: _pooler.Pooler, steps: _pgbouncer.Plan, files: list[_files.ManagedFile]
+    pooler: _pooler.Pooler, steps: _pgbouncer_plan.Plan, files: list[_files.ManagedFile]
 ) -> str:
     """Put the previous files back and bring the pooler back; says how that went."""
     for file in files:
@@ -539,7 +546,7 @@ def main() -> None:
             module.fail_json(msg=f"PgBouncer is not installed: {params['binary']} is missing")
         if installed is not None:
             _postgres.require_psycopg2(module)
-        version = installed or _pgbouncer.parse_version(params["assume_version"] or "")
+        version = installed or _pgbouncer_options.parse_version(params["assume_version"] or "")
         databases = _model.parse_databases(params["databases"], "databases")
         options = _pgbouncer.effective_options(
             params["options"],
@@ -548,24 +555,24 @@ def main() -> None:
             auth=params["auth"],
             auth_role=params["auth_role"],
         )
-        entries = _pgbouncer.database_entries(
+        entries = _pgbouncer_entries.database_entries(
             databases,
             version,
             host=params["backend_host"] or params["backend_socket_dir"],
             port=params["backend_port"],
             overrides=params["database_options"],
         )
-        users = _pgbouncer.user_entries(
+        users = _pgbouncer_entries.user_entries(
             databases,
             params["user_options"],
             version,
             auth_role=params["auth_role"] if params["auth"] == "query" else "",
         )
-        desired = _pgbouncer.Desired(
+        desired = _pgbouncer_plan.Desired(
             options,
             entries,
-            _pgbouncer.descriptor_limit(
-                _pgbouncer.descriptors_needed(options, databases, entries),
+            _pgbouncer_entries.descriptor_limit(
+                _pgbouncer_entries.descriptors_needed(options, databases, entries),
                 params["limit_nofile"],
                 _pooler.most_descriptors(),
             ),
@@ -591,7 +598,7 @@ def main() -> None:
             replace(auth_file, content=""),
             replace(ini, content=""),
         ]
-        running = _pgbouncer.package_state(version, service.default_descriptors)
+        running = _pgbouncer_plan.package_state(version, service.default_descriptors)
         fresh = True
     elif not service.exists:
         module.fail_json(msg=f"systemd has no service {params['service']!r}")
@@ -612,7 +619,7 @@ def main() -> None:
     if interrupted_restart:
         stale.append("an interrupted restart")
     noted = _ini.role_settings_in(before[2].content or "")
-    steps = _pgbouncer.plan(
+    steps = _pgbouncer_plan.plan(
         desired,
         running,
         files=[new.path for old, new in zip(before, after) if _files.differs(old, new)],
@@ -621,11 +628,15 @@ def main() -> None:
         unfinished=unfinished,
         stale=stale,
         reconnect=params["reconnect"]
-        or _pgbouncer.carries_old_settings(noted, _pgbouncer.role_settings_lines(databases)),
+        or _pgbouncer_plan.carries_old_settings(
+            noted, _pgbouncer_plan.role_settings_lines(databases)
+        ),
         may_restart=may_restart,
     )
     found = [
-        one for one in _pgbouncer.differences(desired, running) if one.name not in steps.held_back
+        one
+        for one in _pgbouncer_plan.differences(desired, running)
+        if one.name not in steps.held_back
     ]
     diffs = file_diffs(before, after)
     if found and params["config_file"] not in steps.write:
@@ -641,7 +652,7 @@ def main() -> None:
     result = {
         "changed": bool(steps.actions),
         "actions": steps.actions,
-        "version": _pgbouncer.version_text(version),
+        "version": _pgbouncer_options.version_text(version),
         "options": options,
         "limit_nofile": desired.descriptors,
         "restart_pending": list(steps.held_back),

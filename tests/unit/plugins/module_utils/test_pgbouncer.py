@@ -14,7 +14,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _pgbouncer,
+    _pgbouncer_entries,
+    _pgbouncer_options,
+    _pgbouncer_plan,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -57,12 +62,12 @@ def test_defaults_are_the_roles_defaults():
     ],
 )
 def test_parse_version(text, version):
-    assert _pgbouncer.parse_version(text) == version
+    assert _pgbouncer_options.parse_version(text) == version
 
 
 def test_parse_version_refuses_other_text():
     with pytest.raises(ValueError, match=r"^'' is no version of PgBouncer; it looks like 1"):
-        _pgbouncer.parse_version("")
+        _pgbouncer_options.parse_version("")
 
 
 # (version, option, its value in the file; None for not there)
@@ -199,7 +204,7 @@ def test_a_version_beyond_the_table_decides_itself():
 
 @given(
     st.dictionaries(
-        st.sampled_from(sorted(_pgbouncer.OPTIONS)),
+        st.sampled_from(sorted(_pgbouncer_options.OPTIONS)),
         st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20)),
     )
 )
@@ -250,7 +255,7 @@ def test_risks_of_auth_types(value, found):
 
 
 def entries(version=NEW, names=("mydb",), **overrides):
-    return _pgbouncer.database_entries(
+    return _pgbouncer_entries.database_entries(
         model(*names), version, host="/run/pg", port=5433, overrides=overrides
     )
 
@@ -300,33 +305,35 @@ def test_database_entries_refuses(names, overrides, message):
 
 def test_user_entries():
     options = {"app_user": {"pool_size": 3, "pool_mode": "session"}}
-    assert _pgbouncer.user_entries(model(), options, NEW) == {
+    assert _pgbouncer_entries.user_entries(model(), options, NEW) == {
         "app_user": {"pool_size": "3", "pool_mode": "session"}
     }
     with pytest.raises(
         ValueError, match=r"user_options.app_user.pool_size: .* since PgBouncer 1.23"
     ):
-        _pgbouncer.user_entries(model(), options, OLD)
+        _pgbouncer_entries.user_entries(model(), options, OLD)
     with pytest.raises(ValueError, match="'stranger' is no role of pgbouncer_databases"):
-        _pgbouncer.user_entries(model(), {"stranger": {}}, NEW)
+        _pgbouncer_entries.user_entries(model(), {"stranger": {}}, NEW)
 
 
 def test_user_entries_hold_the_auth_role_to_what_the_budget_counts():
     two = model("one", "two")
-    assert _pgbouncer.user_entries(two, {}, OLD, auth_role="pgbouncer_auth") == {
+    assert _pgbouncer_entries.user_entries(two, {}, OLD, auth_role="pgbouncer_auth") == {
         "pgbouncer_auth": {"max_user_connections": "4"}
     }
-    assert _pgbouncer.user_entries((), {}, OLD, auth_role="pgbouncer_auth") == {}
+    assert _pgbouncer_entries.user_entries((), {}, OLD, auth_role="pgbouncer_auth") == {}
 
 
 def test_descriptors_needed_counts_clients_and_every_pool():
     options = effective(given={"max_client_conn": 100, "reserve_pool_size": 5})
     databases = model("a", "b")
-    described = _pgbouncer.database_entries(
+    described = _pgbouncer_entries.database_entries(
         databases, NEW, host="", port=1, overrides={"b": {"pool_size": 10, "reserve_pool_size": 0}}
     )
     # app_user and PgBouncer's own role in each: 2 * (25 + 5) + 2 * 10, and 64 to spare.
-    assert _pgbouncer.descriptors_needed(options, databases, described) == 100 + 60 + 20 + 64
+    assert (
+        _pgbouncer_entries.descriptors_needed(options, databases, described) == 100 + 60 + 20 + 64
+    )
 
 
 @pytest.mark.parametrize(
@@ -340,7 +347,7 @@ def test_descriptors_needed_counts_clients_and_every_pool():
     ],
 )
 def test_descriptor_limit(needed, wanted, most, limit):
-    assert _pgbouncer.descriptor_limit(needed, wanted, most) == limit
+    assert _pgbouncer_entries.descriptor_limit(needed, wanted, most) == limit
 
 
 @pytest.mark.parametrize(
@@ -354,13 +361,13 @@ def test_descriptor_limit(needed, wanted, most, limit):
 )  # fmt: skip
 def test_descriptor_limit_refuses(needed, wanted, most, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        _pgbouncer.descriptor_limit(needed, wanted, most)
+        _pgbouncer_entries.descriptor_limit(needed, wanted, most)
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6))
 def test_descriptor_limit_is_enough_or_refused(needed, most):
     try:
-        limit = _pgbouncer.descriptor_limit(needed, "auto", most)
+        limit = _pgbouncer_entries.descriptor_limit(needed, "auto", most)
     except ValueError:
         assert needed > most
     else:
@@ -369,20 +376,20 @@ def test_descriptor_limit_is_enough_or_refused(needed, most):
 
 def desired(version=NEW, given=None, overrides=None, descriptors=16384):
     databases = model()
-    described = _pgbouncer.database_entries(
+    described = _pgbouncer_entries.database_entries(
         databases, version, host="/run/pg", port=5432, overrides=overrides or {}
     )
-    return _pgbouncer.Desired(effective(version, given), described, descriptors)
+    return _pgbouncer_plan.Desired(effective(version, given), described, descriptors)
 
 
 def running_as(wanted, version=NEW, **rows):
     """The pooler that runs exactly what is wanted, as its console shows it."""
-    package = _pgbouncer.package_state(version, wanted.descriptors)
+    package = _pgbouncer_plan.package_state(version, wanted.descriptors)
     assert package.config is not None
     config = {
         name: replace(
             setting,
-            value=_pgbouncer.canonical(name, wanted.options.get(name, setting.default)),
+            value=_pgbouncer_options.canonical(name, wanted.options.get(name, setting.default)),
         )
         for name, setting in package.config.items()
     }
@@ -404,13 +411,13 @@ def steps(wanted, running, files=(), **more):
         "may_restart": True,
         **more,
     }
-    return _pgbouncer.plan(wanted, running, files=files, **arguments)
+    return _pgbouncer_plan.plan(wanted, running, files=files, **arguments)
 
 
 @pytest.mark.parametrize("version", [OLD, NEW])
 def test_what_runs_as_wanted_needs_nothing(version):
     wanted = desired(version)
-    assert _pgbouncer.differences(wanted, running_as(wanted, version)) == []
+    assert _pgbouncer_plan.differences(wanted, running_as(wanted, version)) == []
     assert steps(wanted, running_as(wanted, version)).actions == []
 
 
@@ -455,7 +462,7 @@ def test_databases_that_come_and_go():
     wanted = desired()
     running = running_as(wanted)
     other = replace(running, databases={"old": {}, "pgbouncer": {}})
-    found = [(one.name, one.wanted) for one in _pgbouncer.differences(wanted, other)]
+    found = [(one.name, one.wanted) for one in _pgbouncer_plan.differences(wanted, other)]
     assert found == [("database old", "absent"), ("database mydb", "present")]
 
 
@@ -476,13 +483,13 @@ def test_a_limit_takes_a_restart_only_when_it_is_too_low():
 
 def test_a_pooler_that_is_down_is_started():
     wanted = desired()
-    down = _pgbouncer.Running(False, None, {}, None)
+    down = _pgbouncer_plan.Running(False, None, {}, None)
     assert steps(wanted, down, [INI], reconnect=True).actions == [f"write {INI}", "start"]
 
 
 def test_a_pooler_that_does_not_answer_is_restarted():
     wanted = desired()
-    mute = _pgbouncer.Running(True, None, {}, 16384)
+    mute = _pgbouncer_plan.Running(True, None, {}, 16384)
     assert steps(wanted, mute).actions == ["restart for a console that does not answer"]
 
 
@@ -514,7 +521,7 @@ def test_a_forbidden_restart_is_held_back_and_the_rest_done():
 
 @pytest.mark.parametrize("version", [OLD, NEW])
 def test_what_the_package_starts_needs_a_restart(version):
-    package = _pgbouncer.package_state(version, 1024)
+    package = _pgbouncer_plan.package_state(version, 1024)
     planned = steps(desired(version), package, [UNIT, INI])
     assert planned.actions == [
         f"write {UNIT}",
@@ -539,7 +546,7 @@ NOTED = ["app_user: jit=off"]
     ],
 )
 def test_carries_old_settings(noted, wanted, expected):
-    assert _pgbouncer.carries_old_settings(noted, wanted) == expected
+    assert _pgbouncer_plan.carries_old_settings(noted, wanted) == expected
 
 
 def test_role_settings_lines_have_a_line_for_each_role():
@@ -556,12 +563,12 @@ def test_role_settings_lines_have_a_line_for_each_role():
             }
         ]
     )  # fmt: skip
-    assert _pgbouncer.role_settings_lines(databases) == ["a:", "b: jit=off lock_timeout=5s"]
+    assert _pgbouncer_plan.role_settings_lines(databases) == ["a:", "b: jit=off lock_timeout=5s"]
 
 
 def test_the_options_that_only_a_restart_applies():
     """CF_NO_RELOAD in PgBouncer's src/main.c."""
-    assert {name for name, option in _pgbouncer.OPTIONS.items() if not option.reloads} == {
+    assert {name for name, option in _pgbouncer_options.OPTIONS.items() if not option.reloads} == {
         "disable_pqexec", "job_name", "listen_addr", "listen_backlog", "listen_port", "pidfile",
         "pkt_buf", "resolv_conf", "so_reuseport", "track_extra_parameters", "unix_socket_dir",
         "unix_socket_group", "unix_socket_mode", "user",
@@ -571,7 +578,7 @@ def test_the_options_that_only_a_restart_applies():
 def test_the_options_that_came_after_1_18():
     """PgBouncer's NEWS, and the key tables of its tagged sources."""
     since: dict[tuple[int, int], set[str]] = {}
-    for name, option in _pgbouncer.OPTIONS.items():
+    for name, option in _pgbouncer_options.OPTIONS.items():
         since.setdefault(option.since, set()).add(name)
     del since[1, 18]
     assert since == {

@@ -1,0 +1,205 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The entries of PgBouncer's [databases] and [users], and the file descriptors they need."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Mapping, Sequence
+
+from ansible_collections.pooled.postgres.plugins.module_utils._model import (
+    Database,
+    model_roles,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import AUTH_QUERY_SESSIONS
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import (
+    DATABASE_OPTIONS,
+    OPTIONS,
+    USER_OPTIONS,
+    known,
+    value_text,
+)
+
+_FORCED_USER = (
+    "a forced user takes away each role's own rights and settings, and needs a password in plain"
+    " text on the host; let clients log in as their own roles"
+)
+_REFUSED_DATABASE_OPTIONS = {
+    "user": _FORCED_USER,
+    "password": _FORCED_USER,
+    "reserve_pool": "use reserve_pool_size, which is written as the installed version spells it",
+}
+
+_NUMBER = re.compile(r"-?[0-9]+\Z")
+_DATABASE_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
+
+# Descriptors beyond clients and servers: sockets it listens on, its log, name resolution, the
+# console, and clients that are being refused.
+_SPARE_DESCRIPTORS = 64
+_LEAST_DESCRIPTORS = 1024  # what a service gets from systemd without being asked
+
+
+def database_entries(
+    databases: Sequence[Database],
+    version: tuple[int, int, int],
+    *,
+    host: str,
+    port: int,
+    overrides: Mapping[str, Mapping[str, Any]],
+    where: str = "database_options",
+) -> dict[str, dict[str, str]]:
+    """The keys of each entry in [databases], by name.
+
+    Args:
+        databases: the model.
+        version: the PgBouncer that will read them.
+        host: where Postgres is: a name, an address or a socket's directory.
+        port: Postgres's port.
+        overrides: options of single databases, by name.
+        where: the variable that holds the overrides, for error messages.
+
+    Raises:
+        ValueError: naming the variable, its value, and what is allowed.
+    """
+    names = [database.name for database in databases]
+    for name in names:
+        if not _DATABASE_NAME.match(name):
+            raise ValueError(
+                f"database {name!r}: PgBouncer's configuration can't carry this name; it takes"
+                " letters (A-Z, a-z), digits, '_', '-' and '.'. Rename the database, or leave it"
+                " out of pgbouncer_databases and let its clients connect directly"
+            )
+    _no_strangers(where, overrides, names, "database of pgbouncer_databases")
+    entries: dict[str, dict[str, str]] = {}
+    for name in names:
+        entry = {"host": host, "port": str(port), "dbname": name}
+        for key, value in (overrides.get(name) or {}).items():
+            here = f"{where}.{name}.{key}"
+            option = known(here, str(key), DATABASE_OPTIONS, _REFUSED_DATABASE_OPTIONS, version)
+            if value is None:
+                continue
+            text = value_text(here, option, value)
+            if not text:
+                raise ValueError(f"{here}: PgBouncer takes no empty value here; leave the key out")
+            spelling = (
+                "reserve_pool" if version < (1, 24, 0) and key == "reserve_pool_size" else key
+            )
+            entry[spelling] = text
+        entries[name] = entry
+    return entries
+
+
+def user_entries(
+    databases: Sequence[Database],
+    overrides: Mapping[str, Mapping[str, Any]],
+    version: tuple[int, int, int],
+    where: str = "user_options",
+    auth_role: str = "",
+) -> dict[str, dict[str, str]]:
+    """The keys of each entry in [users], by name.
+
+    Args:
+        databases: the model.
+        overrides: the user's word, by role.
+        version: PgBouncer's.
+        where: the variable of the overrides, for error messages.
+        auth_role: PgBouncer's own role under auth_query. When many clients log in at once it would
+            open connections up to the pool's size, which the connection budget does not count.
+
+    Raises:
+        ValueError: naming the variable, its value, and what is allowed.
+    """
+    _no_strangers(
+        where,
+        overrides,
+        [role.name for role in model_roles(databases)],
+        "role of pgbouncer_databases",
+    )
+    entries: dict[str, dict[str, str]] = {}
+    if auth_role and databases:
+        most = AUTH_QUERY_SESSIONS * len(databases)
+        entries[auth_role] = {"max_user_connections": str(most)}
+    for name in sorted(overrides):
+        if not _DATABASE_NAME.match(name):
+            raise ValueError(
+                f"{where}: PgBouncer's configuration can't carry the name {name!r}; it takes"
+                " letters (A-Z, a-z), digits, '_', '-' and '.'"
+            )
+        entry: dict[str, str] = {}
+        for key, value in (overrides[name] or {}).items():
+            here = f"{where}.{name}.{key}"
+            option = known(here, str(key), USER_OPTIONS, {}, version)
+            if value is not None:
+                entry[key] = value_text(here, option, value)
+        if entry:
+            entries[name] = entry
+    return entries
+
+
+def descriptors_needed(
+    options: Mapping[str, str],
+    databases: Sequence[Database],
+    entries: Mapping[str, Mapping[str, str]],
+) -> int:
+    """How many file descriptors a PgBouncer with every pool and every client slot full has open."""
+    clients = int(options.get("max_client_conn", OPTIONS["max_client_conn"].default or 0))
+    default = int(options.get("default_pool_size", OPTIONS["default_pool_size"].default or 0))
+    reserve = int(options.get("reserve_pool_size", OPTIONS["reserve_pool_size"].default or 0))
+    servers = 0
+    for database in databases:
+        entry = entries[database.name]
+        # 0 is no limit, and then there are at most as many servers as clients.
+        pool = int(entry.get("pool_size", default)) or clients
+        extra = int(entry.get("reserve_pool_size", entry.get("reserve_pool", reserve)))
+        servers += (len(database.roles) + 1) * (pool + extra)
+    return clients + servers + _SPARE_DESCRIPTORS
+
+
+def descriptor_limit(needed: int, wanted: str, most: int) -> int:
+    """The LimitNOFILE to give the service.
+
+    Args:
+        needed: what descriptors_needed() says.
+        wanted: C(auto) or a number.
+        most: what this host allows a service.
+
+    Raises:
+        ValueError: when what is needed or wanted can't be had.
+    """
+    if wanted != "auto":
+        if not _NUMBER.match(wanted):
+            raise ValueError(f"limit_nofile: {wanted!r} is neither 'auto' nor a whole number")
+        if int(wanted) < needed:
+            raise ValueError(
+                f"limit_nofile: {wanted} is less than the {needed} file descriptors that"
+                " max_client_conn and the pools need; give more, or 'auto'"
+            )
+        if int(wanted) > most:
+            raise ValueError(
+                f"limit_nofile: {wanted} is more than the {most} that this host allows"
+            )
+        return int(wanted)
+    if needed > most:
+        raise ValueError(
+            f"max_client_conn and the pools need {needed} file descriptors, but this host allows a"
+            f" service {most}: lower max_client_conn by {needed - most}, or raise the host's limit"
+            f" (of a container: --ulimit nofile={needed}:{needed} or more)"
+        )
+    # A power of two, so that a new role or a larger pool seldom needs a restart.
+    limit = _LEAST_DESCRIPTORS
+    while limit < needed:
+        limit *= 2
+    return min(limit, most)
+
+
+def _no_strangers(where: str, given: Mapping[str, Any], known: Sequence[str], what: str) -> None:
+    for name, options in given.items():
+        if name not in known:
+            raise ValueError(
+                "{}: {!r} is no {}; those are {}".format(
+                    where, name, what, ", ".join(known) or "none"
+                )
+            )
+        if options is not None and not isinstance(options, Mapping):
+            raise ValueError(f"{where}.{name}: give a dictionary of options")

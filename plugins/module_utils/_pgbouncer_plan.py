@@ -1,0 +1,237 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The pooler as it runs against what is desired, and the least that gets it there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Iterable, Mapping, Sequence
+
+from ansible_collections.pooled.postgres.plugins.module_utils._model import (
+    Database,
+    model_roles,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import LAYOUT
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import (
+    OPTIONS,
+    canonical,
+    default_of,
+    exists,
+)
+
+# What Debian's package starts with at its installation.
+_PACKAGE_OPTIONS: dict[str, str] = {
+    **LAYOUT,
+    "listen_addr": "localhost",
+    "listen_port": "6432",
+    "auth_type": "md5",
+    "auth_file": "/etc/pgbouncer/userlist.txt",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row of SHOW CONFIG."""
+
+    value: str
+    default: str
+    reloads: bool
+
+
+@dataclass(frozen=True)
+class Running:
+    """The pooler as it runs. C(config) is None when its console does not answer."""
+
+    active: bool
+    config: Mapping[str, Setting] | None
+    databases: Mapping[str, Mapping[str, Any]]
+    descriptors: int | None
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What shall run."""
+
+    options: Mapping[str, str]
+    databases: Mapping[str, Mapping[str, str]]
+    descriptors: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that does not run as it shall, and whether a reload can change it."""
+
+    name: str
+    running: str
+    wanted: str
+    reloads: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to do, in this order; C(held_back) needs a restart that the policy forbids."""
+
+    write: tuple[str, ...]
+    daemon_reload: bool
+    start: bool
+    restart: tuple[str, ...]
+    reload: bool
+    reconnect: bool
+    held_back: tuple[str, ...]
+
+    @property
+    def actions(self) -> list[str]:
+        """Each step as a line of text."""
+        steps = [f"write {path}" for path in self.write]
+        if self.daemon_reload:
+            steps.append("systemctl daemon-reload")
+        if self.start:
+            steps.append("start")
+        if self.restart:
+            steps.append("restart for {}".format(", ".join(self.restart)))
+        if self.reload:
+            steps.append("RELOAD")
+        if self.reconnect:
+            steps.append("RECONNECT")
+        return steps
+
+
+def package_state(version: tuple[int, int, int], descriptors: int) -> Running:
+    """The pooler as Debian's package starts it, for predictions before it is installed."""
+    config = {
+        name: Setting(
+            _PACKAGE_OPTIONS.get(name, default_of(option, version)),
+            default_of(option, version),
+            option.reloads,
+        )
+        for name, option in OPTIONS.items()
+        if exists(option, version)
+    }
+    return Running(True, config, {}, descriptors)
+
+
+def differences(desired: Desired, running: Running) -> list[Difference]:
+    """Where the running pooler is not the desired one, in a stable order."""
+    if running.config is None:
+        return []
+    found: list[Difference] = []
+    for name, setting in sorted(running.config.items()):
+        if name not in OPTIONS and name not in desired.options:
+            continue
+        wanted = desired.options.get(name, setting.default)
+        if canonical(name, wanted) == canonical(name, setting.value):
+            continue
+        taken_back = (
+            name not in desired.options and name in OPTIONS and OPTIONS[name].default is None
+        )
+        if taken_back and name == "verbose":
+            continue  # how it was started, not what the file says
+        found.append(Difference(name, setting.value, wanted, setting.reloads and not taken_back))
+    found.extend(_database_differences(desired, running))
+    if running.descriptors is not None and running.descriptors < desired.descriptors:
+        found.append(
+            Difference("LimitNOFILE", str(running.descriptors), str(desired.descriptors), False)
+        )
+    return found
+
+
+def plan(
+    desired: Desired,
+    running: Running,
+    *,
+    files: Iterable[str],
+    unit: str,
+    daemon_reload: bool,
+    unfinished: bool,
+    stale: Iterable[str],
+    reconnect: bool,
+    may_restart: bool,
+) -> Plan:
+    """The least that makes the desired pooler run.
+
+    Args:
+        desired: what shall run.
+        running: what runs.
+        files: paths whose content, owner or mode is not the desired one.
+        unit: path of the service's drop-in, which may be among the files.
+        daemon_reload: whether systemd says that it has not read its files.
+        unfinished: whether an earlier run was interrupted, so that nobody knows what was read.
+        stale: what else a running pooler only forgets when it restarts.
+        reconnect: whether server connections shall be opened anew.
+        may_restart: whether a running pooler may be restarted.
+    """
+    write = tuple(files)
+    reads = tuple(path for path in write if path != unit)
+    must_reload = daemon_reload or unit in write
+    found = differences(desired, running)
+    restart = (*(one.name for one in found if not one.reloads), *stale)
+    if running.active and running.config is None:
+        restart = ("a console that does not answer",)
+    if not running.active:
+        return Plan(write, must_reload, True, (), False, False, ())
+    if restart and may_restart:
+        return Plan(write, must_reload, False, restart, False, False, ())
+    reload = bool(reads) or unfinished or any(one.reloads for one in found)
+    return Plan(write, must_reload, False, (), reload, reconnect or unfinished, restart)
+
+
+def role_settings_lines(databases: Iterable[Database]) -> list[str]:
+    """What pooled sessions carry from their roles, a line for each role.
+
+    Written into the file as a comment: a session keeps the settings it logged in with, so a
+    change of these lines means that the pools have to log in again.
+    """
+    return [
+        " ".join([f"{role.name}:", *(f"{name}={value}" for name, value in role.settings)])
+        for role in sorted(model_roles(databases), key=lambda role: role.name)
+    ]
+
+
+def carries_old_settings(noted: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether sessions may be in the pools that carry other settings than their roles have now.
+
+    Args:
+        noted: role_settings_lines() when the pools last logged in; empty when nobody noted it.
+        wanted: role_settings_lines() now. A role that is only in here is new, and has no sessions.
+    """
+    return bool(set(noted) - set(wanted)) or (not noted and bool(wanted))
+
+
+def _database_differences(desired: Desired, running: Running) -> Iterable[Difference]:
+    for name in sorted(set(running.databases) - set(desired.databases) - {"pgbouncer"}):
+        yield Difference(f"database {name}", "present", "absent", True)
+    for name, entry in desired.databases.items():
+        row = running.databases.get(name)
+        if row is None:
+            yield Difference(f"database {name}", "absent", "present", True)
+            continue
+        if row.get("force_user"):
+            # PgBouncer does not let go of a forced user on RELOAD.
+            yield Difference(f"database {name} user", str(row["force_user"]), "", False)
+        for column, wanted in _database_row(entry, desired.options, row).items():
+            shown = "" if row[column] is None else str(row[column])
+            if shown != wanted:
+                yield Difference(f"database {name} {column}", shown, wanted, True)
+
+
+def _database_row(
+    entry: Mapping[str, str], options: Mapping[str, str], row: Mapping[str, Any]
+) -> dict[str, str]:
+    """What SHOW DATABASES shows for an entry, in those columns that this version has."""
+
+    def inherited(key: str, option: str) -> str:
+        return entry.get(key, options.get(option, OPTIONS[option].default or ""))
+
+    wanted = {
+        "host": entry["host"],
+        "port": entry["port"],
+        "database": entry["dbname"],
+        "pool_size": inherited("pool_size", "default_pool_size"),
+        "min_pool_size": inherited("min_pool_size", "min_pool_size"),
+        "reserve_pool": inherited("reserve_pool", "reserve_pool_size"),
+        "reserve_pool_size": inherited("reserve_pool_size", "reserve_pool_size"),
+        "pool_mode": entry.get("pool_mode", ""),
+        "max_connections": inherited("max_db_connections", "max_db_connections"),
+    }
+    return {column: value for column, value in wanted.items() if column in row}
