@@ -42,9 +42,19 @@ KIND_SETTINGS: dict[str, dict[str, str]] = {
 }
 
 CLIENT_VIA = ("pgbouncer", "direct")
+STATES = ("present", "absent")
 
 _DATABASE_KEYS = ("name", "schemas", "extensions", "roles", "clients")
-_ROLE_KEYS = ("name", "kind", "password", "connection_limit", "settings", "member_of")
+_ROLE_KEYS = (
+    "name",
+    "kind",
+    "password",
+    "connection_limit",
+    "settings",
+    "member_of",
+    "state",
+    "reassign_owned_to",
+)
 _CLIENT_KEYS = ("name", "role", "replicas", "workers", "pool_size", "max_overflow", "via")
 
 _NAME_BYTES = 63
@@ -74,6 +84,17 @@ class Role:
 
 
 @dataclass(frozen=True)
+class AbsentRole:
+    """A role that shall not be there.
+
+    It is dropped only when C(reassign_owned_to) names who gets what it owns; else it is reported.
+    """
+
+    name: str
+    reassign_owned_to: str
+
+
+@dataclass(frozen=True)
 class Client:
     """Processes that connect: replicas x workers, each with a pool of its own."""
 
@@ -93,13 +114,14 @@ class Client:
 
 @dataclass(frozen=True)
 class Database:
-    """A database of the model."""
+    """A database of the model; C(roles) are those that shall be there, C(absent) the others."""
 
     name: str
     schemas: tuple[str, ...]
     extensions: tuple[str, ...]
     roles: tuple[Role, ...]
     clients: tuple[Client, ...]
+    absent: tuple[AbsentRole, ...] = ()
 
 
 def parse_databases(raw: Any, variable: str = "pooled_databases") -> tuple[Database, ...]:
@@ -125,6 +147,11 @@ def parse_databases(raw: Any, variable: str = "pooled_databases") -> tuple[Datab
 def model_roles(databases: Iterable[Database]) -> tuple[Role, ...]:
     """Every role of the model once, in the order of the inventory."""
     return tuple({role.name: role for database in databases for role in database.roles}.values())
+
+
+def absent_roles(databases: Iterable[Database]) -> tuple[AbsentRole, ...]:
+    """Every role that shall not be there once, in the order of the inventory."""
+    return tuple({role.name: role for database in databases for role in database.absent}.values())
 
 
 def ignorable_startup_parameters(databases: Iterable[Database]) -> tuple[str, ...]:
@@ -208,13 +235,17 @@ def _database(where: str, entry: Mapping[str, Any]) -> Database:
             raise ValueError(f"{where}.schemas: {schema!r} belongs to the server itself")
     extensions = _names(where + ".extensions", entry.get("extensions"), "extension", ())
     roles: list[Role] = []
+    absent: list[AbsentRole] = []
     for here, role_entry in _entries(_or_empty(entry.get("roles")), where + ".roles", _ROLE_KEYS):
-        role = _role(here, role_entry)
-        if role.name in [other.name for other in roles]:
+        role = _any_role(here, role_entry)
+        if role.name in [other.name for other in (*roles, *absent)]:
             raise ValueError(
                 f"{here}.name: role {role.name!r} is listed twice in database {name!r}"
             )
-        roles.append(role)
+        if isinstance(role, Role):
+            roles.append(role)
+        else:
+            absent.append(role)
     clients: list[Client] = []
     for here, client_entry in _entries(
         _or_empty(entry.get("clients")), where + ".clients", _CLIENT_KEYS
@@ -225,13 +256,40 @@ def _database(where: str, entry: Mapping[str, Any]) -> Database:
                 f"{here}.name: client {client.name!r} is listed twice in database {name!r}"
             )
         clients.append(client)
-    return Database(name, schemas, extensions, tuple(roles), tuple(clients))
+    return Database(name, schemas, extensions, tuple(roles), tuple(clients), tuple(absent))
 
 
-def _role(where: str, entry: Mapping[str, Any]) -> Role:
+def _any_role(where: str, entry: Mapping[str, Any]) -> Role | AbsentRole:
     name = check_name(where + ".name", entry.get("name"), "role")
     if name in _RESERVED_ROLES or name.startswith("pg_"):
         raise ValueError(f"{where}.name: {name!r} is reserved by Postgres; choose another name")
+    state = entry.get("state", "present")
+    if state not in STATES:
+        raise ValueError(
+            "{}.state: {!r} is no state of a role; choose one of {}".format(
+                where, state, ", ".join(STATES)
+            )
+        )
+    new_owner = entry.get("reassign_owned_to")
+    if state == "present":
+        if new_owner is not None:
+            raise ValueError(
+                f"{where}.reassign_owned_to of role {name!r}: only a role that is to go gives away"
+                " what it owns; add state: absent, or leave the key out"
+            )
+        return _role(where, name, entry)
+    if new_owner is None:
+        return AbsentRole(name, "")
+    check_name(where + ".reassign_owned_to", new_owner, "role")
+    if new_owner == name:
+        raise ValueError(
+            f"{where}.reassign_owned_to: role {name!r} can't be given its own objects; name another"
+            " role"
+        )
+    return AbsentRole(name, new_owner)
+
+
+def _role(where: str, name: str, entry: Mapping[str, Any]) -> Role:
     kind = entry.get("kind")
     if kind not in KINDS:
         raise ValueError(
@@ -336,17 +394,23 @@ def _or_empty(value: Any) -> Any:
 
 
 def _same_role_everywhere(databases: list[Database], variable: str) -> None:
-    seen: dict[str, tuple[str, Role]] = {}
+    seen: dict[str, tuple[str, Role | AbsentRole]] = {}
     for database in databases:
-        for role in database.roles:
+        roles: tuple[Role | AbsentRole, ...] = (*database.roles, *database.absent)
+        for role in roles:
             first, other = seen.setdefault(role.name, (database.name, role))
             if other == role:
                 continue
-            different = [key for key in _ROLE_KEYS if getattr(other, key) != getattr(role, key)]
             raise ValueError(
                 "{}: role {!r} is one role of the whole server, but its entries in databases"
                 " {!r} and {!r}"
                 " differ in {}; make them equal".format(
-                    variable, role.name, first, database.name, ", ".join(different)
+                    variable, role.name, first, database.name, ", ".join(_different(other, role))
                 )
             )
+
+
+def _different(left: Role | AbsentRole, right: Role | AbsentRole) -> list[str]:
+    if type(left) is not type(right):
+        return ["state"]
+    return [key for key in _ROLE_KEYS if getattr(left, key, None) != getattr(right, key, None)]

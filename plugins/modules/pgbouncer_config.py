@@ -19,7 +19,9 @@ description:
   - Verifies afterwards that the pooler runs with every value asked for. When it does not, the previous files are put back and the module fails
     with PgBouncer's own words.
   - Every database of the model gets an entry of its own; there is no C(*) entry.
-extends_documentation_fragment: [pooled.postgres.attributes]
+  - Role settings are noted in the file as comments, because sessions in the pools keep the settings they have logged in with.
+    When the note changes, the pools reconnect.
+extends_documentation_fragment: [pooled.postgres.attributes, pooled.postgres.model]
 attributes:
   check_mode:
     support: full
@@ -31,57 +33,6 @@ attributes:
     support: partial
     details: With O(reconnect=true) the pools reconnect each time.
 options:
-  databases:
-    description:
-      - The model, C(pooled_databases). Databases and the names and settings of their roles are used.
-      - Role settings are noted in the file as comments, because sessions in the pools keep the settings they have logged in with.
-        When the note changes, the pools reconnect.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: Name of the database. PgBouncer takes letters from A to Z, digits and C(_-.).
-        type: str
-        required: true
-      schemas:
-        description: Not used here.
-        type: list
-        elements: str
-      extensions:
-        description: Not used here.
-        type: list
-        elements: str
-      clients:
-        description: Not used here.
-        type: list
-        elements: dict
-      roles:
-        description: The roles that log in.
-        type: list
-        elements: dict
-        suboptions:
-          name:
-            description: Name of the role.
-            type: str
-            required: true
-          kind:
-            description: What the role is for.
-            type: str
-            required: true
-          password:
-            description: A SCRAM verifier is used with O(auth=userlist) when Postgres is elsewhere.
-            type: str
-          connection_limit:
-            description: Not used here.
-            type: int
-          settings:
-            description: The role's own settings.
-            type: dict
-          member_of:
-            description: Not used here.
-            type: list
-            elements: str
   options:
     description:
       - Options of C([pgbouncer]) by name; V(null) gives an option back to PgBouncer's own default.
@@ -234,6 +185,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _files,
     _ini,
     _model,
+    _model_options,
     _pgbouncer,
     _pgbouncer_entries,
     _pgbouncer_options,
@@ -255,23 +207,8 @@ UNFINISHED = "A run of pooled.postgres was interrupted here; the next one finish
 
 def argument_spec() -> dict[str, Any]:
     """The module's arguments."""
-    role = {
-        "name": {"type": "str", "required": True},
-        "kind": {"type": "str", "required": True},
-        "password": {"type": "str", "no_log": True},
-        "connection_limit": {"type": "int"},
-        "settings": {"type": "dict"},
-        "member_of": {"type": "list", "elements": "str"},
-    }
-    database = {
-        "name": {"type": "str", "required": True},
-        "schemas": {"type": "list", "elements": "str"},
-        "extensions": {"type": "list", "elements": "str"},
-        "clients": {"type": "list", "elements": "dict"},
-        "roles": {"type": "list", "elements": "dict", "options": role},
-    }
     return {
-        "databases": {"type": "list", "elements": "dict", "required": True, "options": database},
+        **_model_options.databases_argument_spec(),
         "options": {"type": "dict", "default": {}},
         "database_options": {"type": "dict", "default": {}},
         "user_options": {"type": "dict", "default": {}},
@@ -547,7 +484,9 @@ def main() -> None:
         if installed is not None:
             _postgres.require_psycopg2(module)
         version = installed or _pgbouncer_options.parse_version(params["assume_version"] or "")
-        databases = _model.parse_databases(params["databases"], "databases")
+        databases = _model.parse_databases(
+            _model_options.given_databases(params["databases"]), "databases"
+        )
         options = _pgbouncer.effective_options(
             params["options"],
             version,

@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - pooled.postgres.attributes
   - pooled.postgres.connection
+  - pooled.postgres.model
 attributes:
   check_mode:
     support: full
@@ -32,90 +33,6 @@ attributes:
   idempotent:
     support: full
 options:
-  databases:
-    description: The databases with their roles; usually the variable C(pooled_databases).
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: Name of the database. Created with encoding UTF8 when it is missing.
-        type: str
-        required: true
-      schemas:
-        description:
-          - Schemas in which the roles work. Created when missing, then owned by O(login_user).
-          - V([public]) when left out.
-        type: list
-        elements: str
-      extensions:
-        description: Extensions to create. One that is not available on the server fails the run before anything is changed.
-        type: list
-        elements: str
-      roles:
-        description: The roles that work in this database. Roles are the server's, so entries of one role in several databases must be equal.
-        type: list
-        elements: dict
-        suboptions:
-          name:
-            description: Name of the role.
-            type: str
-            required: true
-          kind:
-            description:
-              - V(user) may connect, and read and write data, but not define it.
-              - V(reader) may connect and read. It executes no routines by itself, because one that is C(SECURITY DEFINER) may write.
-              - V(migrator) may create objects and schemas, and owns what it creates.
-              - V(admin) is a V(user) that row-level security does not bind.
-            type: str
-            required: true
-            choices: [user, reader, migrator, admin]
-          password:
-            description:
-              - Plain text or a SCRAM verifier, C(SCRAM-SHA-256$...). It is compared with what the server stores and sent only when it differs.
-              - When left out, the password stays as it is.
-            type: str
-          connection_limit:
-            description: Most connections at once; V(-1) is no limit and the default.
-            type: int
-          settings:
-            description:
-              - Settings of the role, merged over those of its kind. An empty (null) value takes one of the kind's away.
-              - Settings that are on the server and not in here are reset.
-            type: dict
-          member_of:
-            description: Roles that this role is a member of; no others, unless O(exclusive=false).
-            type: list
-            elements: str
-      clients:
-        description: Processes that connect. They matter to the connection budget and not to this module.
-        type: list
-        elements: dict
-        suboptions:
-          name:
-            description: Name of the client.
-            type: str
-            required: true
-          role:
-            description: The role that it connects as.
-            type: str
-            required: true
-          replicas:
-            description: Number of hosts or containers.
-            type: int
-          workers:
-            description: Processes in each.
-            type: int
-          pool_size:
-            description: Connections that the pool of a process keeps.
-            type: int
-          max_overflow:
-            description: Connections that it may open beyond them.
-            type: int
-          via:
-            description: Whether it connects to PgBouncer or to Postgres itself.
-            type: str
-            choices: [pgbouncer, direct]
   pooler_role:
     description:
       - Role that PgBouncer logs in as to look up its clients' verifiers, usually C(pgbouncer_auth). It gets the function C(pgbouncer.get_auth) in each
@@ -242,6 +159,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import OBJECT_CLASSES
 from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
+from ansible_collections.pooled.postgres.plugins.module_utils._model_options import (
+    databases_argument_spec,
+    given_databases,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     PSYCOPG2_IMPORT_ERROR,
     ConnectionFailed,
@@ -272,7 +193,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=_argument_spec(), supports_check_mode=True)
     try:
         wanted = Wanted(
-            databases=parse_databases(_without_nulls(module.params["databases"])),
+            databases=parse_databases(given_databases(module.params["databases"])),
             pooler_role=module.params["pooler_role"],
             pooler_password=module.params["pooler_password"] or None,
             exclusive=module.params["exclusive"],
@@ -425,59 +346,10 @@ def _found(wanted: Wanted, actual: Actual) -> list[dict[str, Any]]:
     return found
 
 
-def _without_nulls(databases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The model without the keys that only the argument spec put there."""
-    return [
-        {
-            key: [_given(entry) for entry in value] if key in ("roles", "clients") else value
-            for key, value in _given(database).items()
-        }
-        for database in databases
-    ]
-
-
-def _given(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if value is not None}
-
-
 def _argument_spec() -> dict[str, Any]:
-    names = {"type": "list", "elements": "str"}
-    role = {
-        "name": {"type": "str", "required": True},
-        "kind": {
-            "type": "str",
-            "required": True,
-            "choices": ["user", "reader", "migrator", "admin"],
-        },
-        "password": {"type": "str", "no_log": True},
-        "connection_limit": {"type": "int"},
-        "settings": {"type": "dict"},
-        "member_of": names,
-    }
-    client = {
-        "name": {"type": "str", "required": True},
-        "role": {"type": "str", "required": True},
-        "replicas": {"type": "int"},
-        "workers": {"type": "int"},
-        "pool_size": {"type": "int"},
-        "max_overflow": {"type": "int"},
-        "via": {"type": "str", "choices": ["pgbouncer", "direct"]},
-    }
-    database = {
-        "name": {"type": "str", "required": True},
-        "schemas": names,
-        "extensions": names,
-        "roles": {"type": "list", "elements": "dict", "options": role},
-        "clients": {"type": "list", "elements": "dict", "options": client},
-    }
     return {
         **connection_argument_spec(),
-        "databases": {
-            "type": "list",
-            "elements": "dict",
-            "required": True,
-            "options": database,
-        },
+        **databases_argument_spec(),
         "pooler_role": {"type": "str", "default": ""},
         "pooler_password": {"type": "str", "no_log": True},
         "exclusive": {"type": "bool", "default": True},

@@ -29,54 +29,6 @@ options:
     description: Name of the cluster, for the same purpose.
     type: str
     default: main
-  databases:
-    description: The model, C(pooled_databases). Only names are used.
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      name:
-        description: Name of the database.
-        type: str
-        required: true
-      schemas:
-        description: Not used here.
-        type: list
-        elements: str
-      extensions:
-        description: Not used here.
-        type: list
-        elements: str
-      roles:
-        description: Roles that may log in to the database.
-        type: list
-        elements: dict
-        suboptions:
-          name:
-            description: Name of the role.
-            type: str
-            required: true
-          kind:
-            description: Kind of the role.
-            type: str
-            required: true
-          password:
-            description: Not used here.
-            type: str
-          connection_limit:
-            description: Not used here.
-            type: int
-          settings:
-            description: Not used here.
-            type: dict
-          member_of:
-            description: Not used here.
-            type: list
-            elements: str
-      clients:
-        description: Not used here.
-        type: list
-        elements: dict
   client_networks:
     description: Networks in CIDR notation from which the model's roles may log in with SCRAM.
       Loopback and the unix socket are always among them.
@@ -160,6 +112,7 @@ options:
 extends_documentation_fragment:
   - pooled.postgres.attributes
   - pooled.postgres.connection
+  - pooled.postgres.model
 attributes:
   check_mode:
     support: full
@@ -223,6 +176,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _files, _hba, _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
+from ansible_collections.pooled.postgres.plugins.module_utils._model_options import (
+    databases_argument_spec,
+    given_databases,
+)
 
 RELOAD_TIMEOUT_S = 15
 FILE_MODE = 0o640
@@ -250,22 +207,6 @@ class RefusedError(Exception):
 
 def argument_spec() -> dict[str, Any]:
     """The module's options."""
-    names = {"type": "list", "elements": "str"}
-    role = {
-        "name": {"type": "str", "required": True},
-        "kind": {"type": "str", "required": True},
-        "password": {"type": "str", "no_log": True},
-        "connection_limit": {"type": "int"},
-        "settings": {"type": "dict"},
-        "member_of": names,
-    }
-    database = {
-        "name": {"type": "str", "required": True},
-        "schemas": names,
-        "extensions": names,
-        "roles": {"type": "list", "elements": "dict", "options": role},
-        "clients": {"type": "list", "elements": "dict"},
-    }
     rule = {
         "type": {"type": "str", "choices": list(_hba.TYPES), "default": "host"},
         "database": {"type": "raw", "required": True},
@@ -279,7 +220,7 @@ def argument_spec() -> dict[str, Any]:
         **_postgres.connection_argument_spec(),
         "version": {"type": "str", "default": ""},
         "cluster": {"type": "str", "default": "main"},
-        "databases": {"type": "list", "elements": "dict", "default": [], "options": database},
+        **databases_argument_spec(),
         "client_networks": {"type": "list", "elements": "str", "default": []},
         "rules": {"type": "list", "elements": "dict", "default": [], "options": rule},
         "pooler_role": {"type": "str", "default": ""},
@@ -437,7 +378,7 @@ def main() -> None:
     params = module.params
     owner = {"superuser": params["login_user"], "superuser_os_user": params["login_os_user"]}
     try:
-        databases = parse_databases(params["databases"], "databases")
+        databases = parse_databases(given_databases(params["databases"]), "databases")
         checked = _hba.checked(
             params["rules"],
             params["client_networks"],

@@ -152,7 +152,7 @@ WRONG = [
     (
         one(knd="user"),
         f"{ROLE}: unknown key knd; allowed are name, kind, password, connection_limit, settings,"
-        " member_of",
+        " member_of, state, reassign_owned_to",
     ),
     (one(name="public"), f"{ROLE}.name: 'public' is reserved by Postgres; choose another name"),
     (one(name="none"), f"{ROLE}.name: 'none' is reserved by Postgres; choose another name"),
@@ -242,6 +242,41 @@ WRONG = [
         [{**one()[0], "clients": [{"name": "api", "role": "app_user"}] * 2}],
         f"{AT}.clients[1].name: client 'api' is listed twice in database 'mydb'",
     ),
+    (
+        one(state="gone"),
+        f"{ROLE}.state: 'gone' is no state of a role; choose one of present, absent",
+    ),
+    (
+        one(reassign_owned_to="app_migrator"),
+        f"{ROLE}.reassign_owned_to of role 'app_user': only a role that is to go gives away what it"
+        " owns; add state: absent, or leave the key out",
+    ),
+    (
+        one(state="absent", reassign_owned_to="app_user"),
+        f"{ROLE}.reassign_owned_to: role 'app_user' can't be given its own objects; name another"
+        " role",
+    ),
+    (
+        one(state="absent", reassign_owned_to=""),
+        f"{ROLE}.reassign_owned_to: '' is no name for a role: give a non-empty string",
+    ),
+    (
+        [*one(), {**one(state="absent")[0], "name": "other"}],
+        "pooled_databases: role 'app_user' is one role of the whole server, but its entries in"
+        " databases 'mydb' and 'other' differ in state; make them equal",
+    ),
+    (
+        [
+            *one(state="absent", reassign_owned_to="a"),
+            {**one(state="absent", reassign_owned_to="b")[0], "name": "other"},
+        ],
+        "pooled_databases: role 'app_user' is one role of the whole server, but its entries in"
+        " databases 'mydb' and 'other' differ in reassign_owned_to; make them equal",
+    ),
+    (
+        [{**one(state="absent")[0], "clients": [{"name": "api", "role": "app_user"}]}],
+        f"{CLIENT}.role: 'app_user' is no role of this database; its roles are none",
+    ),
 ]
 
 
@@ -278,6 +313,28 @@ def test_any_name_is_taken_whole_or_refused(name):
 def test_equal_roles_may_be_in_several_databases():
     databases = _model.parse_databases([*one(), {**one()[0], "name": "other"}])
     assert [role.name for role in _model.model_roles(databases)] == ["app_user"]
+
+
+def test_absent_roles_count_nowhere():
+    databases = _model.parse_databases(
+        [
+            {
+                "name": "mydb",
+                "roles": [
+                    {"name": "app_user", "kind": "user"},
+                    {"name": "former", "state": "absent", "reassign_owned_to": "app_user"},
+                    {"name": "stays", "kind": "migrator", "password": "x", "state": "absent"},
+                ],
+            },
+            {"name": "other", "roles": [{"name": "stays", "state": "absent"}]},
+        ]
+    )
+    assert [role.name for role in databases[0].roles] == ["app_user"]
+    assert [role.name for role in _model.model_roles(databases)] == ["app_user"]
+    assert _model.absent_roles(databases) == (
+        _model.AbsentRole("former", "app_user"),
+        _model.AbsentRole("stays", ""),
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,108 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model of databases and roles, as modules take it."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Shared by every module that reads the model."""
+
+    DOCUMENTATION = r"""
+options:
+  databases:
+    description: The databases with their roles; usually the variable C(pooled_databases).
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the database. Created with encoding UTF8 when it is missing. PgBouncer takes letters from A to Z, digits and C(_-.).
+        type: str
+        required: true
+      schemas:
+        description: Schemas in which the roles work, created when missing. V([public]) when left out.
+        type: list
+        elements: str
+      extensions:
+        description: Extensions to create. One that is not available on the server fails the run before anything is changed.
+        type: list
+        elements: str
+      roles:
+        description: The roles that work in this database. Roles are the server's, so entries of one role in several databases must be equal.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the role.
+            type: str
+            required: true
+          kind:
+            description:
+              - Required, unless O(databases[].roles[].state=absent).
+              - V(user) may connect, and read and write data, but not define it.
+              - V(reader) may connect and read. It executes no routines by itself, because one that is C(SECURITY DEFINER) may write.
+              - V(migrator) may create objects and schemas, and owns what it creates.
+              - V(admin) is a V(user) that row-level security does not bind.
+            type: str
+            choices: [user, reader, migrator, admin]
+          password:
+            description:
+              - Plain text or a SCRAM verifier, C(SCRAM-SHA-256$...). It is compared with what the server stores and sent only when it differs.
+              - When left out, the password stays as it is.
+            type: str
+          connection_limit:
+            description: Most connections at once; V(-1) is no limit and the default.
+            type: int
+          settings:
+            description:
+              - Settings of the role, merged over those of its kind. An empty (null) value takes one of the kind's away.
+              - Settings that are on the server and not in here are reset.
+            type: dict
+          member_of:
+            description: Roles that this role is a member of, and no others.
+            type: list
+            elements: str
+          state:
+            description:
+              - V(absent) is for a role that shall go. It counts nowhere any more. What it owns and what rights it has is told in a warning, and it is
+                dropped only with O(databases[].roles[].reassign_owned_to).
+              - V(present) when left out.
+            type: str
+            choices: [present, absent]
+          reassign_owned_to:
+            description:
+              - Role that gets what a role with O(databases[].roles[].state=absent) owns in the databases of the model; then the role is dropped.
+              - The run fails before anything is changed while the role has sessions or members, or owns or holds something in other databases.
+            type: str
+      clients:
+        description: Processes that connect, for the connection budget.
+        type: list
+        elements: dict
+        suboptions:
+          name:
+            description: Name of the client.
+            type: str
+            required: true
+          role:
+            description: The role that it connects as.
+            type: str
+            required: true
+          replicas:
+            description: Number of hosts or containers.
+            type: int
+          workers:
+            description: Processes in each.
+            type: int
+          pool_size:
+            description: Connections that the pool of a process keeps.
+            type: int
+          max_overflow:
+            description: Connections that it may open beyond them.
+            type: int
+          via:
+            description: Whether it connects to PgBouncer or to Postgres itself.
+            type: str
+            choices: [pgbouncer, direct]
+"""

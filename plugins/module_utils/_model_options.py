@@ -1,0 +1,63 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The model as an option of modules, the same in each that takes it."""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, Mapping
+
+from ansible_collections.pooled.postgres.plugins.module_utils._model import (
+    CLIENT_VIA,
+    KINDS,
+    STATES,
+)
+
+
+def databases_argument_spec() -> dict[str, Any]:
+    """Argument spec of the C(model) documentation fragment."""
+    names = {"type": "list", "elements": "str"}
+    role = {
+        "name": {"type": "str", "required": True},
+        "kind": {"type": "str", "choices": list(KINDS)},
+        "password": {"type": "str", "no_log": True},
+        "connection_limit": {"type": "int"},
+        "settings": {"type": "dict"},
+        "member_of": names,
+        "state": {"type": "str", "choices": list(STATES)},
+        "reassign_owned_to": {"type": "str"},
+    }
+    client = {
+        "name": {"type": "str", "required": True},
+        "role": {"type": "str", "required": True},
+        "replicas": {"type": "int"},
+        "workers": {"type": "int"},
+        "pool_size": {"type": "int"},
+        "max_overflow": {"type": "int"},
+        "via": {"type": "str", "choices": list(CLIENT_VIA)},
+    }
+    database = {
+        "name": {"type": "str", "required": True},
+        "schemas": names,
+        "extensions": names,
+        "roles": {"type": "list", "elements": "dict", "options": role},
+        "clients": {"type": "list", "elements": "dict", "options": client},
+    }
+    return {
+        "databases": {"type": "list", "elements": "dict", "required": True, "options": database}
+    }
+
+
+def given_databases(databases: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A module's databases without the keys that only its argument spec put there."""
+    return [
+        {
+            key: [_given(entry) for entry in value] if key in ("roles", "clients") else value
+            for key, value in _given(database).items()
+        }
+        for database in databases
+    ]
+
+
+def _given(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if value is not None}
