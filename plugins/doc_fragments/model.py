@@ -64,6 +64,11 @@ options:
             description: Roles that this role is a member of, and no others.
             type: list
             elements: str
+          pools:
+            description:
+              - PgBouncer's options for this role, such as C(pool_size), C(pool_mode) or C(max_user_connections), checked against its version.
+                They win over those of the database.
+            type: dict
           state:
             description:
               - V(absent) is for a role that shall go. It counts nowhere any more. What it owns and what rights it has is told in a warning, and it is
@@ -105,4 +110,14 @@ options:
             description: Whether it connects to PgBouncer or to Postgres itself.
             type: str
             choices: [pgbouncer, direct]
+      pools:
+        description: PgBouncer's options for this database, such as C(pool_size), C(pool_mode) or C(max_db_connections), checked against its version.
+        type: dict
+      aliases:
+        description:
+          - Further names under which PgBouncer serves this database, each with pools of its own that the connection budget counts.
+          - An entry has a C(name) and PgBouncer's options for it, such as C(pool_mode=session) for clients that need a session, or C(host) and
+            C(port) of another server with the same roles.
+        type: list
+        elements: dict
 """

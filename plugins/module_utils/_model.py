@@ -44,7 +44,7 @@ KIND_SETTINGS: dict[str, dict[str, str]] = {
 CLIENT_VIA = ("pgbouncer", "direct")
 STATES = ("present", "absent")
 
-_DATABASE_KEYS = ("name", "schemas", "extensions", "roles", "clients")
+_DATABASE_KEYS = ("name", "schemas", "extensions", "roles", "clients", "pools", "aliases")
 _ROLE_KEYS = (
     "name",
     "kind",
@@ -52,6 +52,7 @@ _ROLE_KEYS = (
     "connection_limit",
     "settings",
     "member_of",
+    "pools",
     "state",
     "reassign_owned_to",
 )
@@ -78,6 +79,7 @@ class Role:
     connection_limit: int
     settings: tuple[tuple[str, str], ...]
     member_of: tuple[str, ...]
+    pools: tuple[tuple[str, Any], ...] = ()
 
     def __repr__(self) -> str:
         return f"Role(name={self.name!r}, kind={self.kind!r})"
@@ -113,8 +115,27 @@ class Client:
 
 
 @dataclass(frozen=True)
+class Alias:
+    """Another name under which PgBouncer serves a database, with pools of its own.
+
+    C(options) are PgBouncer's, unchecked: which there are depends on its version.
+    """
+
+    name: str
+    options: tuple[tuple[str, Any], ...]
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it leads to another server than the database's own."""
+        return any(key in ("host", "port") for key, _value in self.options)
+
+
+@dataclass(frozen=True)
 class Database:
-    """A database of the model; C(roles) are those that shall be there, C(absent) the others."""
+    """A database of the model; C(roles) are those that shall be there, C(absent) the others.
+
+    C(pools) are PgBouncer's options for it, unchecked as an alias's.
+    """
 
     name: str
     schemas: tuple[str, ...]
@@ -122,6 +143,8 @@ class Database:
     roles: tuple[Role, ...]
     clients: tuple[Client, ...]
     absent: tuple[AbsentRole, ...] = ()
+    pools: tuple[tuple[str, Any], ...] = ()
+    aliases: tuple[Alias, ...] = ()
 
 
 def parse_databases(raw: Any, variable: str = "pooled_databases") -> tuple[Database, ...]:
@@ -141,6 +164,7 @@ def parse_databases(raw: Any, variable: str = "pooled_databases") -> tuple[Datab
             raise ValueError(f"{where}.name: database {database.name!r} is listed twice")
         databases.append(database)
     _same_role_everywhere(databases, variable)
+    _no_alias_twice(databases, variable)
     return tuple(databases)
 
 
@@ -256,7 +280,16 @@ def _database(where: str, entry: Mapping[str, Any]) -> Database:
                 f"{here}.name: client {client.name!r} is listed twice in database {name!r}"
             )
         clients.append(client)
-    return Database(name, schemas, extensions, tuple(roles), tuple(clients), tuple(absent))
+    return Database(
+        name,
+        schemas,
+        extensions,
+        tuple(roles),
+        tuple(clients),
+        tuple(absent),
+        _options(where + ".pools", entry.get("pools")),
+        _aliases(where + ".aliases", entry.get("aliases")),
+    )
 
 
 def _any_role(where: str, entry: Mapping[str, Any]) -> Role | AbsentRole:
@@ -310,7 +343,49 @@ def _role(where: str, name: str, entry: Mapping[str, Any]) -> Role:
     if name in member_of:
         raise ValueError(f"{where}.member_of: role {name!r} can't be a member of itself")
     settings = _settings(where + ".settings", kind, entry.get("settings"))
-    return Role(name, kind, password, limit, settings, member_of)
+    pools = _options(where + ".pools", entry.get("pools"))
+    return Role(name, kind, password, limit, settings, member_of, pools)
+
+
+def _options(where: str, given: Any) -> tuple[tuple[str, Any], ...]:
+    """Options of PgBouncer as pairs; those without a value are left to PgBouncer."""
+    if given is not None and not isinstance(given, Mapping):
+        raise ValueError(
+            f"{where}: give a dictionary of PgBouncer's options, such as {{pool_size: 40}}, not"
+            f" {type(given).__name__}"
+        )
+    return tuple(
+        (str(key), tuple(value) if isinstance(value, list) else value)
+        for key, value in (given or {}).items()
+        if value is not None
+    )
+
+
+def _aliases(where: str, given: Any) -> tuple[Alias, ...]:
+    if given is not None and not isinstance(given, (list, tuple)):
+        raise ValueError(f"{where}: give a list of aliases, not {type(given).__name__}")
+    aliases = []
+    for index, entry in enumerate(given or ()):
+        here = f"{where}[{index}]"
+        options = dict(_options(here, entry))
+        name = check_name(here + ".name", options.pop("name", None), "database")
+        if name in _RESERVED_DATABASES:
+            raise ValueError(f"{here}.name: {name!r} is reserved; choose another name")
+        aliases.append(Alias(name, tuple(options.items())))
+    return tuple(aliases)
+
+
+def _no_alias_twice(databases: list[Database], variable: str) -> None:
+    """PgBouncer serves each name once."""
+    taken = {database.name: f"database {database.name!r}" for database in databases}
+    for database in databases:
+        for alias in database.aliases:
+            if alias.name in taken:
+                raise ValueError(
+                    f"{variable}: alias {alias.name!r} of database {database.name!r} is also the"
+                    f" name of {taken[alias.name]}; choose another name"
+                )
+            taken[alias.name] = f"an alias of database {database.name!r}"
 
 
 def _settings(where: str, kind: str, given: Any) -> tuple[tuple[str, str], ...]:

@@ -24,6 +24,7 @@ def databases_argument_spec() -> dict[str, Any]:
         "connection_limit": {"type": "int"},
         "settings": {"type": "dict"},
         "member_of": names,
+        "pools": {"type": "dict"},
         "state": {"type": "str", "choices": list(STATES)},
         "reassign_owned_to": {"type": "str"},
     }
@@ -42,6 +43,8 @@ def databases_argument_spec() -> dict[str, Any]:
         "extensions": names,
         "roles": {"type": "list", "elements": "dict", "options": role},
         "clients": {"type": "list", "elements": "dict", "options": client},
+        "pools": {"type": "dict"},
+        "aliases": {"type": "list", "elements": "dict"},
     }
     return {
         "databases": {"type": "list", "elements": "dict", "required": True, "options": database}

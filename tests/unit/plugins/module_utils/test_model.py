@@ -117,7 +117,8 @@ WRONG = [
     (["mydb"], f"{AT}: give a dictionary, not str"),
     (
         [{"nam": "x", "zzz": 1}],
-        f"{AT}: unknown key nam, zzz; allowed are name, schemas, extensions, roles, clients",
+        f"{AT}: unknown key nam, zzz; allowed are name, schemas, extensions, roles, clients,"
+        " pools, aliases",
     ),
     ([{}], f"{AT}.name: None is no name for a database: give a non-empty string"),
     ([{"name": ""}], f"{AT}.name: '' is no name for a database: give a non-empty string"),
@@ -152,7 +153,7 @@ WRONG = [
     (
         one(knd="user"),
         f"{ROLE}: unknown key knd; allowed are name, kind, password, connection_limit, settings,"
-        " member_of, state, reassign_owned_to",
+        " member_of, pools, state, reassign_owned_to",
     ),
     (one(name="public"), f"{ROLE}.name: 'public' is reserved by Postgres; choose another name"),
     (one(name="none"), f"{ROLE}.name: 'none' is reserved by Postgres; choose another name"),
@@ -280,6 +281,39 @@ WRONG = [
 ]
 
 
+AN_ALIAS = {"name": "mydb", "aliases": [{"name": "mydb_session", "pool_mode": "session"}]}
+WRONG += [
+    (
+        [{"name": "mydb", "pools": 5}],
+        f"{AT}.pools: give a dictionary of PgBouncer's options, such as {{pool_size: 40}}, not int",
+    ),
+    (
+        one(pools=["session"]),
+        f"{ROLE}.pools: give a dictionary of PgBouncer's options, such as {{pool_size: 40}},"
+        " not list",
+    ),
+    ([{"name": "mydb", "aliases": {}}], f"{AT}.aliases: give a list of aliases, not dict"),
+    (
+        [{"name": "mydb", "aliases": [{"pool_mode": "session"}]}],
+        f"{AT}.aliases[0].name: None is no name for a database: give a non-empty string",
+    ),
+    (
+        [{"name": "mydb", "aliases": [{"name": "pgbouncer"}]}],
+        f"{AT}.aliases[0].name: 'pgbouncer' is reserved; choose another name",
+    ),
+    (
+        [AN_ALIAS, {"name": "mydb_session"}],
+        "pooled_databases: alias 'mydb_session' of database 'mydb' is also the name of database"
+        " 'mydb_session'; choose another name",
+    ),
+    (
+        [AN_ALIAS, {**AN_ALIAS, "name": "other"}],
+        "pooled_databases: alias 'mydb_session' of database 'other' is also the name of an alias"
+        " of database 'mydb'; choose another name",
+    ),
+]
+
+
 @pytest.mark.parametrize(("model", "message"), WRONG)
 def test_wrong_models_are_refused_by_name(model, message):
     with pytest.raises(ValueError) as caught:
@@ -354,3 +388,15 @@ def test_jit_may_be_ignored_when_every_role_turns_it_off(jits, expected):
     ]
     databases = _model.parse_databases([{"name": "mydb", "roles": roles}])
     assert _model.ignorable_startup_parameters(databases) == expected
+
+
+def test_pools_and_aliases_carry_pgbouncers_options():
+    alias = {"name": "ro", "host": ["r1", "r2"], "pool_size": 3, "pool_mode": None}
+    (database,) = _model.parse_databases(
+        [{**one(pools={"pool_size": 4})[0], "pools": {"pool_size": 2}, "aliases": [alias]}]
+    )
+    assert database.pools == (("pool_size", 2),)
+    assert database.roles[0].pools == (("pool_size", 4),)
+    assert database.aliases == (_model.Alias("ro", (("host", ("r1", "r2")), ("pool_size", 3))),)
+    assert database.aliases[0].elsewhere
+    assert not _model.Alias("session", (("pool_mode", "session"),)).elsewhere
