@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
@@ -21,10 +22,25 @@ UNIT_PROPERTIES = (
     "MemoryHigh",
     "MemoryLimit",
     "CPUQuotaPerSecUSec",
+    "AllowedCPUs",
+    "CPUAffinity",
+)
+# Where systemd looks for units and their drop-ins, what wins first.
+UNIT_DIRECTORIES = (
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/run/systemd/generator",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
 )
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+_SIZES = {"": 1, **{unit: 1024**power for power, unit in enumerate("BKMGTPE")}}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([BKMGTPE]?)\s*")
 _DURATION = re.compile(r"([0-9.]+)(us|ms|min|s|h)\Z")
 _PUBLIC = ("password_encryption",)
 _SECRET_NAME = re.compile(r"conninfo|pass(word|phrase|wd)|secret|token|credential|_command\Z")
@@ -47,6 +63,14 @@ class Limit:
     """An upper limit, and who sets it. Bytes, or CPUs."""
 
     amount: float
+    by: str
+
+
+@dataclass(frozen=True)
+class CpuSet:
+    """The CPUs that somebody allows, and who."""
+
+    cpus: frozenset[int]
     by: str
 
 
@@ -75,6 +99,17 @@ def huge_pages(meminfo: str) -> dict[str, int]:
     }
 
 
+def bound_huge_pages(pages: Mapping[str, int], limits: Iterable[Limit]) -> dict[str, int]:
+    """The same, at most as many as the cgroups allow."""
+    page_bytes = pages["page_bytes"]
+    most = min((int(limit.amount) // page_bytes for limit in limits), default=pages["total"])
+    return {
+        "page_bytes": page_bytes,
+        "total": min(pages["total"], most),
+        "free": min(pages["free"], most),
+    }
+
+
 def cgroup_mounts(mountinfo: str) -> tuple[Mount, ...]:
     """The cgroup hierarchies in /proc/self/mountinfo."""
     mounts = []
@@ -95,15 +130,18 @@ def _unescaped(field: str) -> str:
     return _OCTAL.sub(lambda match: chr(int(match.group(1), 8)), field)
 
 
-def own_cgroup(text: str, mount: Mount) -> str:
-    """A process's cgroup in a hierarchy, out of /proc/PID/cgroup; / when it is not there."""
+def outer_cgroup(text: str, mount: Mount) -> str:
+    """The cgroup that all services are in, out of /proc/1/cgroup; / when it is not there.
+
+    That is the first process's own, where systemd has not put itself into one beside the services.
+    """
     for line in text.splitlines():
         _number, _separator, rest = line.partition(":")
         controllers, _separator, path = rest.partition(":")
-        if mount.version == 2 and not controllers:
-            return path
-        if mount.version == 1 and set(mount.controllers) & set(controllers.split(",")):
-            return path
+        if (mount.version == 2 and not controllers) or (
+            mount.version == 1 and set(mount.controllers) & set(controllers.split(","))
+        ):
+            return path[: -len("/init.scope")] or "/" if path.endswith("/init.scope") else path
     return "/"
 
 
@@ -122,16 +160,31 @@ def cgroup_directories(mount: Mount, cgroup: str) -> tuple[str, ...]:
     return tuple(directories)
 
 
-def limit_files(mount: Mount) -> tuple[str, ...]:
-    """Names of the files in a cgroup's directory that limit memory or CPUs."""
+def limit_files(mount: Mount, page_bytes: int) -> tuple[str, ...]:
+    """Names of the files in a cgroup's directory that limit memory, huge pages or CPUs."""
     if mount.version == 2:
-        return ("memory.max", "memory.high", "cpu.max")
+        huge = _huge_page_files(page_bytes)[:1]
+        return ("memory.max", "memory.high", "cpu.max", "cpuset.cpus.effective", *huge)
     files: tuple[str, ...] = ()
     if "memory" in mount.controllers:
-        files += ("memory.limit_in_bytes",)
+        files += ("memory.limit_in_bytes", "memory.stat")
     if "cpu" in mount.controllers:
         files += ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    if "cpuset" in mount.controllers:
+        files += ("cpuset.effective_cpus",)
+    if "hugetlb" in mount.controllers:
+        files += _huge_page_files(page_bytes)[1:]
     return files
+
+
+def _huge_page_files(page_bytes: int) -> tuple[str, str]:
+    """Names in cgroup v2 and v1 of the file that limits huge pages of that size."""
+    kilobytes = page_bytes // 1024
+    size = f"{kilobytes}KB"
+    for unit, factor in (("MB", 1024), ("GB", 1024**2)):
+        if kilobytes >= factor:
+            size = f"{kilobytes // factor}{unit}"
+    return f"hugetlb.{size}.max", f"hugetlb.{size}.limit_in_bytes"
 
 
 def memory_limits(
@@ -143,7 +196,43 @@ def memory_limits(
         text = contents.get(name, "max").strip()
         if text.isdigit() and int(text) < total_bytes:
             limits.append(Limit(int(text), f"{name} of {directory}"))
+    # Version 1 tells the least of all cgroups around it, also of those that are out of sight.
+    above = re.search(
+        r"^hierarchical_memory_limit ([0-9]+)$", contents.get("memory.stat", ""), re.MULTILINE
+    )
+    if above and int(above.group(1)) < total_bytes:
+        limits.append(Limit(int(above.group(1)), f"memory.limit_in_bytes above {directory}"))
     return tuple(limits)
+
+
+def huge_page_limits(
+    directory: str, contents: Mapping[str, str], page_bytes: int
+) -> tuple[Limit, ...]:
+    """Limits of the memory in huge pages out of a cgroup's files."""
+    return tuple(
+        Limit(int(contents[name]), f"{name} of {directory}")
+        for name in _huge_page_files(page_bytes)
+        if contents.get(name, "max").strip().isdigit()
+    )
+
+
+def cpu_sets(directory: str, contents: Mapping[str, str]) -> tuple[CpuSet, ...]:
+    """The CPUs that a cgroup's files allow."""
+    return tuple(
+        CpuSet(cpu_numbers(contents[name]), f"{name} of {directory}")
+        for name in ("cpuset.cpus.effective", "cpuset.effective_cpus")
+        if name in contents
+    )
+
+
+def cpu_numbers(text: str) -> frozenset[int]:
+    """The CPUs in a list such as 0-3,8, with commas or spaces."""
+    numbers: set[int] = set()
+    for part in re.split(r"[\s,]+", text.strip()):
+        first, _separator, last = part.partition("-")
+        if first.isdigit() and (last or first).isdigit():
+            numbers.update(range(int(first), int(last or first) + 1))
+    return frozenset(numbers)
 
 
 def cpu_limits(directory: str, contents: Mapping[str, str]) -> tuple[Limit, ...]:
@@ -178,6 +267,69 @@ def slices(unit: Mapping[str, str]) -> tuple[str, ...]:
     return ("-.slice", *around)
 
 
+def fragment_names(unit: str) -> tuple[str, ...]:
+    """Names of the file that describes a unit: its own and its template's."""
+    stem, _separator, kind = unit.rpartition(".")
+    template, separator, _instance = stem.partition("@")
+    return (unit, f"{template}@.{kind}") if separator else (unit,)
+
+
+def drop_in_names(unit: str) -> tuple[str, ...]:
+    """Names of the directories that systemd reads a unit's drop-ins from, what wins first."""
+    stem, _separator, kind = unit.rpartition(".")
+    parts = stem.partition("@")[0].split("-")
+    shorter = ["-".join(parts[:count]) + f"-.{kind}" for count in range(len(parts) - 1, 0, -1)]
+    return tuple(f"{name}.d" for name in (*fragment_names(unit), *shorter, kind))
+
+
+def configured_unit(unit: str, texts: Iterable[str], memory_bytes: int) -> dict[str, str]:
+    """What a unit's files say, in the form in which C(systemctl show) tells what is in force.
+
+    Args:
+        unit: its name.
+        texts: its files, in the order in which systemd reads them.
+        memory_bytes: the memory that a limit in percent is a part of.
+    """
+    values: dict[str, str] = {}
+    for text in texts:
+        values.update(_unit_values(text))
+    said = {"Id": f"{unit} (not in force yet)"}
+    for name in ("MemoryMax", "MemoryHigh", "MemoryLimit"):
+        size = _unit_size_bytes(values.get(name, ""), memory_bytes)
+        if size is not None:
+            said[name] = str(size)
+    quota = re.match(r"([0-9]+(?:\.[0-9]+)?)%\Z", values.get("CPUQuota", ""))
+    if quota:
+        said["CPUQuotaPerSecUSec"] = f"{float(quota.group(1)) / 100:.6f}s"
+    for name in ("Slice", "AllowedCPUs", "CPUAffinity"):
+        if values.get(name):
+            said[name] = values[name]
+    return said
+
+
+def _unit_values(text: str) -> dict[str, str]:
+    """What a unit's file sets in [Service] or [Slice]; the last of a name counts."""
+    values = {}
+    section = ""
+    for line in map(str.strip, text.replace("\\\n", " ").splitlines()):
+        if line.startswith("["):
+            section = line
+        name, separator, value = line.partition("=")
+        if separator and section in ("[Service]", "[Slice]") and line[0] not in "#;":
+            values[name.strip()] = value.strip()
+    return values
+
+
+def _unit_size_bytes(text: str, memory_bytes: int) -> int | None:
+    """A limit as a unit's file writes it: bytes, sums such as 1G 512M, or percent."""
+    percent = re.match(r"([0-9]+(?:\.[0-9]+)?)%\Z", text)
+    if percent:
+        return int(memory_bytes * float(percent.group(1)) / 100)
+    if not re.match(rf"(?:{_SIZE.pattern})+\Z", text):
+        return None
+    return int(sum(float(size) * _SIZES[unit] for size, unit in _SIZE.findall(text)))
+
+
 def unit_memory_limits(unit: Mapping[str, str], total_bytes: int) -> tuple[Limit, ...]:
     """Limits of memory that a unit or slice asks for, whether or not it runs."""
     limits = []
@@ -208,12 +360,29 @@ def bound_memory(total_bytes: int, limits: Iterable[Limit]) -> tuple[int, str, b
     return int(least.amount), least.by, True
 
 
-def bound_cpus(affinity: int, limits: Iterable[Limit]) -> tuple[int, str]:
+def unit_cpu_sets(unit: Mapping[str, str]) -> tuple[CpuSet, ...]:
+    """The CPUs that a unit or slice allows."""
+    return tuple(
+        CpuSet(cpu_numbers(unit[name]), f"{name} of {unit.get('Id', 'the unit')}")
+        for name in ("AllowedCPUs", "CPUAffinity")
+        if unit.get(name)
+    )
+
+
+def bound_cpus(
+    affinity: Iterable[int], sets: Iterable[CpuSet], limits: Iterable[Limit]
+) -> tuple[int, str]:
     """The CPUs that may really be used, at least one, and what bound them."""
+    allowed, by = frozenset(affinity), "CPU affinity"
+    for allows in sets:
+        both = allowed & allows.cpus
+        # A set of CPUs that are not there is ignored by the kernel too.
+        if both and both != allowed:
+            allowed, by = both, allows.by
     least = min(limits, key=lambda limit: limit.amount, default=None)
-    if least is None or least.amount >= affinity:
-        return max(affinity, 1), "CPU affinity"
-    return max(-int(-least.amount // 1), 1), least.by
+    if least is None or least.amount >= len(allowed):
+        return max(len(allowed), 1), by
+    return max(math.ceil(least.amount), 1), least.by
 
 
 def os_release(text: str) -> dict[str, str]:
@@ -282,13 +451,37 @@ def cluster(major: int, name: str, texts: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def meant(
+    clusters: Iterable[Mapping[str, Any]], version: str, name: str
+) -> tuple[Mapping[str, Any], ...]:
+    """The cluster that is meant; all of that name when the major is not known."""
+    return tuple(
+        cluster
+        for cluster in clusters
+        if cluster["name"] == name and version in ("", str(cluster["major"]))
+    )
+
+
 def wal_directories(
     clusters: Iterable[Mapping[str, Any]], version: str, name: str
 ) -> tuple[str, ...]:
-    """Where the WAL of a cluster is; of all clusters of that name when the major is not known."""
-    found = [
-        f"{cluster['data_directory'].rstrip('/')}/pg_wal"
-        for cluster in clusters
-        if cluster["name"] == name and version in ("", str(cluster["major"]))
-    ]
-    return tuple(found) or (f"/var/lib/postgresql/{version}/{name}/pg_wal",)
+    """Where the WAL of the cluster that is meant is or will be."""
+    found = meant(clusters, version, name)
+    paths = [f"{cluster['data_directory'].rstrip('/')}/pg_wal" for cluster in found]
+    return tuple(paths) or (f"/var/lib/postgresql/{version}/{name}/pg_wal",)
+
+
+def service_names(
+    clusters: Iterable[Mapping[str, Any]], version: str, name: str
+) -> tuple[str, ...]:
+    """The unit of the cluster that is meant, also of one to come."""
+    majors = [str(cluster["major"]) for cluster in meant(clusters, version, name)]
+    # Before a first server of the distribution's own version, only the template has a name.
+    instances = [f"{major}-{name}" for major in majors or [version] if major]
+    return tuple(f"postgresql@{instance}.service" for instance in instances or [""])
+
+
+def systemd_memory_bytes(total_bytes: int, outer: Iterable[Limit]) -> int:
+    """The memory that systemd takes percent of: the host's, or its container's of version 2."""
+    amounts = [limit.amount for limit in outer if limit.by.startswith("memory.max ")]
+    return int(min([total_bytes, *amounts]))

@@ -140,6 +140,7 @@ package_lists:
 import glob
 import os
 import re
+from dataclasses import dataclass, field
 from typing import Any, Collection, Iterable
 
 from ansible.module_utils.basic import AnsibleModule
@@ -147,6 +148,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pooled.postgres.plugins.module_utils import _resources
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
+DIRECTORIES = _resources.UNIT_DIRECTORIES
 DRIVER = "/usr/lib/python3/dist-packages/psycopg2/__init__.py"
 
 
@@ -193,7 +195,7 @@ def clusters_configured(module: AnsibleModule) -> list[dict[str, Any]]:
 
 
 def shown_units(module: AnsibleModule, names: Collection[str]) -> tuple[dict[str, str], ...]:
-    """Properties of systemd's units; none where systemd does not run."""
+    """Properties of systemd's units as they are in force; none where systemd does not run."""
     if not names or not os.path.isdir("/run/systemd/system"):
         return ()
     command = ["systemctl", "show", "--property", ",".join(_resources.UNIT_PROPERTIES), "--"]
@@ -201,39 +203,74 @@ def shown_units(module: AnsibleModule, names: Collection[str]) -> tuple[dict[str
     return _resources.units(out) if code == 0 else ()
 
 
-def service_units(
-    module: AnsibleModule, clusters: list[dict[str, Any]]
-) -> tuple[tuple[dict[str, str], ...], tuple[dict[str, str], ...]]:
-    """The units of the clusters, and the slices around them."""
-    wanted = {f"postgresql@{cluster['major']}-{cluster['name']}.service" for cluster in clusters}
-    if module.params["version"]:
-        wanted.add("postgresql@{version}-{cluster}.service".format(**module.params))
-    services = shown_units(module, wanted) or ({},)
+def unit_texts(unit: str) -> list[str]:
+    """The files of a unit in the order in which systemd reads them."""
+    places = [(where, name) for name in _resources.fragment_names(unit) for where in DIRECTORIES]
+    fragments = [os.path.join(*place) for place in places if os.path.exists(os.path.join(*place))]
+    drop_ins: dict[str, str] = {}
+    for name in _resources.drop_in_names(unit):
+        for where in DIRECTORIES:
+            for path in glob.glob(os.path.join(where, name, "*.conf")):
+                drop_ins.setdefault(os.path.basename(path), path)
+    return [
+        text_of(path) for path in (*fragments[:1], *(drop_ins[key] for key in sorted(drop_ins)))
+    ]
+
+
+def described_units(names: Iterable[str], memory_bytes: int) -> tuple[dict[str, str], ...]:
+    """The same as their files say: those of a server to come, and changes not yet in force."""
+    return tuple(
+        _resources.configured_unit(name, unit_texts(name), memory_bytes) for name in sorted(names)
+    )
+
+
+def binding_units(
+    module: AnsibleModule, clusters: list[dict[str, Any]], memory_bytes: int
+) -> list[dict[str, str]]:
+    """The cluster's unit and the slices around it, both in force and as their files say."""
+    names = _resources.service_names(clusters, module.params["version"], module.params["cluster"])
+    services = [*shown_units(module, names), *described_units(names, memory_bytes)]
     around = {name for service in services for name in _resources.slices(service)}
-    return services, shown_units(module, around)
+    return [*services, *shown_units(module, around), *described_units(around, memory_bytes)]
 
 
-def limits_of_cgroups(
-    mounts: Iterable[_resources.Mount], cgroups: Iterable[str], total_bytes: int
-) -> tuple[list[_resources.Limit], list[_resources.Limit]]:
-    """Limits of memory and of CPUs of cgroups and of all cgroups around them."""
-    memory: list[_resources.Limit] = []
-    cpus: list[_resources.Limit] = []
+@dataclass
+class Limits:
+    """What was found that limits."""
+
+    memory: list[_resources.Limit] = field(default_factory=list)
+    huge_pages: list[_resources.Limit] = field(default_factory=list)
+    cpus: list[_resources.Limit] = field(default_factory=list)
+    cpu_sets: list[_resources.CpuSet] = field(default_factory=list)
+
+
+def limits_of_cgroups(cgroups: Collection[str], total_bytes: int, page_bytes: int) -> Limits:
+    """Limits of the cgroup that all services are in, of these, and of all cgroups around them."""
+    limits = Limits()
     seen: set[str] = set()
-    for mount in mounts:
-        names = _resources.limit_files(mount)
-        if not names:
-            continue
-        for cgroup in (*cgroups, _resources.own_cgroup(text_of("/proc/1/cgroup"), mount)):
+    for mount in _resources.cgroup_mounts(text_of("/proc/self/mountinfo")):
+        names = _resources.limit_files(mount, page_bytes)
+        outer = _resources.outer_cgroup(text_of("/proc/1/cgroup"), mount)
+        for cgroup in (outer, *cgroups) if names else ():
             for directory in _resources.cgroup_directories(mount, cgroup):
                 if directory in seen:
                     continue
                 seen.add(directory)
                 texts = {name: text_of(os.path.join(directory, name)) for name in names}
                 contents = {name: text for name, text in texts.items() if text}
-                memory.extend(_resources.memory_limits(directory, contents, total_bytes))
-                cpus.extend(_resources.cpu_limits(directory, contents))
-    return memory, cpus
+                limits.memory += _resources.memory_limits(directory, contents, total_bytes)
+                limits.huge_pages += _resources.huge_page_limits(directory, contents, page_bytes)
+                limits.cpus += _resources.cpu_limits(directory, contents)
+                limits.cpu_sets += _resources.cpu_sets(directory, contents)
+    return limits
+
+
+def affinity() -> set[int]:
+    """CPUs that services inherit, which a session may have fewer of."""
+    try:
+        return os.sched_getaffinity(1)
+    except OSError:
+        return os.sched_getaffinity(0)
 
 
 def resources(module: AnsibleModule, clusters: list[dict[str, Any]]) -> dict[str, Any]:
@@ -243,15 +280,17 @@ def resources(module: AnsibleModule, clusters: list[dict[str, Any]]) -> dict[str
     total = amounts.get("MemTotal", 0)
     if not total:
         module.fail_json(msg="/proc/meminfo does not say how much memory there is")
-    services, slices = service_units(module, clusters)
-    mounts = _resources.cgroup_mounts(text_of("/proc/self/mountinfo"))
-    cgroups = [unit["ControlGroup"] for unit in (*services, *slices) if unit.get("ControlGroup")]
-    memory, cpus = limits_of_cgroups(mounts, cgroups, total)
-    for unit in (*services, *slices):
-        memory.extend(_resources.unit_memory_limits(unit, total))
-        cpus.extend(_resources.unit_cpu_limits(unit))
-    memory_bytes, memory_bound_by, in_cgroup = _resources.bound_memory(total, memory)
-    count, cpus_bound_by = _resources.bound_cpus(len(os.sched_getaffinity(0)), cpus)
+    pages = _resources.huge_pages(meminfo)
+    outer = limits_of_cgroups((), total, pages["page_bytes"])
+    units = binding_units(module, clusters, _resources.systemd_memory_bytes(total, outer.memory))
+    cgroups = [unit["ControlGroup"] for unit in units if unit.get("ControlGroup")]
+    limits = limits_of_cgroups(cgroups, total, pages["page_bytes"])
+    for unit in units:
+        limits.memory += _resources.unit_memory_limits(unit, total)
+        limits.cpus += _resources.unit_cpu_limits(unit)
+        limits.cpu_sets += _resources.unit_cpu_sets(unit)
+    memory_bytes, memory_bound_by, in_cgroup = _resources.bound_memory(total, limits.memory)
+    count, cpus_bound_by = _resources.bound_cpus(affinity(), limits.cpu_sets, limits.cpus)
     overcommit = text_of("/proc/sys/vm/overcommit_memory").strip()
     return {
         "memory_bytes": memory_bytes,
@@ -260,7 +299,7 @@ def resources(module: AnsibleModule, clusters: list[dict[str, Any]]) -> dict[str
         "cpus": count,
         "cpus_bound_by": cpus_bound_by,
         "shm_bytes": filesystem_bytes("/dev/shm"),  # noqa: S108 - its size is what is asked
-        "huge_pages": _resources.huge_pages(meminfo),
+        "huge_pages": _resources.bound_huge_pages(pages, limits.huge_pages),
         "wal_filesystem": wal_filesystem(module, clusters),
         "commit_limit_bytes": amounts.get("CommitLimit"),
         "overcommit_memory": int(overcommit) if overcommit.isdigit() else 0,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _resources
-from ansible_collections.pooled.postgres.plugins.module_utils._resources import Limit, Mount
+from ansible_collections.pooled.postgres.plugins.module_utils._resources import CpuSet, Limit, Mount
 
 GIB = 2**30
 
@@ -45,18 +45,20 @@ def test_cgroup_mounts(mountinfo: str, expected: tuple[Mount, ...]) -> None:
 
 MEMORY_V1 = Mount(1, ("rw", "memory"), "/libpod/abc", "/sys/fs/cgroup/memory")
 HOST_V2 = Mount(2, (), "/", "/sys/fs/cgroup")
-OWN_CGROUPS = [
-    ("0::/user.slice/session-3.scope\n", HOST_V2, "/user.slice/session-3.scope"),
-    ("5:devices:/x\n4:memory:/libpod/abc/init.scope\n0::/y\n", MEMORY_V1, "/libpod/abc/init.scope"),
+OUTER_CGROUPS = [
+    # A container's first process is in its cgroup, or systemd has gone beside the services.
+    ("0::/user.slice/x.scope\n", HOST_V2, "/user.slice/x.scope"),
+    ("5:devices:/x\n4:memory:/libpod/abc/init.scope\n0::/y\n", MEMORY_V1, "/libpod/abc"),
+    ("0::/init.scope\n", HOST_V2, "/"),
     ("4:cpu,memory:/a:b\n", MEMORY_V1, "/a:b"),
     ("4:cpu:/a\n", MEMORY_V1, "/"),
     ("", HOST_V2, "/"),
 ]
 
 
-@pytest.mark.parametrize(("text", "mount", "expected"), OWN_CGROUPS)
-def test_own_cgroup(text: str, mount: Mount, expected: str) -> None:
-    assert _resources.own_cgroup(text, mount) == expected
+@pytest.mark.parametrize(("text", "mount", "expected"), OUTER_CGROUPS)
+def test_outer_cgroup(text: str, mount: Mount, expected: str) -> None:
+    assert _resources.outer_cgroup(text, mount) == expected
 
 
 DIRECTORIES = [
@@ -95,16 +97,35 @@ def test_cgroup_directories(mount: Mount, cgroup: str, expected: tuple[str, ...]
 
 
 LIMIT_FILES = [
-    (HOST_V2, ("memory.max", "memory.high", "cpu.max")),
-    (MEMORY_V1, ("memory.limit_in_bytes",)),
+    (
+        HOST_V2,
+        ("memory.max", "memory.high", "cpu.max", "cpuset.cpus.effective", "hugetlb.2MB.max"),
+    ),
+    (MEMORY_V1, ("memory.limit_in_bytes", "memory.stat")),
     (Mount(1, ("rw", "cpu", "cpuacct"), "/", "/x"), ("cpu.cfs_quota_us", "cpu.cfs_period_us")),
+    (Mount(1, ("rw", "cpuset"), "/", "/x"), ("cpuset.effective_cpus",)),
+    (Mount(1, ("rw", "hugetlb"), "/", "/x"), ("hugetlb.2MB.limit_in_bytes",)),
     (Mount(1, ("rw", "pids"), "/", "/x"), ()),
+    # The version 2 side of a hybrid hierarchy has no controllers, hence none of these files.
+    (Mount(1, ("rw", "name=systemd"), "/", "/x"), ()),
 ]
 
 
 @pytest.mark.parametrize(("mount", "expected"), LIMIT_FILES)
 def test_limit_files(mount: Mount, expected: tuple[str, ...]) -> None:
-    assert _resources.limit_files(mount) == expected
+    assert _resources.limit_files(mount, 2048 * 1024) == expected
+
+
+HUGE_PAGE_NAMES = [
+    (64 * 1024, "hugetlb.64KB.max"),
+    (2**21, "hugetlb.2MB.max"),
+    (2**30, "hugetlb.1GB.max"),
+]
+
+
+@pytest.mark.parametrize(("page_bytes", "name"), HUGE_PAGE_NAMES)
+def test_limit_files_by_page_size(page_bytes: int, name: str) -> None:
+    assert name in _resources.limit_files(HOST_V2, page_bytes)
 
 
 MEMORY = [
@@ -122,6 +143,19 @@ MEMORY = [
         id="v1",
     ),
     pytest.param({"memory.max": str(8 * GIB)}, (), id="as-much-as-there-is"),
+    pytest.param(
+        {
+            "memory.limit_in_bytes": "9223372036854771712\n",
+            "memory.stat": "cache 0\nhierarchical_memory_limit 536870912\nrss 0\n",
+        },
+        (Limit(GIB // 2, "memory.limit_in_bytes above /d"),),
+        id="v1-out-of-sight",
+    ),
+    pytest.param(
+        {"memory.stat": "hierarchical_memory_limit 9223372036854771712\n"},
+        (),
+        id="v1-none-out-of-sight",
+    ),
 ]
 
 
@@ -146,6 +180,38 @@ CPUS = [
 @pytest.mark.parametrize(("contents", "expected"), CPUS)
 def test_cpu_limits(contents: dict[str, str], expected: tuple[Limit, ...]) -> None:
     assert _resources.cpu_limits("/d", contents) == expected
+
+
+def test_cpu_sets() -> None:
+    contents = {"cpuset.cpus.effective": "0-1,3\n", "cpu.max": "max 100000"}
+    assert _resources.cpu_sets("/d", contents) == (
+        CpuSet(frozenset({0, 1, 3}), "cpuset.cpus.effective of /d"),
+    )
+    assert _resources.cpu_sets("/d", {}) == ()
+
+
+CPU_NUMBERS = [
+    ("0-3,8\n", {0, 1, 2, 3, 8}),
+    ("0 2-3", {0, 2, 3}),
+    ("5", {5}),
+    ("", set()),
+    ("numa", set()),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), CPU_NUMBERS)
+def test_cpu_numbers(text: str, expected: set[int]) -> None:
+    assert _resources.cpu_numbers(text) == expected
+
+
+def test_huge_page_limits() -> None:
+    limits = _resources.huge_page_limits("/d", {"hugetlb.2MB.max": "1073741824\n"}, 2**21)
+    assert limits == (Limit(GIB, "hugetlb.2MB.max of /d"),)
+    assert _resources.huge_page_limits("/d", {"hugetlb.2MB.max": "max\n"}, 2**21) == ()
+    pages = {"page_bytes": 2**21, "total": 1024, "free": 100}
+    assert _resources.bound_huge_pages(pages, limits) == {**pages, "total": 512}
+    assert _resources.bound_huge_pages(pages, [Limit(0, "x")]) == {**pages, "total": 0, "free": 0}
+    assert _resources.bound_huge_pages(pages, []) == pages
 
 
 SYSTEMCTL = """Slice=system-postgresql.slice
@@ -187,6 +253,100 @@ def test_quota_texts(text: str, expected: float | None) -> None:
     assert [limit.amount for limit in limits] == ([] if expected is None else [expected])
 
 
+UNIT_FILE_NAMES = [
+    (
+        "postgresql@17-main.service",
+        ("postgresql@17-main.service", "postgresql@.service"),
+        ("postgresql@17-main.service.d", "postgresql@.service.d", "service.d"),
+    ),
+    (
+        "a-b-c.slice",
+        ("a-b-c.slice",),
+        ("a-b-c.slice.d", "a-b-.slice.d", "a-.slice.d", "slice.d"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("unit", "fragments", "drop_ins"), UNIT_FILE_NAMES)
+def test_names_of_unit_files(
+    unit: str, fragments: tuple[str, ...], drop_ins: tuple[str, ...]
+) -> None:
+    assert _resources.fragment_names(unit) == fragments
+    assert _resources.drop_in_names(unit) == drop_ins
+
+
+UNIT_FILES = [
+    pytest.param(["[Service]\nMemoryMax=300M\n"], {"MemoryMax": str(300 * 2**20)}, id="unit"),
+    pytest.param(["[Slice]\nMemoryMax = 1.5G 200M\n"], {"MemoryMax": "1820327936"}, id="sum"),
+    pytest.param(["[Slice]\nMemoryHigh=4096\n"], {"MemoryHigh": "4096"}, id="bytes"),
+    pytest.param(["[Slice]\nMemoryMax=12.5%\n"], {"MemoryMax": str(GIB)}, id="percent"),
+    pytest.param(["[Service]\nMemoryMax=infinity\n"], {}, id="infinity"),
+    pytest.param(["[Service]\nMemoryMax=1X\nCPUQuota=many\n"], {}, id="garbage"),
+    pytest.param(
+        ["[Service]\nMemoryMax=1G\n", "[Service]\nMemoryMax=2G\n"],
+        {"MemoryMax": str(2 * GIB)},
+        id="last",
+    ),
+    pytest.param(["[Service]\nMemoryMax=1G\nMemoryMax=\n"], {}, id="taken-back"),
+    pytest.param(
+        ["[Unit]\nMemoryMax=1G\n[Service]\n# MemoryMax=1G\n;MemoryMax=1G\n"], {}, id="not-there"
+    ),
+    pytest.param(
+        ["[Service]\nCPUQuota=150%\nSlice=db.slice\nAllowedCPUs=0 \\\n 1\nCPUAffinity=1\n"],
+        {
+            "CPUQuotaPerSecUSec": "1.500000s",
+            "Slice": "db.slice",
+            "AllowedCPUs": "0   1",
+            "CPUAffinity": "1",
+        },
+        id="cpus",
+    ),
+]
+
+
+@pytest.mark.parametrize(("texts", "expected"), UNIT_FILES)
+def test_configured_unit(texts: list[str], expected: dict[str, str]) -> None:
+    assert _resources.configured_unit("x.service", texts, 8 * GIB) == {
+        "Id": "x.service (not in force yet)",
+        **expected,
+    }
+
+
+def test_configured_units_limit_like_those_in_force() -> None:
+    text = "[Service]\nMemoryMax=1G\nCPUQuota=150%\nAllowedCPUs=0-1\n"
+    unit = _resources.configured_unit("x.service", [text], 8 * GIB)
+    assert _resources.unit_memory_limits(unit, 8 * GIB) == (
+        Limit(GIB, "MemoryMax of x.service (not in force yet)"),
+    )
+    assert _resources.unit_cpu_limits(unit) == (
+        Limit(1.5, "CPUQuota of x.service (not in force yet)"),
+    )
+    assert _resources.unit_cpu_sets(unit) == (
+        CpuSet(frozenset({0, 1}), "AllowedCPUs of x.service (not in force yet)"),
+    )
+
+
+def test_systemd_memory_bytes() -> None:
+    v1 = Limit(GIB, "memory.limit_in_bytes of /sys/fs/cgroup/memory")
+    v2 = Limit(2 * GIB, "memory.max of /sys/fs/cgroup")
+    assert _resources.systemd_memory_bytes(8 * GIB, [v1]) == 8 * GIB
+    assert _resources.systemd_memory_bytes(8 * GIB, [v1, v2]) == 2 * GIB
+
+
+SERVICES = [
+    ("", "main", ("postgresql@15-main.service", "postgresql@17-main.service")),
+    ("17", "main", ("postgresql@17-main.service",)),
+    ("16", "main", ("postgresql@16-main.service",)),
+    ("", "other", ("postgresql@.service",)),
+]
+
+
+@pytest.mark.parametrize(("version", "name", "expected"), SERVICES)
+def test_service_names(version: str, name: str, expected: tuple[str, ...]) -> None:
+    clusters = [{"major": 15, "name": "main"}, {"major": 17, "name": "main"}]
+    assert _resources.service_names(clusters, version, name) == expected
+
+
 SLICES = [
     ({"Slice": "system-postgresql.slice"}, ("-.slice", "system.slice", "system-postgresql.slice")),
     ({"Slice": ""}, ("-.slice", "system.slice", "system-postgresql.slice")),
@@ -212,18 +372,27 @@ def test_bound_memory(limits: list[Limit], expected: tuple[int, str, bool]) -> N
     assert _resources.bound_memory(8 * GIB, limits) == expected
 
 
+def cpu_set(by: str, *cpus: int) -> CpuSet:
+    return CpuSet(frozenset(cpus), by)
+
+
 BOUND_CPUS = [
-    ([], (4, "CPU affinity")),
-    ([Limit(4.0, "x")], (4, "CPU affinity")),
-    ([Limit(1.5, "quota")], (2, "quota")),
-    ([Limit(2.0, "quota"), Limit(3.0, "y")], (2, "quota")),
-    ([Limit(0.1, "quota")], (1, "quota")),
+    ([], [], (4, "CPU affinity")),
+    ([], [Limit(4.0, "x")], (4, "CPU affinity")),
+    ([], [Limit(1.5, "quota")], (2, "quota")),
+    ([], [Limit(2.0, "quota"), Limit(3.0, "y")], (2, "quota")),
+    ([], [Limit(0.1, "quota")], (1, "quota")),
+    ([cpu_set("a", 0, 1, 2), cpu_set("b", 2, 3)], [], (1, "b")),
+    ([cpu_set("a", 0, 1), cpu_set("all", 0, 1, 2, 3)], [], (2, "a")),
+    ([cpu_set("a", 0, 1)], [Limit(3.0, "quota")], (2, "a")),
+    ([cpu_set("a", 0, 1)], [Limit(0.5, "quota")], (1, "quota")),
+    ([cpu_set("not there", 64, 65)], [], (4, "CPU affinity")),
 ]
 
 
-@pytest.mark.parametrize(("limits", "expected"), BOUND_CPUS)
-def test_bound_cpus(limits: list[Limit], expected: tuple[int, str]) -> None:
-    assert _resources.bound_cpus(4, limits) == expected
+@pytest.mark.parametrize(("sets", "limits", "expected"), BOUND_CPUS)
+def test_bound_cpus(sets: list[CpuSet], limits: list[Limit], expected: tuple[int, str]) -> None:
+    assert _resources.bound_cpus({0, 1, 2, 3}, sets, limits) == expected
 
 
 def test_meminfo_bytes() -> None:
