@@ -13,6 +13,18 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_database i
     create_database,
     database_changes,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access_leaving import (
+    absence_problems,
+    drop_roles,
+    give_away,
+    leaving_problems,
+    leaving_warnings,
+    once_given_away,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access_login import (
+    lent,
+    role_problems,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_pooler import pooler_changes
 from ansible_collections.pooled.postgres.plugins.module_utils._access_roles import (
     LIST_SETTINGS,
@@ -23,10 +35,12 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Actual,
     Change,
     Plan,
+    RoleSetting,
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     Database,
+    Role,
     check_name,
     model_roles,
 )
@@ -52,18 +66,28 @@ def plan(wanted: Wanted, actual: Actual) -> Plan:
     if problems:
         raise ValueError("\n".join(problems))
     changes, warnings = role_changes(wanted, actual)
+    warnings.extend(leaving_warnings(wanted, actual))
+    problems.extend(role_problems(wanted, actual, changes))
     for database in wanted.databases:
         changes.extend(create_database(database, actual))
+    leaving = actual
+    actual = once_given_away(wanted, actual)
     for database in wanted.databases:
-        inside, more_warnings = database_changes(database, wanted, actual)
-        changes.extend(inside)
-        changes.extend(pooler_changes(database, wanted, actual))
+        inside, more_warnings, more_problems = database_changes(database, wanted, actual)
+        inside[:0] = give_away(wanted, leaving, database.name)
+        inside.extend(pooler_changes(database, wanted, actual))
+        changes.extend(lent(inside, wanted, actual))
         warnings.extend(more_warnings)
+        problems.extend(more_problems)
+    changes.extend(drop_roles(wanted, actual))
+    if problems:
+        raise ValueError("\n".join(problems))
     return Plan(tuple(changes), tuple(warnings))
 
 
 def model_problems(wanted: Wanted) -> Iterator[str]:
     """What is wrong with the model on any server."""
+    yield from absence_problems(wanted)
     if wanted.pooler_role:
         yield from _pooler_problems(wanted)
     for role in model_roles(wanted.databases):
@@ -97,8 +121,9 @@ def server_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
                 )
         for name, value in role.settings:
             message = actual.setting_errors.get((name, value))
-            if message:
+            if message and not _stays_denied(role, name, value, actual):
                 yield f"{_setting_place(name, role.name)}: {value!r} is refused: {message}"
+    yield from leaving_problems(wanted, actual)
     for database in wanted.databases:
         yield from _extension_problems(database, actual)
     if wanted.pooler_role and not actual.login_is_superuser:
@@ -106,6 +131,16 @@ def server_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
             f"pooler_role: {actual.login_user!r} is no superuser, so it can't make a function that"
             " reads verifiers; leave pooler_role empty and use pgbouncer_auth: userlist"
         )
+
+
+def _stays_denied(role: Role, name: str, value: str, actual: Actual) -> bool:
+    """Whether the role has what the login may not set: then nobody needs to."""
+    existing = actual.roles.get(role.name)
+    return (
+        (name, value) in actual.settings_denied
+        and existing is not None
+        and RoleSetting("", name, value) in existing.settings
+    )
 
 
 def nested_text(changes: Iterable[Change], after: bool) -> str:

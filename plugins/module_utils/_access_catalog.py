@@ -8,17 +8,23 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Callable, Iterable, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access_leaving_catalog import (
+    read_belongings,
+    read_leaving,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_roles import (
     LIST_SETTINGS,
     wanted_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
+    ADMIN_OPTION_MAJOR,
     ATTRIBUTES,
     Actual,
     ActualDatabase,
     ActualRole,
     Column,
     DefaultRights,
+    Login,
     Membership,
     Outsider,
     PoolerFunction,
@@ -29,6 +35,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     created_database,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import Grant, parse_acl
+from ansible_collections.pooled.postgres.plugins.module_utils._model import absent_roles
 from ansible_collections.pooled.postgres.plugins.module_utils._names import (
     POOLER_FUNCTION,
     POOLER_SCHEMA,
@@ -40,15 +47,23 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
 )
 
 TEMPLATE = "template1"
+# How long a statement may wait for what somebody else has locked.
+LOCK_TIMEOUT_S = 30
 _KIND_OF_DEFAULT = {"r": "tables", "S": "sequences", "f": "routines", "T": "types"}
 # Settings that a session can't try out without becoming somebody else.
 _IDENTITY_SETTINGS = frozenset({"role", "session_authorization"})
 # What a server says of a setting that a session can't change though a role can carry it.
 _CANT_CHANGE_RUNTIME = "55P02"
+_PERMISSION_DENIED = "42501"
 _SESSION_CONTEXTS = ("backend", "superuser-backend")
 
 # Nothing outside pg_catalog may take part in what follows, and names come back qualified.
-_QUIET = "SELECT pg_catalog.set_config('search_path', '', false)"
+_QUIET = """
+SELECT pg_catalog.set_config('search_path', '', false) AS search_path,
+       pg_catalog.set_config('client_min_messages', 'warning', false) AS messages,
+       pg_catalog.set_config('statement_timeout', '0', false) AS statement_timeout,
+       pg_catalog.set_config('lock_timeout', %s, false) AS lock_timeout
+"""
 
 _SERVER = """
 SELECT current_user AS login_user,
@@ -60,6 +75,24 @@ SELECT current_user AS login_user,
          AS template_encoding,
        coalesce(current_setting('scram_iterations', true), '4096')::int AS scram_iterations,
        pg_is_in_recovery() AS is_standby
+  FROM pg_roles me
+ WHERE me.rolname = current_user
+"""
+_LOGIN = """
+SELECT ARRAY(SELECT word FROM unnest(ARRAY['INHERIT', 'CREATEROLE', 'CREATEDB', 'REPLICATION',
+                                           'BYPASSRLS']) WITH ORDINALITY AS known(word, place)
+              WHERE (ARRAY[me.rolinherit, me.rolcreaterole, me.rolcreatedb, me.rolreplication,
+                           me.rolbypassrls])[place]) AS attributes,
+       ARRAY(SELECT rolname::text FROM pg_roles WHERE pg_has_role(oid, 'USAGE')) AS holds,
+       ARRAY(SELECT rolname::text FROM pg_roles WHERE pg_has_role(oid, %(become)s)) AS becomes,
+       ARRAY(SELECT rolname::text FROM pg_roles
+              WHERE NOT rolsuper
+                AND (pg_has_role(oid, 'MEMBER WITH ADMIN OPTION')
+                     OR %(createrole_reaches_all)s AND me.rolcreaterole)) AS administers,
+       ARRAY(SELECT g.rolname::text FROM pg_auth_members a JOIN pg_roles g ON g.oid = a.roleid
+              WHERE a.member = me.oid AND a.grantor = me.oid) AS granted_to_itself,
+       coalesce(current_setting('createrole_self_grant', true), '') LIKE '%%inherit%%'
+         AS holds_created_roles
   FROM pg_roles me
  WHERE me.rolname = current_user
 """
@@ -200,6 +233,7 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         ValueError: when the server can't be managed at all.
     """
     names = [role.name for role in wanted_roles(wanted)]
+    absent = [role.name for role in absent_roles(wanted.databases)]
     values: dict[str, Any] = {
         "names": names,
         "databases": [database.name for database in wanted.databases],
@@ -210,7 +244,7 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
     if server.is_standby:
         raise ValueError("the server is a standby, which takes no changes; use its primary")
     stored = fetch(connection, _SETTINGS, values)
-    canonical, errors = _try_settings(wanted, stored, connection)
+    canonical, errors, denied = _try_settings(wanted, stored, connection)
     actual = Actual(
         major=server_major(connection),
         login_user=server.login_user,
@@ -230,6 +264,9 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         available_extensions=frozenset(row.name for row in fetch(connection, _AVAILABLE)),
         canonical=canonical,
         setting_errors=errors,
+        settings_denied=denied,
+        leaving=read_leaving(connection, absent, values["databases"]),
+        login=None if server.login_is_superuser else _read_login(connection),
     )
     present = {row.datname: row for row in fetch(connection, _DATABASES, values)}
     connection.rollback()
@@ -239,6 +276,8 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         other = connect(database.name if row else TEMPLATE)
         try:
             state = _read_database(other, database.schemas, names)
+            if row:
+                state = replace(state, belongings=read_belongings(other, absent))
         finally:
             other.close()
         databases[database.name] = (
@@ -250,10 +289,24 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
 
 
 def prepare(connection: Any) -> None:
-    """Make a connection's text and names mean the same on every server."""
+    """Make a connection's text and names mean the same on every server, and its waits end."""
     connection.set_client_encoding("UTF8")
-    fetch(connection, _QUIET)
+    fetch(connection, _QUIET, (f"{LOCK_TIMEOUT_S}s",))
     connection.commit()
+
+
+def _read_login(connection: Any) -> Login:
+    before = server_major(connection) < ADMIN_OPTION_MAJOR
+    values = {"become": "MEMBER" if before else "SET", "createrole_reaches_all": before}
+    (row,) = fetch(connection, _LOGIN, values)
+    return Login(
+        attributes=frozenset(row.attributes),
+        holds=frozenset(row.holds),
+        becomes=frozenset(row.becomes),
+        administers=frozenset(row.administers),
+        granted_to_itself=frozenset(row.granted_to_itself),
+        holds_created_roles=row.holds_created_roles,
+    )
 
 
 def _read_roles(
@@ -348,8 +401,9 @@ def _pooler_function(row: Any) -> PoolerFunction:
 
 def _try_settings(
     wanted: Wanted, stored: Iterable[Any], connection: Any
-) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str]]:
-    """What the server makes of each value, and what it says of those that it refuses.
+) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str], frozenset[tuple[str, str]]]:
+    """What the server makes of each value, what it says of those that it refuses, and which of
+    them only because of who asks.
 
     Each value is tried and taken back within one statement, so that a timeout tried out never
     takes effect.
@@ -362,6 +416,7 @@ def _try_settings(
     }
     canonical: dict[tuple[str, str], str] = {}
     errors: dict[tuple[str, str], str] = {}
+    denied: set[tuple[str, str]] = set()
     for name, value in sorted(pairs):
         if name in _IDENTITY_SETTINGS or contexts.get(name) in _SESSION_CONTEXTS:
             continue
@@ -375,8 +430,10 @@ def _try_settings(
                     canonical[name, value] = row.canonical
             except connection.Error as error:
                 errors[name, value] = server_message(error)
+                if error.pgcode == _PERMISSION_DENIED:
+                    denied.add((name, value))
             cursor.execute("ROLLBACK TO SAVEPOINT setting")
-    return canonical, errors
+    return canonical, errors, frozenset(denied)
 
 
 def _acl(items: Iterable[str]) -> tuple[Grant, ...]:

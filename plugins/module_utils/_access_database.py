@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from typing import Iterator, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access_login import (
+    permitted,
+    within_reach,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_public import public_changes
 from ansible_collections.pooled.postgres.plugins.module_utils._access_rights import (
     GRANT,
@@ -63,16 +67,19 @@ def create_database(database: Database, actual: Actual) -> Iterator[Change]:
 
 def database_changes(
     database: Database, wanted: Wanted, actual: Actual
-) -> tuple[list[Change], list[str]]:
-    """Changes inside a database, in order, and warnings."""
+) -> tuple[list[Change], list[str], list[str]]:
+    """Changes inside a database, in order, warnings, and what the login may not give."""
     state = actual.databases[database.name]
     rights = rights_by_role(database, wanted)
-    schemas = {
+    all_schemas = {
         name: state.schemas.get(name)
         or Schema(name, actual.login_user, owner_grants(actual.login_user, ("USAGE", "CREATE")))
         for name in database.schemas
     }
-    public, warnings = public_changes(database, state, schemas, wanted, actual)
+    state, schemas, warnings, problems = within_reach(
+        database, state, all_schemas, rights, wanted, actual
+    )
+    public, about_public = public_changes(database, state, schemas, wanted, actual)
     changes = [
         *_create_schemas(database, state),
         *_create_extensions(database, state),
@@ -83,8 +90,10 @@ def database_changes(
         *_rights_on_objects(database, state, rights, wanted),
         *_rights_on_columns(database, state, rights, wanted),
     ]
-    warnings.extend(_owner_warnings(database, state))
-    return changes, warnings
+    warnings.extend(about_public)
+    warnings.extend(_owner_warnings(database, actual.databases[database.name]))
+    changes, more_warnings, more_problems = permitted(database, changes, wanted, actual)
+    return changes, [*warnings, *more_warnings], [*problems, *more_problems]
 
 
 def _create_schemas(database: Database, state: ActualDatabase) -> Iterator[Change]:
@@ -115,7 +124,7 @@ def _rights_on_database(
 ) -> Iterator[Change]:
     target = f"DATABASE {quote_ident(database.name)}"
     for need in rights_needs("database", state.owner, state.grants, rights, wanted.exclusive):
-        yield rights_change(database, need, target, "on the database")
+        yield rights_change(database, need, target, "on the database", owners=(state.owner,))
 
 
 def _rights_on_schemas(
@@ -124,13 +133,15 @@ def _rights_on_schemas(
     rights: Mapping[str, RoleRights],
     wanted: Wanted,
 ) -> Iterator[Change]:
-    grouped: dict[Need, list[str]] = {}
+    grouped: dict[Need, list[Schema]] = {}
     for schema in schemas.values():
         for need in rights_needs("schema", schema.owner, schema.grants, rights, wanted.exclusive):
-            grouped.setdefault(need, []).append(schema.name)
-    for need, names in grouped.items():
+            grouped.setdefault(need, []).append(schema)
+    for need, items in grouped.items():
+        names = [item.name for item in items]
         label = f"on schema {', '.join(names)}"
-        yield rights_change(database, need, f"SCHEMA {join_idents(names)}", label)
+        owners = {item.owner for item in items}
+        yield rights_change(database, need, f"SCHEMA {join_idents(names)}", label, owners=owners)
 
 
 def _default_rights(
@@ -188,7 +199,7 @@ def _default_change(
     place = f" in {', '.join(in_schemas)}" if in_schemas else ""
     label = f"by default on {kind} of {', '.join(for_roles)}{place}"
     sql = f"{prefix} {action(need, kind.upper())}"
-    return change_for(database, sql, need, label)
+    return change_for(database, sql, need, label, owners=for_roles)
 
 
 def _rights_on_objects(
@@ -231,7 +242,8 @@ def _rights_on_objects(
             names = ", ".join(_object_sql(item) for item in items)
             target = f"{_KEYWORD[kind]} {names}"
         label = f"on {kind} in {schema}"
-        yield rights_change(database, need, target, label, _summary(items))
+        owners = {item.owner for item in items}
+        yield rights_change(database, need, target, label, _summary(items), owners)
 
 
 def _rights_on_columns(
@@ -248,7 +260,7 @@ def _rights_on_columns(
             privileges = ", ".join(privilege + columns for privilege in need.privileges)
             sql = f"{need.verb} {privileges} ON TABLE {table} FROM {grantee_list(need.grantees)}"
             label = f"on column {column.name} of {column.schema}.{column.table}"
-            yield change_for(database, sql, need, label)
+            yield change_for(database, sql, need, label, owners=(column.owner,))
 
 
 def _owner_warnings(database: Database, state: ActualDatabase) -> Iterator[str]:

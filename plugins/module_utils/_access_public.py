@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access_rights import (
@@ -27,7 +27,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model import Data
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import name_list, quote_ident
 
 # What PUBLIC shall not have, as a new database or an old schema gives it.
-_CLOSED: Mapping[str, tuple[str, ...]] = {
+CLOSED: Mapping[str, tuple[str, ...]] = {
     "database": ("CONNECT", "TEMPORARY"),
     "schema": ("CREATE",),
 }
@@ -82,8 +82,8 @@ def public_changes(
     changes: list[Change] = []
     warnings: list[str] = []
     for target in (itself, *inside):
-        kept = set(held(target.grants, PUBLIC)) - set(_CLOSED[target.kind])
-        for privilege in _CLOSED[target.kind]:
+        kept = set(held(target.grants, PUBLIC)) - set(CLOSED[target.kind])
+        for privilege in CLOSED[target.kind]:
             needy = [
                 outsider.name
                 for outsider in connecting
@@ -99,7 +99,8 @@ def public_changes(
                 )
         everybody = {PUBLIC: {target.kind: tuple(kept)}}
         for need in rights_needs(target.kind, target.owner, target.grants, everybody, True):
-            changes.append(rights_change(database, need, target.sql, f"on {target.label}"))
+            change = rights_change(database, need, target.sql, f"on {target.label}")
+            changes.append(replace(change, acts_for=frozenset({target.owner})))
     return changes, warnings
 
 

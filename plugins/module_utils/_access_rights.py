@@ -108,7 +108,12 @@ def rights_by_role(database: Database, wanted: Wanted) -> dict[str, RoleRights]:
 
 
 def rights_change(
-    database: Database, need: Need, target: str, label: str, detail: str = ""
+    database: Database,
+    need: Need,
+    target: str,
+    label: str,
+    detail: str = "",
+    owners: Iterable[str] = (),
 ) -> Change:
     """The change that meets a need on what a target names.
 
@@ -118,11 +123,19 @@ def rights_change(
         target: what follows ON, as SQL.
         label: the same for the reader.
         detail: which of many objects, for the reader.
+        owners: whose objects they are.
     """
-    return change_for(database, action(need, target), need, label, detail)
+    return change_for(database, action(need, target), need, label, detail, owners)
 
 
-def change_for(database: Database, sql: str, need: Need, label: str, detail: str = "") -> Change:
+def change_for(
+    database: Database,
+    sql: str,
+    need: Need,
+    label: str,
+    detail: str = "",
+    owners: Iterable[str] = (),
+) -> Change:
     """A statement that meets a need, with a line of the diff for each role."""
     privileges = ", ".join(need.privileges)
     if need.verb == GRANT:
@@ -150,6 +163,7 @@ def change_for(database: Database, sql: str, need: Need, label: str, detail: str
             for grantee in need.grantees
         ),
         as_role=need.as_role,
+        acts_for=frozenset(() if need.as_role else owners),
     )
 
 

@@ -9,12 +9,14 @@ from dataclasses import replace
 from typing import Iterator
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
+    ADMIN_OPTION_MAJOR,
     ATTRIBUTES,
     CREATED_ATTRIBUTES,
     Actual,
     ActualRole,
     Change,
     Difference,
+    Membership,
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import POOLER
@@ -25,6 +27,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._quote import (
     split_identifiers,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import (
+    is_verifier,
     password_matches,
     verifier_to_send,
 )
@@ -68,9 +71,9 @@ def role_changes(wanted: Wanted, actual: Actual) -> tuple[list[Change], list[str
         changes.extend(_attributes(role, actual, warnings))
     for role in roles:
         if role.kind != POOLER:
-            changes.extend(_settings(role, wanted, actual))
+            changes.extend(_settings(role, wanted, actual, warnings))
     for role in roles:
-        changes.extend(_memberships(role, wanted, actual))
+        changes.extend(_memberships(role, wanted, actual, warnings))
     for role in roles:
         changes.extend(_password(role, actual, warnings))
     return changes, warnings
@@ -137,7 +140,7 @@ def _may_give_bypassrls(actual: Actual) -> bool:
     )
 
 
-def _settings(role: Role, wanted: Wanted, actual: Actual) -> Iterator[Change]:
+def _settings(role: Role, wanted: Wanted, actual: Actual, warnings: list[str]) -> Iterator[Change]:
     existing = actual.roles.get(role.name)
     names = {database.name for database in wanted.databases}
     stored = existing.settings if existing else ()
@@ -157,18 +160,32 @@ def _settings(role: Role, wanted: Wanted, actual: Actual) -> Iterator[Change]:
                 _setting_difference(role, "settings", name, before, value),
             )
     for name, before in sorted(everywhere.items()):
+        if (name, before) in actual.settings_denied:
+            warnings.append(_denied_reset(role, name, before, "", actual))
+            continue
         yield change(
             f"RESET {_setting_sql(name)}",
             _setting_difference(role, "settings", name, before, None),
         )
     for item in sorted(stored, key=lambda item: (item.database, item.name)):
         if item.database in names:
+            if (item.name.lower(), item.value) in actual.settings_denied:
+                inside = f" IN DATABASE {quote_ident(item.database)}"
+                warnings.append(_denied_reset(role, item.name, item.value, inside, actual))
+                continue
             label = f"settings in database {item.database}"
             yield change(
                 f"RESET {_setting_sql(item.name.lower())}",
                 _setting_difference(role, label, item.name, item.value, None),
                 item.database,
             )
+
+
+def _denied_reset(role: Role, name: str, value: str, inside: str, actual: Actual) -> str:
+    return (
+        f"role {role.name!r} keeps {name} = {value!r}, which {actual.login_user!r} may not reset;"
+        f" as a superuser run ALTER ROLE {quote_ident(role.name)}{inside} RESET {_setting_sql(name)}"
+    )
 
 
 def same_value(name: str, left: str, right: str, actual: Actual) -> bool:
@@ -202,7 +219,9 @@ def _elements(value: str) -> tuple[str, ...]:
     return split_identifiers(value) or ("",)
 
 
-def _memberships(role: Role, wanted: Wanted, actual: Actual) -> Iterator[Change]:
+def _memberships(
+    role: Role, wanted: Wanted, actual: Actual, warnings: list[str]
+) -> Iterator[Change]:
     existing = actual.roles.get(role.name)
     member = quote_ident(role.name)
     current = existing.memberships if existing else ()
@@ -210,19 +229,42 @@ def _memberships(role: Role, wanted: Wanted, actual: Actual) -> Iterator[Change]
     for group in role.member_of:
         if group not in held:
             sql = f"GRANT {quote_ident(group)} TO {member}"
-            yield _change(role, sql, _membership_difference(role, group, "", "member"))
+            difference = _membership_difference(role, group, "", "member")
+            yield replace(_change(role, sql, difference), acts_for=frozenset({group}))
     if not wanted.exclusive:
         return
     for membership in sorted(current, key=lambda item: (item.role, item.grantor)):
         group = membership.role
         before = "member with admin option" if membership.admin else "member"
         by = _granted_by(membership.grantor, actual)
+        if group in role.member_of and not membership.admin:
+            continue
+        if not _may_take(membership, actual):
+            warnings.append(
+                f"role {role.name!r} stays {before} of {group!r}, because {membership.grantor!r}"
+                f" granted it and {actual.login_user!r} may not take it back"
+            )
+            continue
         if group not in role.member_of:
             sql = f"REVOKE {quote_ident(group)} FROM {member}{by}"
-            yield _change(role, sql, _membership_difference(role, group, before, ""))
-        elif membership.admin:
+            yield replace(
+                _change(role, sql, _membership_difference(role, group, before, "")),
+                acts_for=frozenset(),
+            )
+        else:
             sql = f"REVOKE ADMIN OPTION FOR {quote_ident(group)} FROM {member}{by}"
-            yield _change(role, sql, _membership_difference(role, group, before, "member"))
+            yield replace(
+                _change(role, sql, _membership_difference(role, group, before, "member")),
+                acts_for=frozenset(),
+            )
+
+
+def _may_take(membership: Membership, actual: Actual) -> bool:
+    if actual.login is None:
+        return True
+    if actual.major >= ADMIN_OPTION_MAJOR:
+        return membership.grantor in actual.login.holds
+    return membership.role in actual.login.administers
 
 
 def _granted_by(grantor: str, actual: Actual) -> str:
@@ -239,17 +281,17 @@ def _password(role: Role, actual: Actual, warnings: list[str]) -> Iterator[Chang
     existing = actual.roles.get(role.name)
     if role.password is None:
         return
+    if existing and actual.reads_passwords and password_matches(role.password, existing.password):
+        return
     if existing and not actual.reads_passwords:
-        warnings.append(
-            f"the password of role {role.name!r} is left as it is, because {actual.login_user!r}"
-            " may not read what the server stores and so can't tell whether it differs"
-        )
-        return
-    if existing and password_matches(role.password, existing.password):
-        return
+        logs_in = actual.passwords_tried.get(role.name)
+        if logs_in is None:
+            warnings.append(_untold_password(role, actual))
+        if logs_in is not False:
+            return
     verifier = verifier_to_send(role.password, actual.scram_iterations)
     statement = f"ALTER ROLE {quote_ident(role.name)} PASSWORD "
-    before = "set" if existing and existing.password else ""
+    before = "set" if existing and (existing.password or not actual.reads_passwords) else ""
     yield Change(
         database=None,
         sql=statement + quote_literal(verifier),
@@ -259,8 +301,23 @@ def _password(role: Role, actual: Actual, warnings: list[str]) -> Iterator[Chang
             Difference((f"role {role.name}", "password"), before, "changed" if before else "set"),
         ),
         secret=True,
+        acts_for=frozenset({role.name}),
+    )
+
+
+def _untold_password(role: Role, actual: Actual) -> str:
+    start = (
+        f"the password of role {role.name!r} is left as it is, because {actual.login_user!r} may"
+        " not read what the server stores, and"
+    )
+    if is_verifier(role.password or ""):
+        return f"{start} nobody can log in with a verifier to try it; give the plain text"
+    return (
+        f"{start} logging in as {role.name!r} from here does not tell whether it differs: the"
+        " server must ask for a password over the module's connection"
     )
 
 
 def _change(role: Role, sql: str, *differences: Difference) -> Change:
-    return Change(None, sql, sql, f"role {role.name!r}", tuple(differences))
+    subject = f"role {role.name!r}"
+    return Change(None, sql, sql, subject, tuple(differences), acts_for=frozenset({role.name}))

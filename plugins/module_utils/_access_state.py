@@ -32,6 +32,9 @@ CREATED_ATTRIBUTES = frozenset({"INHERIT"})
 # From this major on only the database's owner may create in schema public.
 PUBLIC_SCHEMA_CLOSED_MAJOR = 15
 LEAST_MAJOR = 13
+# From this major on CREATEROLE reaches only roles that it has ADMIN OPTION on, which it gets on
+# those that it creates; and what a member may do is part of each membership.
+ADMIN_OPTION_MAJOR = 16
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,69 @@ class ActualRole:
 
 @dataclass(frozen=True)
 class Outsider:
-    """A login role outside the model, and every role whose rights it has, itself included."""
+    """A role outside the model, and every role whose rights it has, itself included.
+
+    One that can't log in itself is C(used_by) those that may SET ROLE to it.
+    """
 
     name: str
     holds: frozenset[str]
+    login: bool = True
+    used_by: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class OtherRole:
+    """Any role of the server, with what it may do whatever rights it has."""
+
+    name: str
+    login: bool = True
+    superuser: bool = False
+    bypasses_rls: bool = False
+    inherits: bool = True
+
+
+@dataclass(frozen=True)
+class Link:
+    """A membership of any role in any other, and what a member has of it."""
+
+    member: str
+    group: str
+    inherits: bool = True
+    may_set: bool = True
+
+
+@dataclass(frozen=True)
+class Belongings:
+    """What a role owns and holds in one database.
+
+    C(owned) has for each type of object how many and the first names, C(rights) counts objects that
+    it has rights on. C(policies) apply to it alone, C(passed_on) are rights that others have from
+    it: both would go with the role.
+    """
+
+    owned: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
+    rights: int = 0
+    policies: tuple[str, ...] = ()
+    passed_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LeavingRole:
+    """A role that shall go and is there.
+
+    C(sessions) and C(elsewhere) say for a database how many sessions it has there, and how many
+    objects it owns or holds rights on there outside the model. C(shared) says whether it owns or
+    holds anything that is the whole server's. C(lent) are memberships that others have from it.
+    """
+
+    name: str
+    sessions: tuple[tuple[str, int], ...] = ()
+    prepared: int = 0
+    members: tuple[str, ...] = ()
+    lent: tuple[tuple[str, str], ...] = ()
+    elsewhere: tuple[tuple[str, int], ...] = ()
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +224,24 @@ class ActualDatabase:
     default_rights: tuple[DefaultRights, ...] = ()
     mixed: frozenset[tuple[str, str]] = frozenset()
     pooler_function: PoolerFunction | None = None
+    belongings: Mapping[str, Belongings] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Login:
+    """What the login may do, when it is no superuser.
+
+    It has the rights of the roles that it C(holds), may SET ROLE to those that it C(becomes), and
+    may alter and grant those that it C(administers). C(granted_to_itself) are memberships that it
+    has from itself; C(holds_created_roles) says whether it will hold the roles that it creates.
+    """
+
+    attributes: frozenset[str]
+    holds: frozenset[str]
+    becomes: frozenset[str]
+    administers: frozenset[str]
+    granted_to_itself: frozenset[str] = frozenset()
+    holds_created_roles: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,7 +249,10 @@ class Actual:
     """A server as it is.
 
     C(available_extensions) is None when nobody can know yet. C(canonical) is what the server makes
-    of a setting's value, C(setting_errors) what it says about one it does not take.
+    of a setting's value, C(setting_errors) what it says about one it does not take, and
+    C(settings_denied) are those that only somebody else may set. C(login) is None for a superuser,
+    who may do anything. C(passwords_tried) says of roles whether logging in with the model's
+    password worked, where what the server stores can't be read.
     """
 
     major: int
@@ -184,9 +267,15 @@ class Actual:
     databases: Mapping[str, ActualDatabase]
     scram_iterations: int = DEFAULT_ITERATIONS
     outsiders: tuple[Outsider, ...] = ()
+    others: Mapping[str, OtherRole] = field(default_factory=dict)
+    links: tuple[Link, ...] = ()
+    leaving: Mapping[str, LeavingRole] = field(default_factory=dict)
     available_extensions: frozenset[str] | None = None
     canonical: Mapping[tuple[str, str], str] = field(default_factory=dict)
     setting_errors: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    settings_denied: frozenset[tuple[str, str]] = frozenset()
+    login: Login | None = None
+    passwords_tried: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -205,8 +294,9 @@ class Change:
     C(database) is where it runs, None for the whole cluster; C(text) is what may be shown of it;
     C(subject) is what it is about, for an error. C(creates) is the database that it creates, which
     no transaction can hold. C(as_role) is who must run it, C(search_path) the schema it runs in,
-    C(secret) whether the server must not log it. C(outdates) is the role whose open sessions go on
-    without the change.
+    C(secret) whether the server must not log it. C(drops) is the role that it drops, last of all.
+    C(outdates) is the role whose open sessions go on without the change. C(acts_for) are the roles that the login must administer, or inside a
+    database have the rights of, to execute it.
     """
 
     database: str | None
@@ -219,6 +309,8 @@ class Change:
     search_path: str = ""
     secret: bool = False
     outdates: str = ""
+    drops: str = ""
+    acts_for: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import secrets
+import select
+import time
 import traceback
 from contextlib import contextmanager
 from typing import Any, Iterator, Mapping, Sequence
@@ -112,6 +115,19 @@ def connect(params: Mapping[str, Any], dbname: str | None = None, autocommit: bo
     Raises:
         ConnectionFailed: with libpq's message.
     """
+    given = connection_arguments(params, dbname)
+    over_socket = str(given["host"]).startswith("/")
+    try:
+        with os_identity(params["login_os_user"] if over_socket else ""):
+            connection = psycopg2.connect(**given)
+    except psycopg2.OperationalError as error:
+        raise ConnectionFailed(str(error).strip()) from error
+    connection.autocommit = autocommit
+    return connection
+
+
+def connection_arguments(params: Mapping[str, Any], dbname: str | None) -> dict[str, Any]:
+    """What libpq is told, from the module's connection options."""
     arguments = {
         "host": params["login_host"] or params["login_unix_socket"],
         "port": params["login_port"],
@@ -126,15 +142,51 @@ def connect(params: Mapping[str, Any], dbname: str | None = None, autocommit: bo
         "application_name": "pooled.postgres",
     }
     arguments.update(params["connect_params"])
-    given = {key: value for key, value in arguments.items() if value is not None}
-    over_socket = str(given["host"]).startswith("/")
+    return {key: value for key, value in arguments.items() if value is not None}
+
+
+def password_works(params: Mapping[str, Any], user: str, password: str, dbname: str) -> bool | None:
+    """Whether a role can log in with a password, tried out as the module itself connects.
+
+    Args:
+        params: module parameters, with the keys of connection_argument_spec().
+        user: the role.
+        password: its password in plain text.
+        dbname: an existing database.
+
+    Returns:
+        None when that can't be told, because the server asks for no password or fails otherwise.
+    """
+    worked, asked, message = _attempt(params, user, password, dbname)
+    if worked or not asked:
+        return True if worked and asked else None
+    # In whatever language the server speaks, it says the same of a password that is surely wrong.
+    _worked, asked, wrong = _attempt(params, user, secrets.token_hex(32), dbname)
+    return False if asked and wrong == message else None
+
+
+def _attempt(
+    params: Mapping[str, Any], user: str, password: str, dbname: str
+) -> tuple[bool, bool, str]:
+    """Log in: whether it worked, whether the server asked for the password, what it said if not."""
+    arguments = connection_arguments(params, dbname)
+    arguments.update(user=user, password=password)
+    connection = psycopg2.connect(**arguments, async_=True)
+    deadline = time.monotonic() + CONNECT_TIMEOUT_S
     try:
-        with os_identity(params["login_os_user"] if over_socket else ""):
-            connection = psycopg2.connect(**given)
+        while True:
+            state = connection.poll()
+            if state == psycopg2.extensions.POLL_OK:
+                return True, bool(connection.info.used_password), ""
+            left = deadline - time.monotonic()
+            readers = [connection] if state == psycopg2.extensions.POLL_READ else []
+            writers = [] if readers else [connection]
+            if left <= 0 or not any(select.select(readers, writers, [], left)):
+                return False, False, "no answer in time"
     except psycopg2.OperationalError as error:
-        raise ConnectionFailed(str(error).strip()) from error
-    connection.autocommit = autocommit
-    return connection
+        return False, bool(connection.info.used_password), str(error).strip()
+    finally:
+        connection.close()
 
 
 def fetch(connection: Any, query: Any, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
@@ -178,9 +230,11 @@ __all__ = [
     "ConnectionFailed",
     "connect",
     "connection_argument_spec",
+    "connection_arguments",
     "console_rows",
     "fetch",
     "os_identity",
+    "password_works",
     "psycopg2",
     "require_psycopg2",
     "server_major",

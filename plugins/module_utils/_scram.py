@@ -86,6 +86,11 @@ def parse_verifier(text: str | None) -> Verifier | None:
     return Verifier(iterations, salt, match.group(3), match.group(4))
 
 
+def is_verifier(text: str) -> bool:
+    """Whether the text is a whole verifier, and so no plain text."""
+    return parse_verifier(text) is not None
+
+
 def make_verifier(
     password: str, iterations: int = DEFAULT_ITERATIONS, salt: bytes | None = None
 ) -> str:

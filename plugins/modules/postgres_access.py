@@ -142,15 +142,22 @@ databases:
       type: dict
 """
 
+from dataclasses import replace
 from typing import Any, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access import nested_text, plan
+from ansible_collections.pooled.postgres.plugins.module_utils._access_apply import (
+    Failed,
+    apply,
+    wait_for_other_runs,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_catalog import (
-    prepare,
+    TEMPLATE,
     read_server,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access_roles import wanted_roles
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
     Actual,
     Change,
@@ -158,7 +165,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     new_cluster,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import OBJECT_CLASSES
-from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
+from ansible_collections.pooled.postgres.plugins.module_utils._model import Role, parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._model_options import (
     databases_argument_spec,
     given_databases,
@@ -168,25 +175,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     ConnectionFailed,
     connect,
     connection_argument_spec,
+    password_works,
     require_psycopg2,
     server_message,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._quote import quote_ident
-
-# Two runs at once would plan against a server that the other one is changing.
-LOCK = "SELECT pg_catalog.pg_advisory_lock(1886349164, 1)"
-# In statements of their own: in one string with the secret the server would log it all first.
-DO_NOT_LOG = (
-    "SET LOCAL log_statement = 'none'",
-    "SET LOCAL log_min_duration_statement = -1",
-    "SET LOCAL log_min_duration_sample = -1",
-    "SET LOCAL log_min_error_statement = 'panic'",
-    "SET LOCAL pg_stat_statements.track_utility = off",
-)
-
-
-class Failed(Exception):
-    """A statement that the server refused, told with what it was about."""
+from ansible_collections.pooled.postgres.plugins.module_utils._scram import is_verifier
 
 
 def main() -> None:
@@ -203,6 +196,10 @@ def main() -> None:
         module.fail_json(msg=str(error))
     connection = _connection(module)
     done: list[Change] = []
+
+    def opener(name: str) -> Any:
+        return connect(module.params, name)
+
     try:
         if connection is None:
             names = tuple(database.name for database in wanted.databases)
@@ -210,14 +207,14 @@ def main() -> None:
             actual = new_cluster(version, module.params["login_user"], names)
         else:
             if not module.check_mode:
-                _execute(connection, LOCK)
-                connection.commit()
-            actual = read_server(wanted, lambda name: connect(module.params, name), connection)
+                wait_for_other_runs(connection, opener)
+            actual = read_server(wanted, opener, connection)
+            actual = replace(actual, passwords_tried=_try_passwords(module.params, wanted, actual))
         planned = plan(wanted, actual)
         for warning in planned.warnings:
             module.warn(warning)
         if not module.check_mode:
-            _apply(module, connection, actual, planned.changes, done)
+            apply(connection, opener, actual, planned.changes, done)
     except (ValueError, ConnectionFailed, Failed) as error:
         module.fail_json(msg=str(error), **_executed(done))
     except Exception as error:
@@ -251,69 +248,26 @@ def _connection(module: AnsibleModule) -> Any:
         module.fail_json(msg=f"can't connect to the server: {error}")
 
 
-def _apply(
-    module: AnsibleModule,
-    connection: Any,
-    actual: Actual,
-    changes: tuple[Change, ...],
-    done: list[Change],
-) -> None:
-    """Execute the changes, and keep in done those that hold."""
-    roles = [change for change in changes if change.database is None and not change.creates]
-    _transaction(connection, roles, "roles", actual, done)
-    connection.autocommit = True
-    for change in changes:
-        if change.creates:
-            _run(connection, change, f"database {change.creates!r}")
-            done.append(change)
-    connection.autocommit = False
-    for name in actual.databases:
-        inside = [change for change in changes if change.database == name]
-        if inside:
-            other = connect(module.params, name)
-            try:
-                prepare(other)
-                _transaction(other, inside, f"database {name!r}", actual, done)
-            finally:
-                other.close()
+def _try_passwords(params: dict[str, Any], wanted: Wanted, actual: Actual) -> dict[str, bool]:
+    """Of roles whose verifiers can't be read, whether they log in with the model's passwords."""
+    tried: dict[str, bool] = {}
+    if actual.reads_passwords:
+        return tried
+    for role in wanted_roles(wanted):
+        if role.password is None or role.name not in actual.roles or is_verifier(role.password):
+            continue
+        works = password_works(params, role.name, role.password, _home(role, wanted, actual))
+        if works is not None:
+            tried[role.name] = works
+    return tried
 
 
-def _transaction(
-    connection: Any, changes: list[Change], place: str, actual: Actual, done: list[Change]
-) -> None:
-    silent = False
-    try:
-        for change in changes:
-            if change.secret and not silent and actual.login_is_superuser:
-                silent = True
-                for statement in DO_NOT_LOG:
-                    _execute(connection, statement)
-            _run(connection, change, place)
-        connection.commit()
-    except connection.Error as error:
-        raise Failed(f"{place}: {server_message(error)}; nothing was changed there") from error
-    done.extend(changes)
-
-
-def _run(connection: Any, change: Change, place: str) -> None:
-    try:
-        if change.search_path:
-            _execute(connection, f"SET LOCAL search_path = {quote_ident(change.search_path)}")
-        if change.as_role:
-            _execute(connection, f"SET LOCAL ROLE {quote_ident(change.as_role)}")
-        _execute(connection, change.sql)
-        if change.as_role:
-            _execute(connection, "RESET ROLE")
-    except connection.Error as error:
-        message = server_message(error)
-        if not connection.autocommit:
-            connection.rollback()
-        raise Failed(f"{place}: {change.subject}: {message}; nothing was changed there") from error
-
-
-def _execute(connection: Any, statement: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
+def _home(role: Role, wanted: Wanted, actual: Actual) -> str:
+    """A database where a role of the model may log in."""
+    for database in wanted.databases:
+        if role in database.roles and actual.databases[database.name].exists:
+            return database.name
+    return TEMPLATE
 
 
 def _executed(changes: Sequence[Change]) -> dict[str, Any]:

@@ -1,0 +1,267 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Execute planned changes: all or nothing in each place, and never waiting for others for ever."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, Sequence
+
+from ansible_collections.pooled.postgres.plugins.module_utils._access_catalog import (
+    LOCK_TIMEOUT_S,
+    prepare,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access_state import Actual, Change
+from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
+    ConnectionFailed,
+    fetch,
+    server_message,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._quote import quote_ident
+
+# How long a run waits for another one, which may have much to do.
+OTHER_RUN_TIMEOUT_S = 300
+# How long a statement waits before somebody looks at what for.
+LOOK_AFTER_S = 1.0
+ATTEMPTS = 3
+PAUSE_S = 0.2
+
+# Two runs at once would plan against a server that the other one is changing.
+_RUN_LOCK = "SELECT pg_catalog.pg_advisory_lock(1886349164, 1)"
+# In statements of their own: in one string with the secret the server would log it all first.
+_DO_NOT_LOG = {
+    "log_statement": "'none'",
+    "log_min_duration_statement": "-1",
+    "log_min_duration_sample": "-1",
+    "log_min_error_statement": "'panic'",
+    "pg_stat_statements.track_utility": "off",
+}
+# From this major on somebody who is no superuser may be allowed to set one of them.
+_DELEGATED_SETTINGS_MAJOR = 15
+_DEADLOCK = "40P01"
+_LOCK_NOT_AVAILABLE = "55P03"
+_INTERNAL = "XX000"
+# Says the server, never translated, of a catalog's row that another transaction has just changed.
+_CHANGED_MEANWHILE = "tuple concurrently "
+
+_MAY_SET = """
+SELECT name FROM pg_settings
+ WHERE name = ANY(%s) AND has_parameter_privilege(name, 'SET')
+"""
+_WAITS_FOR = """
+SELECT l.locktype, coalesce(l.relation::regclass::text, '') AS relation,
+       a.pid, a.usename, a.application_name, a.state,
+       extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
+  FROM pg_locks l
+ CROSS JOIN LATERAL unnest(pg_blocking_pids(l.pid)) AS blocking(pid)
+  LEFT JOIN pg_stat_activity a ON a.pid = blocking.pid
+ WHERE l.pid = %s AND NOT l.granted
+ ORDER BY a.pid
+"""
+
+Opener = Callable[[str], Any]
+
+
+class Failed(Exception):
+    """A statement that the server refused, told with what it was about."""
+
+
+def wait_for_other_runs(connection: Any, opener: Opener) -> None:
+    """Let runs against one server take turns; the connection's end gives the turn away.
+
+    Raises:
+        Failed: when another one does not come to its end.
+    """
+    with _watched(connection, opener) as blockers:
+        try:
+            execute(connection, f"SET lock_timeout = '{OTHER_RUN_TIMEOUT_S}s'")
+            execute(connection, _RUN_LOCK)
+            connection.commit()
+        except connection.Error as error:
+            if error.pgcode != _LOCK_NOT_AVAILABLE:
+                raise
+            who = f": {', '.join(blockers)}" if blockers else ""
+            raise Failed(
+                f"another run against this server has not ended for {OTHER_RUN_TIMEOUT_S} s{who};"
+                " run again when it has"
+            ) from error
+
+
+def apply(
+    connection: Any, opener: Opener, actual: Actual, changes: Sequence[Change], done: list[Change]
+) -> None:
+    """Execute the changes, and keep in done those that hold.
+
+    Args:
+        connection: one to any database, for what belongs to the whole cluster.
+        opener: makes a connection to a database.
+        actual: what the changes were planned for.
+        changes: in order.
+        done: grows with each transaction that is committed.
+
+    Raises:
+        Failed: with the place, what the statement was about and the server's message.
+    """
+    roles = [
+        change
+        for change in changes
+        if change.database is None and not change.creates and not change.drops
+    ]
+    _transaction(connection, opener, roles, "roles", actual, done)
+    connection.autocommit = True
+    for change in changes:
+        if change.creates:
+            place = f"database {change.creates!r}"
+            _transaction(connection, opener, [change], place, actual, done)
+    connection.autocommit = False
+    for name in actual.databases:
+        inside = [change for change in changes if change.database == name]
+        if inside:
+            other = opener(name)
+            try:
+                prepare(other)
+                _transaction(other, opener, inside, f"database {name!r}", actual, done)
+            finally:
+                other.close()
+    drops = [change for change in changes if change.drops]
+    _transaction(connection, opener, drops, "roles", actual, done)
+
+
+def execute(connection: Any, statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def _transaction(
+    connection: Any,
+    opener: Opener,
+    changes: Sequence[Change],
+    place: str,
+    actual: Actual,
+    done: list[Change],
+) -> None:
+    if not changes:
+        return
+    with _watched(connection, opener) as blockers:
+        for attempt in range(1, ATTEMPTS + 1):
+            about = [place]
+            try:
+                _execute_all(connection, changes, actual, about)
+                break
+            except connection.Error as error:
+                if not connection.autocommit and not connection.closed:
+                    connection.rollback()
+                if attempt < ATTEMPTS and _may_pass(error):
+                    time.sleep(PAUSE_S * attempt)
+                    continue
+                message = _lock_message(error, blockers) or server_message(error)
+                text = ": ".join([*about, message])
+                raise Failed(f"{text}; nothing was changed there") from error
+    done.extend(changes)
+
+
+def _execute_all(
+    connection: Any, changes: Sequence[Change], actual: Actual, about: list[str]
+) -> None:
+    place = about[0]
+    silent = False
+    for change in changes:
+        about[:] = [place] if change.creates else [place, change.subject]
+        if change.secret and not silent:
+            silent = True
+            for name in _may_silence(connection, actual):
+                execute(connection, f"SET LOCAL {name} = {_DO_NOT_LOG[name]}")
+        if change.search_path:
+            execute(connection, f"SET LOCAL search_path = {quote_ident(change.search_path)}")
+        if change.as_role:
+            execute(connection, f"SET LOCAL ROLE {quote_ident(change.as_role)}")
+        connection.notices.clear()
+        execute(connection, change.sql)
+        if connection.notices and actual.login is not None and change.acts_for:
+            connection.rollback()
+            said = " ".join(line.strip() for line in connection.notices)
+            raise Failed(f"{': '.join(about)}: {said}; nothing was changed there")
+        if change.as_role:
+            execute(connection, "RESET ROLE")
+    about[:] = [place]
+    if not connection.autocommit:
+        connection.commit()
+
+
+def _may_silence(connection: Any, actual: Actual) -> list[str]:
+    """Which settings the login may change to keep statements out of logs."""
+    if actual.login_is_superuser:
+        return list(_DO_NOT_LOG)
+    if actual.major < _DELEGATED_SETTINGS_MAJOR:
+        return []
+    return [row.name for row in fetch(connection, _MAY_SET, (list(_DO_NOT_LOG),))]
+
+
+def _may_pass(error: Any) -> bool:
+    """Whether the same may work in a moment, because somebody else was in the way."""
+    if error.pgcode == _INTERNAL:
+        return server_message(error).startswith(_CHANGED_MEANWHILE)
+    return bool(error.pgcode == _DEADLOCK)
+
+
+def _lock_message(error: Any, blockers: list[str]) -> str:
+    if error.pgcode != _LOCK_NOT_AVAILABLE:
+        return ""
+    held = f": {', '.join(blockers)}" if blockers else " that another session holds"
+    return (
+        f"gave up after {LOCK_TIMEOUT_S} s of waiting for a lock{held};"
+        " run again when that session is done, or end it"
+    )
+
+
+@contextmanager
+def _watched(connection: Any, opener: Opener) -> Iterator[list[str]]:
+    """Note, from a connection of its own, whom another one waits for when it waits for long."""
+    seen: list[str] = []
+    over = threading.Event()
+    arguments = (connection.info.backend_pid, connection.info.dbname, opener, over, seen)
+    watcher = threading.Thread(target=_watch, args=arguments, daemon=True)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _watch(pid: int, dbname: str, opener: Opener, over: threading.Event, seen: list[str]) -> None:
+    connection = None
+    try:
+        while not over.wait(LOOK_AFTER_S):
+            if connection is None:
+                connection = opener(dbname)
+                connection.autocommit = True
+                prepare(connection)
+            blockers = [_blocker(row) for row in fetch(connection, _WAITS_FOR, (pid,))]
+            if blockers:
+                seen[:] = blockers
+    except ConnectionFailed:
+        return
+    except Exception as error:
+        # What it would have told is welcome, and not worth a failure.
+        if connection is None or not isinstance(error, connection.Error):
+            raise
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _blocker(row: Any) -> str:
+    what = f"{row.relation} is" if row.relation else f"a lock of type {row.locktype} is"
+    if row.pid is None:
+        return f"{what} held by a prepared transaction"
+    details = [f"role {row.usename!r}"]
+    if row.application_name:
+        details.append(f"application {row.application_name!r}")
+    if row.state:
+        since = f" for {row.seconds} s" if row.seconds is not None else ""
+        details.append(f"{row.state}{since}")
+    return f"{what} held by pid {row.pid} ({', '.join(details)})"
