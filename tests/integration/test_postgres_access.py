@@ -1020,3 +1020,149 @@ def test_psql_agrees(clean_server, settled):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert psql.stdout == "30s\noff\n"
+
+
+def leaving(databases, heir=None):
+    """The model with role C(former) going."""
+    gone = {"name": "former", "state": "absent"}
+    databases[0]["roles"].append(gone | ({"reassign_owned_to": heir} if heir else {}))
+    return databases
+
+
+FORMER = """
+CREATE ROLE former LOGIN; CREATE ROLE friend;
+GRANT CREATE, CONNECT ON DATABASE mydb TO former; GRANT friend TO former;
+ALTER ROLE former IN DATABASE mydb SET work_mem = '1MB';
+CREATE SCHEMA theirs AUTHORIZATION former;
+GRANT CREATE, USAGE ON SCHEMA public TO former;
+"""
+BY_FORMER = """
+CREATE TABLE orders (i serial); CREATE TABLE theirs.kept (i int); CREATE TYPE mood AS ENUM ('x');
+GRANT SELECT ON orders TO app_user; INSERT INTO orders DEFAULT VALUES;
+ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO app_user; SELECT lo_create(4711);
+"""
+
+
+def test_absent_role_tells_what_it_owns_and_stays_without_an_heir(clean_server, settled):
+    settled(model())
+    clean_server.sql(FORMER, "mydb")
+    clean_server.sql(BY_FORMER, "mydb", "former")
+    result = settled(leaving(model()))
+    assert (
+        "role 'former' shall be absent and stays, until reassign_owned_to names the role that gets"
+        " what it owns: in database 'mydb' it owns 1 large object(s) (4711), 1 schema(s) (theirs),"
+        " 1 sequence(s) (public.orders_i_seq), 2 table(s) (public.orders, theirs.kept),"
+        " 1 type(s) (public.mood) and has rights on 3 object(s)"
+    ) in result["warnings"]
+    assert clean_server.sql("SELECT 1 FROM pg_roles WHERE rolname = 'former'") == [(1,)]
+
+
+def test_absent_role_with_an_heir_is_dropped_and_nothing_else(clean_server, settled):
+    settled(model())
+    clean_server.sql(FORMER, "mydb")
+    clean_server.sql("ALTER DATABASE mydb OWNER TO former")
+    clean_server.sql(BY_FORMER, "mydb", "former")
+    result = settled(leaving(model(), "app_migrator"))
+    assert statements(result)[:2] == [
+        "REASSIGN OWNED BY former TO app_migrator",
+        "DROP OWNED BY former",
+    ]
+    assert statements(result)[-1] == "DROP ROLE former"
+    assert clean_server.sql("SELECT 1 FROM pg_roles WHERE rolname = 'former'") == []
+    owners = "SELECT relowner::regrole::text FROM pg_class WHERE relname IN ('orders', 'kept')"
+    assert set(clean_server.sql(owners, "mydb")) == {("app_migrator",)}
+    assert clean_server.sql("SELECT count(*) FROM orders", "mydb", "app_user") == [(1,)]
+    assert clean_server.refusal("INSERT INTO orders DEFAULT VALUES", "mydb", "app_user") == ""
+    assert "former" in result["diff"]["before"]
+    assert "owned by app_migrator" in result["diff"]["after"]
+    # Gone is gone: also from the model's point of view.
+    assert statements(settled(leaving(model()))) == []
+
+
+# What stands against dropping a role: how it comes, in which database, how it goes, what is said.
+OBSTACLES = [
+    (
+        "CREATE TABLE far (i int); ALTER TABLE far OWNER TO former",
+        "other",
+        "REASSIGN OWNED BY former TO postgres; DROP OWNED BY former",
+        "it owns or has rights on 1 object(s) in database 'other', which is not in the model;"
+        " run REASSIGN OWNED BY former and DROP OWNED BY former there first",
+    ),
+    (
+        "GRANT TEMPORARY ON DATABASE other TO former",
+        "other",
+        "REVOKE TEMPORARY ON DATABASE other FROM former",
+        "it owns or has rights on 1 object(s) in database 'other', which is not in the model;"
+        " run REASSIGN OWNED BY former and DROP OWNED BY former there first",
+    ),
+    (
+        "GRANT former TO friend",
+        "mydb",
+        "REVOKE former FROM friend",
+        "'friend' would lose what it may do, as members of it; run REVOKE former FROM each of them"
+        " first",
+    ),
+    (
+        "CREATE POLICY his ON t TO former",
+        "mydb",
+        "DROP POLICY his ON t",
+        "in database 'mydb', policy his on public.t is for it alone and would be dropped; run"
+        " ALTER POLICY ... TO another role first",
+    ),
+    (
+        "GRANT SELECT, TRIGGER ON t TO former WITH GRANT OPTION; SET ROLE former;"
+        " GRANT SELECT ON t TO friend",
+        "mydb",
+        "REVOKE ALL ON t FROM former CASCADE",
+        "in database 'mydb', others would lose what they have from it: SELECT on table public.t to"
+        " friend; grant it to them as the owner, and revoke it from this role with CASCADE first",
+    ),
+    (
+        "GRANT friend TO former WITH ADMIN OPTION; SET ROLE former; GRANT friend TO other_friend",
+        "mydb",
+        "REVOKE friend FROM former CASCADE",
+        "'other_friend' would lose its membership in 'friend', which comes from it; run"
+        " GRANT friend TO other_friend as another role first",
+    ),
+]
+
+
+def test_absent_role_is_not_dropped_at_others_expense(clean_server, settled, run_module):
+    settled(model())
+    clean_server.sql("CREATE ROLE former LOGIN; CREATE ROLE friend; CREATE ROLE other_friend")
+    clean_server.sql("CREATE DATABASE other")
+    clean_server.sql("CREATE TABLE t (i int)", "mydb")
+    args = {**clean_server.login, "databases": leaving(model(), "app_migrator")}
+    for sql, place, undo, message in OBSTACLES:
+        if "other_friend" in sql and clean_server.major < 16:
+            continue  # Who granted a membership is only a note there.
+        clean_server.sql(sql, place)
+        for check in (True, False):
+            result = run_module("postgres_access", args, check=check)
+            assert result["failed"], sql
+            assert result["msg"] == (f"pooled_databases: role 'former' can't be dropped: {message}")
+            assert not result.get("changed")
+        clean_server.sql(undo, place)
+    clean_server.sql("GRANT CONNECT ON DATABASE mydb TO former")
+    with clean_server.connect("mydb", "former"):
+        result = run_module("postgres_access", args)
+        assert result["msg"] == (
+            "pooled_databases: role 'former' can't be dropped: it has sessions (1 in database"
+            " 'mydb'); stop what logs in as it first"
+        )
+    assert statements(settled(leaving(model(), "app_migrator")))[-1] == "DROP ROLE former"
+
+
+@pytest.mark.parametrize(
+    ("heir", "message"),
+    [
+        ("nobody", "reassign_owned_to: there is no role 'nobody' on the server or in the model"),
+        ("postgres", ""),
+    ],
+)
+def test_heir_must_be_there(clean_server, settled, run_module, heir, message):
+    settled(model())
+    clean_server.sql("CREATE ROLE former LOGIN")
+    args = {**clean_server.login, "databases": leaving(model(), heir)}
+    result = run_module("postgres_access", args)
+    assert result.get("msg", "") == (message and f"pooled_databases: role 'former': {message}")
