@@ -12,6 +12,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_leaving_ca
     read_belongings,
     read_leaving,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access_outside import outsiders
+from ansible_collections.pooled.postgres.plugins.module_utils._access_outside_catalog import (
+    read_role_graph,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_roles import (
     LIST_SETTINGS,
     wanted_roles,
@@ -26,7 +30,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     DefaultRights,
     Login,
     Membership,
-    Outsider,
     PoolerFunction,
     RoleSetting,
     Schema,
@@ -96,7 +99,6 @@ SELECT ARRAY(SELECT word FROM unnest(ARRAY['INHERIT', 'CREATEROLE', 'CREATEDB', 
   FROM pg_roles me
  WHERE me.rolname = current_user
 """
-_ROLE_NAMES = "SELECT rolname FROM pg_roles"
 _ROLES = """
 SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication,
        rolbypassrls, rolconnlimit,
@@ -125,14 +127,6 @@ SELECT m.rolname AS member, g.rolname AS granted, by.rolname AS grantor, a.admin
   LEFT JOIN pg_roles by ON by.oid = a.grantor
  WHERE m.rolname = ANY(%(names)s)
  ORDER BY 1, 2, 3
-"""
-_OUTSIDERS = """
-SELECT r.rolname, array_agg(g.rolname::text) AS holds
-  FROM pg_roles r
-  JOIN pg_roles g ON pg_has_role(r.oid, g.oid, 'USAGE')
- WHERE r.rolcanlogin AND NOT r.rolsuper AND r.rolname <> ALL(%(names)s)
- GROUP BY 1
- ORDER BY 1
 """
 _DATABASES = """
 SELECT datname, pg_get_userbyid(datdba) AS owner,
@@ -245,6 +239,9 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         raise ValueError("the server is a standby, which takes no changes; use its primary")
     stored = fetch(connection, _SETTINGS, values)
     canonical, errors, denied = _try_settings(wanted, stored, connection)
+    others, links = read_role_graph(connection, names)
+    leaving = read_leaving(connection, absent, values["databases"])
+    dropped = [role.name for role in absent_roles(wanted.databases) if role.reassign_owned_to]
     actual = Actual(
         major=server_major(connection),
         login_user=server.login_user,
@@ -253,19 +250,18 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         reads_passwords=server.reads_passwords,
         bootstrap_superuser=server.bootstrap_superuser,
         template_encoding=server.template_encoding,
-        role_names=frozenset(row.rolname for row in fetch(connection, _ROLE_NAMES)),
+        role_names=frozenset(others),
         roles=_read_roles(connection, values, stored, server.reads_passwords),
         databases={},
         scram_iterations=server.scram_iterations,
-        outsiders=tuple(
-            Outsider(row.rolname, frozenset(row.holds))
-            for row in fetch(connection, _OUTSIDERS, values)
-        ),
+        others=others,
+        links=links,
+        outsiders=outsiders(wanted, others, links, dropped),
         available_extensions=frozenset(row.name for row in fetch(connection, _AVAILABLE)),
         canonical=canonical,
         setting_errors=errors,
         settings_denied=denied,
-        leaving=read_leaving(connection, absent, values["databases"]),
+        leaving=leaving,
         login=None if server.login_is_superuser else _read_login(connection),
     )
     present = {row.datname: row for row in fetch(connection, _DATABASES, values)}

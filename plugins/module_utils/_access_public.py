@@ -76,8 +76,16 @@ def public_changes(
     connecting = [
         outsider
         for outsider in outsiders
-        if "CONNECT" in held(state.grants, PUBLIC)
-        or not _only_by_public(outsider, "CONNECT", itself, state.owner, rights, wanted)
+        if outsider.login
+        and (
+            "CONNECT" in held(state.grants, PUBLIC)
+            or not _only_by_public(outsider, "CONNECT", itself, state.owner, rights, wanted)
+        )
+    ]
+    # Whoever connects may go on as another role, but only a login needs to connect.
+    names = {outsider.name for outsider in connecting}
+    working = [
+        outsider for outsider in outsiders if outsider in connecting or outsider.used_by & names
     ]
     changes: list[Change] = []
     warnings: list[str] = []
@@ -86,7 +94,7 @@ def public_changes(
         for privilege in CLOSED[target.kind]:
             needy = [
                 outsider.name
-                for outsider in connecting
+                for outsider in (connecting if privilege == "CONNECT" else working)
                 if privilege in held(target.grants, PUBLIC)
                 and _only_by_public(outsider, privilege, target, state.owner, rights, wanted)
             ]
@@ -116,7 +124,11 @@ def _only_by_public(
     owner = database_owner if target.owner == _DATABASE_OWNER else target.owner
     if owner in outsider.holds:
         return False
-    named = {grant.grantee for grant in target.grants if grant.privilege == privilege}
+    named = {
+        database_owner if grant.grantee == _DATABASE_OWNER else grant.grantee
+        for grant in target.grants
+        if grant.privilege == privilege
+    }
     if wanted.exclusive:
         named -= set(rights)
     named |= {role for role, by_kind in rights.items() if privilege in by_kind[target.kind]}

@@ -103,7 +103,6 @@ class OtherRole:
     login: bool = True
     superuser: bool = False
     bypasses_rls: bool = False
-    inherits: bool = True
 
 
 @dataclass(frozen=True)
@@ -295,8 +294,9 @@ class Change:
     C(subject) is what it is about, for an error. C(creates) is the database that it creates, which
     no transaction can hold. C(as_role) is who must run it, C(search_path) the schema it runs in,
     C(secret) whether the server must not log it. C(drops) is the role that it drops, last of all.
-    C(outdates) is the role whose open sessions go on without the change. C(acts_for) are the roles that the login must administer, or inside a
-    database have the rights of, to execute it.
+    C(outdates) is the role whose open sessions go on without the change. C(acts_for) are the roles
+    that the login must administer, or inside a database have the rights of, to execute it.
+    C(objects) says how many objects it is about, where it is about objects.
     """
 
     database: str | None
@@ -310,6 +310,7 @@ class Change:
     secret: bool = False
     outdates: str = ""
     drops: str = ""
+    objects: int = 0
     acts_for: frozenset[str] = frozenset()
 
 

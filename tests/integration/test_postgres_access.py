@@ -1166,3 +1166,105 @@ def test_heir_must_be_there(clean_server, settled, run_module, heir, message):
     args = {**clean_server.login, "databases": leaving(model(), heir)}
     result = run_module("postgres_access", args)
     assert result.get("msg", "") == (message and f"pooled_databases: role 'former': {message}")
+
+
+# Roles outside the model that may do something in hard ways: what makes them, and who of them is
+# named as needing which right of PUBLIC's.
+HARD_CASES = [
+    (
+        "login by way of a group that has the rights",
+        "CREATE ROLE grp; CREATE ROLE anna LOGIN IN ROLE grp;"
+        " GRANT CONNECT, TEMPORARY ON DATABASE mydb TO grp; GRANT CREATE ON SCHEMA public TO grp",
+        {},
+    ),
+    (
+        "login that inherits nothing from that group",
+        "CREATE ROLE grp; CREATE ROLE anna LOGIN NOINHERIT IN ROLE grp;"
+        " GRANT CONNECT, TEMPORARY ON DATABASE mydb TO grp; GRANT CREATE ON SCHEMA public TO grp",
+        {"CONNECT": "'anna'", "TEMPORARY": "'anna'", "CREATE": "'anna'"},
+    ),
+    (
+        "group without rights that a login with rights becomes",
+        "CREATE ROLE grp; CREATE ROLE anna LOGIN NOINHERIT IN ROLE grp;"
+        " GRANT CONNECT, TEMPORARY ON DATABASE mydb TO anna;"
+        " GRANT CREATE ON SCHEMA public TO anna",
+        {"TEMPORARY": "'grp'", "CREATE": "'grp'"},
+    ),
+    (
+        "group whose only login can't connect",
+        "CREATE ROLE grp; CREATE ROLE anna LOGIN IN ROLE grp;"
+        " REVOKE CONNECT ON DATABASE mydb FROM PUBLIC",
+        {},
+    ),
+    (
+        "group that nobody is in",
+        "CREATE ROLE grp",
+        {},
+    ),
+    (
+        "member of a model's role by way of a group that the run takes from it",
+        "CREATE ROLE lender; CREATE ROLE app_user LOGIN IN ROLE lender;"
+        " CREATE ROLE anna LOGIN IN ROLE app_user;"
+        " GRANT TEMPORARY ON DATABASE mydb TO lender; GRANT CREATE ON SCHEMA public TO lender",
+        {"TEMPORARY": "'anna'", "CREATE": "'anna'"},
+    ),
+    (
+        "owner of the database",
+        "CREATE ROLE anna LOGIN; ALTER DATABASE mydb OWNER TO anna;"
+        " ALTER SCHEMA public OWNER TO anna",
+        {},
+    ),
+    (
+        "member of the owner",
+        "CREATE ROLE boss; CREATE ROLE anna LOGIN IN ROLE boss; ALTER DATABASE mydb OWNER TO boss;"
+        " ALTER SCHEMA public OWNER TO boss",
+        {},
+    ),
+    (
+        "member of the owner that inherits nothing",
+        "CREATE ROLE boss; CREATE ROLE anna LOGIN NOINHERIT IN ROLE boss;"
+        " ALTER DATABASE mydb OWNER TO boss; ALTER SCHEMA public OWNER TO boss",
+        {"CONNECT": "'anna'", "TEMPORARY": "'anna'", "CREATE": "'anna'"},
+    ),
+    (
+        "superuser",
+        "CREATE ROLE anna LOGIN SUPERUSER",
+        {},
+    ),
+]
+EFFECTIVE = """
+SELECT r.rolname, p.p,
+       CASE p.p WHEN 'CREATE' THEN has_schema_privilege(r.oid, 'public', 'CREATE')
+                ELSE has_database_privilege(r.oid, 'mydb', p.p) END AND
+       (r.rolname <> 'anna' OR has_database_privilege(r.oid, 'mydb', 'CONNECT'))
+  FROM pg_roles r, unnest('{CONNECT,TEMPORARY,CREATE}'::text[]) p(p)
+ WHERE r.rolname IN ('anna', 'boss') OR r.rolname = 'grp' AND p.p <> 'CONNECT' AND EXISTS (
+         SELECT FROM pg_auth_members m WHERE m.roleid = r.oid
+            AND has_database_privilege(m.member, 'mydb', 'CONNECT'))
+ ORDER BY 1, 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "kept"), [case[1:] for case in HARD_CASES], ids=[case[0] for case in HARD_CASES]
+)
+def test_public_s_rights_stay_for_whoever_has_them_in_no_other_way(
+    clean_server, settled, before, kept
+):
+    clean_server.sql("CREATE DATABASE mydb")
+    clean_server.sql("GRANT CREATE ON SCHEMA public TO PUBLIC", "mydb")
+    clean_server.sql(before, "mydb")
+    could = clean_server.sql(EFFECTIVE, "mydb")
+    result = settled(model())
+    assert clean_server.sql(EFFECTIVE, "mydb") == could
+    named = {
+        text.split("PUBLIC keeps ")[1].split(" ")[0]: text.split("only that way: ")[1].split(";")[0]
+        for text in result.get("warnings", ())
+        if "PUBLIC keeps" in text
+    }
+    assert named == kept
+    gone = {"CONNECT", "TEMPORARY", "CREATE"} - set(kept)
+    taken = " ".join(text for text in statements(result) if text.endswith("FROM PUBLIC"))
+    if "REVOKE CONNECT" in before:
+        gone.discard("CONNECT")
+    assert [privilege for privilege in sorted(gone) if privilege not in taken] == []

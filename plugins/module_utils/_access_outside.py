@@ -1,0 +1,93 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is a member of whom once the run is done, and what roles outside the model have by it."""
+
+from __future__ import annotations
+
+from typing import Callable, Iterable, Mapping
+
+from ansible_collections.pooled.postgres.plugins.module_utils._access_roles import wanted_roles
+from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
+    Link,
+    OtherRole,
+    Outsider,
+    Wanted,
+)
+
+
+def planned_links(wanted: Wanted, links: Iterable[Link]) -> tuple[Link, ...]:
+    """All memberships as they are once the model's roles have theirs."""
+    member_of = {role.name: role.member_of for role in wanted_roles(wanted)}
+    kept = [
+        link
+        for link in links
+        if link.member not in member_of
+        or not wanted.exclusive
+        or link.group in member_of[link.member]
+    ]
+    known = {(link.member, link.group) for link in kept}
+    added = [
+        Link(member, group)
+        for member, groups in member_of.items()
+        for group in groups
+        if (member, group) not in known
+    ]
+    return (*kept, *added)
+
+
+def outsiders(
+    wanted: Wanted,
+    others: Mapping[str, OtherRole],
+    links: Iterable[Link],
+    dropped: Iterable[str] = (),
+) -> tuple[Outsider, ...]:
+    """Roles outside the model that somebody can be, in the order of their names.
+
+    Superusers are not among them, because they need no rights, nor are the server's own roles.
+
+    Args:
+        wanted: the model.
+        others: every role of the server.
+        links: every membership.
+        dropped: roles that this run drops.
+    """
+    planned = planned_links(wanted, links)
+    ours = {role.name for role in wanted_roles(wanted)} | set(dropped)
+    outside = [
+        role
+        for name, role in sorted(others.items())
+        if not role.superuser and name not in ours and not name.startswith("pg_")
+    ]
+    logins = [role.name for role in outside if role.login]
+    may_be = {name: reached(name, planned, lambda link: link.may_set) for name in logins}
+    used_by = {
+        role.name: frozenset(name for name in logins if role.name in may_be[name])
+        for role in outside
+    }
+    return tuple(
+        Outsider(
+            role.name,
+            reached(role.name, planned, lambda link: link.inherits),
+            role.login,
+            used_by[role.name],
+        )
+        for role in outside
+        if used_by[role.name]
+    )
+
+
+def reached(name: str, links: Iterable[Link], follows: Callable[[Link], bool]) -> frozenset[str]:
+    """A role and all that it reaches through memberships that are followed."""
+    groups: dict[str, list[str]] = {}
+    for link in links:
+        if follows(link):
+            groups.setdefault(link.member, []).append(link.group)
+    found = {name}
+    waiting = [name]
+    while waiting:
+        for group in groups.get(waiting.pop(), ()):
+            if group not in found:
+                found.add(group)
+                waiting.append(group)
+    return frozenset(found)
