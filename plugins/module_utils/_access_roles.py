@@ -184,7 +184,8 @@ def _settings(role: Role, wanted: Wanted, actual: Actual, warnings: list[str]) -
 def _denied_reset(role: Role, name: str, value: str, inside: str, actual: Actual) -> str:
     return (
         f"role {role.name!r} keeps {name} = {value!r}, which {actual.login_user!r} may not reset;"
-        f" as a superuser run ALTER ROLE {quote_ident(role.name)}{inside} RESET {_setting_sql(name)}"
+        f" as a superuser run ALTER ROLE {quote_ident(role.name)}{inside} RESET"
+        f" {_setting_sql(name)}"
     )
 
 

@@ -283,8 +283,8 @@ def test_password_that_cannot_be_compared_is_left_and_named():
     assert not [change for change in planned.changes if change.secret]
     assert planned.warnings == (
         "the password of role 'app_user' is left as it is, because 'postgres' may not read what the"
-        " server stores, and logging in as 'app_user' from here does not tell whether it differs: the"
-        " server must ask for a password over the module's connection",
+        " server stores, and logging in as 'app_user' from here does not tell whether it differs:"
+        " the server must ask for a password over the module's connection",
     )
 
 
