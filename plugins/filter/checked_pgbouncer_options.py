@@ -92,7 +92,13 @@ def checked_pgbouncer_options(
             overrides=database_options or {},
             where="pgbouncer_database_options",
         )
-        _pgbouncer_entries.user_entries(model, user_options or {}, parsed, "pgbouncer_user_options")
+        _pgbouncer_entries.user_entries(
+            model,
+            user_options or {},
+            parsed,
+            "pgbouncer_user_options",
+            auth_role if auth == "query" else "",
+        )
         return _pgbouncer.effective_options(
             options, parsed, model, auth=auth, auth_role=auth_role, where="pgbouncer_settings"
         )

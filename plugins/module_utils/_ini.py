@@ -14,7 +14,8 @@ _HEADER = (
 _SETTINGS_TITLE = (
     "Settings that server connections carry from their roles; a change opens them anew:"
 )
-_SETTINGS_MARK = ";   "
+_FILES_TITLE = "Other files that were read; when one changes, PgBouncer reads all again:"
+_NOTE_MARK = ";   "
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:,*@%+-]+\Z")
 _USERLIST_LINE = re.compile(r'^("(?:[^"]|"")*")\s*"((?:[^"]|"")*)"', re.MULTILINE)
 _PASSWORD = re.compile(r"(\bpassword\s*=\s*)(?:'(?:[^']|'')*'|\S+)")
@@ -27,6 +28,7 @@ def render_ini(
     databases: Mapping[str, Mapping[str, str]],
     users: Mapping[str, Mapping[str, str]],
     role_settings: Sequence[str],
+    read_files: Sequence[str] = (),
 ) -> str:
     """The whole pgbouncer.ini; options in the order of their names, entries as given.
 
@@ -35,10 +37,12 @@ def render_ini(
         databases: [databases], the connection parameters of each by name.
         users: [users], likewise.
         role_settings: what to remember about the roles' own settings, a line each.
+        read_files: what to remember about other files that PgBouncer reads, a line each.
     """
     lines = [f"; {line}" for line in _HEADER]
-    if role_settings:
-        lines += [f"; {_SETTINGS_TITLE}", *(_SETTINGS_MARK + line for line in role_settings)]
+    for title, notes in ((_FILES_TITLE, read_files), (_SETTINGS_TITLE, role_settings)):
+        if notes:
+            lines += [f"; {title}", *(_NOTE_MARK + note for note in notes)]
     lines += ["", "[databases]", *_entries(databases)]
     if users:
         lines += ["", "[users]", *_entries(users)]
@@ -56,11 +60,12 @@ def role_settings_in(text: str) -> list[str]:
     title = f"; {_SETTINGS_TITLE}"
     if title not in lines:
         return []
-    return [
-        line[len(_SETTINGS_MARK) :]
-        for line in lines[lines.index(title) + 1 :]
-        if line.startswith(_SETTINGS_MARK)
-    ]
+    notes = []
+    for line in lines[lines.index(title) + 1 :]:
+        if not line.startswith(_NOTE_MARK):
+            break
+        notes.append(line[len(_NOTE_MARK) :])
+    return notes
 
 
 def connection_string(parameters: Mapping[str, str]) -> str:
@@ -121,7 +126,7 @@ def _secrets(userlist: str) -> dict[str, str]:
 
 
 def _entries(entries: Mapping[str, Mapping[str, str]]) -> Iterable[str]:
-    return (f"{name} = {connection_string(entry)}" for name, entry in entries.items())
+    return (f"{name} = {connection_string(entry)}".rstrip() for name, entry in entries.items())
 
 
 def _quoted(value: str) -> str:

@@ -53,6 +53,22 @@ RESTART_POLICIES = ("never", "fresh", "always")
 # Those with which clients need no password are refused: see checked_options().
 _OPEN_AUTH_TYPES = ("any", "trust")
 
+TLS_FILES = ("ca_file", "cert_file", "key_file")
+# Those that are variables pgbouncer_<option> without a default.
+TLS_OPTIONS = tuple(
+    f"{side}_tls_{name}" for side in ("client", "server") for name in ("sslmode", *TLS_FILES)
+)
+# Options that name files which PgBouncer reads again when it reloads. A change of a key comes with
+# one of its certificate.
+READ_FILES = (
+    "auth_hba_file",
+    "auth_ident_file",
+    "client_tls_ca_file",
+    "client_tls_cert_file",
+    "server_tls_ca_file",
+    "server_tls_cert_file",
+)
+
 # Options that the file must have, because this collection reaches PgBouncer through them.
 _REQUIRED = ("auth_file", "listen_port", "unix_socket_dir")
 
@@ -79,7 +95,7 @@ def checked_options(
     checked: dict[str, str] = {}
     for name, value in given.items():
         here = f"{where}.{name}"
-        if where == "pgbouncer_settings" and name in DEFAULTS:
+        if where == "pgbouncer_settings" and (name in DEFAULTS or name in TLS_OPTIONS):
             here = f"pgbouncer_{name}"
         option = known(here, str(name), OPTIONS, _REFUSED_OPTIONS, version)
         if value is None:
@@ -130,7 +146,9 @@ def effective_options(
     if auth == "query":
         asked["auth_user"] = auth_role
         asked["auth_query"] = AUTH_QUERY
-    return checked_options({**asked, **given}, version, where)
+    options = checked_options({**asked, **given}, version, where)
+    _check_tls(options, where)
+    return options
 
 
 def risks(options: Mapping[str, str], version: tuple[int, int, int]) -> list[str]:
@@ -158,3 +176,35 @@ def _ignored_startup_parameters(
     if (1, 20, 0) <= version <= (1, 26, 0):
         names.append("options")  # CVE-2026-107349
     return names
+
+
+def _check_tls(options: Mapping[str, str], where: str) -> None:
+    """See that what TLS needs is given, and only as absolute paths."""
+    prefix = "pgbouncer_" if where == "pgbouncer_settings" else f"{where}."
+    for side in ("client", "server"):
+        for name in TLS_FILES:
+            path = options.get(f"{side}_tls_{name}", "")
+            if path and not path.startswith("/"):
+                raise ValueError(
+                    f"{prefix}{side}_tls_{name}: {path!r} is no absolute path, such as"
+                    f" /etc/pgbouncer/{side}.crt"
+                )
+        mode = options.get(f"{side}_tls_sslmode", "")
+        certificate = options.get(f"{side}_tls_cert_file", "")
+        key = options.get(f"{side}_tls_key_file", "")
+        if bool(certificate) != bool(key):
+            missing = "key_file" if certificate else "cert_file"
+            raise ValueError(
+                f"{prefix}{side}_tls_{missing}: it is missing; a certificate and its key come"
+                " together"
+            )
+        if side == "client" and mode not in ("", "disable") and not certificate:
+            raise ValueError(
+                f"{prefix}client_tls_sslmode: {mode!r} needs pgbouncer_client_tls_key_file and"
+                " pgbouncer_client_tls_cert_file, which PgBouncer shows its clients"
+            )
+        if mode.startswith("verify") and not options.get(f"{side}_tls_ca_file"):
+            raise ValueError(
+                f"{prefix}{side}_tls_sslmode: {mode!r} needs pgbouncer_{side}_tls_ca_file, with"
+                " the authorities to trust"
+            )

@@ -19,6 +19,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options
     USER_OPTIONS,
     known,
     value_text,
+    version_text,
 )
 
 _FORCED_USER = (
@@ -32,7 +33,12 @@ _REFUSED_DATABASE_OPTIONS = {
 }
 
 _NUMBER = re.compile(r"-?[0-9]+\Z")
-_DATABASE_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
+_NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
+
+# Since when an entry can name the database in which verifiers are looked up.
+_ASKS_ELSEWHERE = (1, 19, 0)
+# Since when a user who is in [users] and not in the auth file is looked up.
+_USERS_AND_AUTH_QUERY = (1, 23, 0)
 
 # Descriptors beyond clients and servers: sockets it listens on, its log, name resolution, the
 # console, and clients that are being refused.
@@ -49,22 +55,22 @@ def database_entries(
     overrides: Mapping[str, Mapping[str, Any]],
     where: str = "database_options",
 ) -> dict[str, dict[str, str]]:
-    """The keys of each entry in [databases], by name.
+    """The keys of each entry in [databases], by name: the databases and their aliases.
 
     Args:
         databases: the model.
         version: the PgBouncer that will read them.
         host: where Postgres is: a name, an address or a socket's directory.
         port: Postgres's port.
-        overrides: options of single databases, by name.
+        overrides: options of single databases and aliases, by name; they win over the model's.
         where: the variable that holds the overrides, for error messages.
 
     Raises:
         ValueError: naming the variable, its value, and what is allowed.
     """
-    names = [database.name for database in databases]
+    names = [name for name, _database, _options in _served(databases)]
     for name in names:
-        if not _DATABASE_NAME.match(name):
+        if not _NAME.match(name):
             raise ValueError(
                 f"database {name!r}: PgBouncer's configuration can't carry this name; it takes"
                 " letters (A-Z, a-z), digits, '_', '-' and '.'. Rename the database, or leave it"
@@ -72,19 +78,32 @@ def database_entries(
             )
     _no_strangers(where, overrides, names, "database of pgbouncer_databases")
     entries: dict[str, dict[str, str]] = {}
-    for name in names:
-        entry = {"host": host, "port": str(port), "dbname": name}
-        for key, value in (overrides.get(name) or {}).items():
-            here = f"{where}.{name}.{key}"
-            option = known(here, str(key), DATABASE_OPTIONS, _REFUSED_DATABASE_OPTIONS, version)
+    for name, database, options in _served(databases):
+        entry = {"host": host, "port": str(port), "dbname": database.name}
+        elsewhere = {"host", "port"} & set(dict(options))
+        if name != database.name and elsewhere and version >= _ASKS_ELSEWHERE:
+            # A client's verifier is the same there, but PgBouncer's own role may have no way in.
+            entry["auth_dbname"] = database.name
+        mine = {f"database {name!r}: pools.{key}": (key, value) for key, value in options}
+        if name != database.name:
+            mine = {
+                f"database {database.name!r}: alias {name!r}: {key}": (key, value)
+                for key, value in options
+            }
+        given = overrides.get(name) or {}
+        mine.update({f"{where}.{name}.{key}": (str(key), given[key]) for key in given})
+        for here, (key, value) in mine.items():
+            option = known(here, key, DATABASE_OPTIONS, _REFUSED_DATABASE_OPTIONS, version)
+            spelling = (
+                "reserve_pool" if version < (1, 24, 0) and key == "reserve_pool_size" else key
+            )
             if value is None:
+                if spelling not in ("host", "port", "dbname"):
+                    entry.pop(spelling, None)
                 continue
             text = value_text(here, option, value)
             if not text:
                 raise ValueError(f"{here}: PgBouncer takes no empty value here; leave the key out")
-            spelling = (
-                "reserve_pool" if version < (1, 24, 0) and key == "reserve_pool_size" else key
-            )
             entry[spelling] = text
         entries[name] = entry
     return entries
@@ -99,9 +118,12 @@ def user_entries(
 ) -> dict[str, dict[str, str]]:
     """The keys of each entry in [users], by name.
 
+    Every role that may have an entry has one: a reload takes options back from an empty entry,
+    and leaves a user whose entry is gone with the options that it had.
+
     Args:
         databases: the model.
-        overrides: the user's word, by role.
+        overrides: options of single roles; they win over the model's.
         version: PgBouncer's.
         where: the variable of the overrides, for error messages.
         auth_role: PgBouncer's own role under auth_query. When many clients log in at once it would
@@ -110,49 +132,71 @@ def user_entries(
     Raises:
         ValueError: naming the variable, its value, and what is allowed.
     """
-    _no_strangers(
-        where,
-        overrides,
-        [role.name for role in model_roles(databases)],
-        "role of pgbouncer_databases",
-    )
+    roles = {role.name: role for role in model_roles(databases)}
+    _no_strangers(where, overrides, list(roles), "role of pgbouncer_databases")
     entries: dict[str, dict[str, str]] = {}
     if auth_role and databases:
-        most = AUTH_QUERY_SESSIONS * len(databases)
+        most = AUTH_QUERY_SESSIONS * len(_served(databases))
         entries[auth_role] = {"max_user_connections": str(most)}
-    for name in sorted(overrides):
-        if not _DATABASE_NAME.match(name):
-            raise ValueError(
-                f"{where}: PgBouncer's configuration can't carry the name {name!r}; it takes"
-                " letters (A-Z, a-z), digits, '_', '-' and '.'"
-            )
+    for name in sorted(roles):
+        mine = {f"role {name!r}: pools.{key}": (key, value) for key, value in roles[name].pools}
+        given = overrides.get(name) or {}
+        mine.update({f"{where}.{name}.{key}": (str(key), given[key]) for key in given})
         entry: dict[str, str] = {}
-        for key, value in (overrides[name] or {}).items():
-            here = f"{where}.{name}.{key}"
-            option = known(here, str(key), USER_OPTIONS, {}, version)
-            if value is not None:
-                entry[key] = value_text(here, option, value)
-        if entry:
+        for here, (key, value) in mine.items():
+            option = known(here, key, USER_OPTIONS, {}, version)
+            if value is None:
+                entry.pop(key, None)
+                continue
+            if auth_role and version < _USERS_AND_AUTH_QUERY:
+                raise ValueError(
+                    f"{here}: PgBouncer {version_text(version)} lets no role with options of its"
+                    " own log in by auth_query; give the database an alias with these options, set"
+                    " pgbouncer_auth: userlist, or install PgBouncer 1.23 or newer"
+                )
+            entry[key] = value_text(here, option, value)
+        if entry and not _NAME.match(name):
+            raise ValueError(
+                f"{next(iter(mine))}: PgBouncer's configuration can't carry the name {name!r}; it"
+                " takes letters (A-Z, a-z), digits, '_', '-' and '.'"
+            )
+        if _NAME.match(name) and not (auth_role and version < _USERS_AND_AUTH_QUERY):
             entries[name] = entry
     return entries
+
+
+def needs_own_password(
+    databases: Sequence[Database], version: tuple[int, int, int], auth_role: str
+) -> str:
+    """An alias on a server that PgBouncer itself has to log in to; empty for none."""
+    if not auth_role or version >= _ASKS_ELSEWHERE:
+        return ""
+    return next(
+        (alias.name for database in databases for alias in database.aliases if alias.elsewhere), ""
+    )
 
 
 def descriptors_needed(
     options: Mapping[str, str],
     databases: Sequence[Database],
     entries: Mapping[str, Mapping[str, str]],
+    users: Mapping[str, Mapping[str, str]],
 ) -> int:
     """How many file descriptors a PgBouncer with every pool and every client slot full has open."""
     clients = int(options.get("max_client_conn", OPTIONS["max_client_conn"].default or 0))
     default = int(options.get("default_pool_size", OPTIONS["default_pool_size"].default or 0))
     reserve = int(options.get("reserve_pool_size", OPTIONS["reserve_pool_size"].default or 0))
     servers = 0
-    for database in databases:
-        entry = entries[database.name]
-        # 0 is no limit, and then there are at most as many servers as clients.
-        pool = int(entry.get("pool_size", default)) or clients
-        extra = int(entry.get("reserve_pool_size", entry.get("reserve_pool", reserve)))
-        servers += (len(database.roles) + 1) * (pool + extra)
+    for name, database, _options in _served(databases):
+        entry = entries[name]
+        for own in [*(users.get(role.name, {}) for role in database.roles), {}]:
+            pool = own.get("pool_size", entry.get("pool_size", default))
+            extra = own.get(
+                "reserve_pool_size",
+                entry.get("reserve_pool_size", entry.get("reserve_pool", reserve)),
+            )
+            # 0 is no limit, and then there are at most as many servers as clients.
+            servers += (int(pool) or clients) + int(extra)
     return clients + servers + _SPARE_DESCRIPTORS
 
 
@@ -203,3 +247,17 @@ def _no_strangers(where: str, given: Mapping[str, Any], known: Sequence[str], wh
             )
         if options is not None and not isinstance(options, Mapping):
             raise ValueError(f"{where}.{name}: give a dictionary of options")
+
+
+def _served(
+    databases: Sequence[Database],
+) -> list[tuple[str, Database, tuple[tuple[str, Any], ...]]]:
+    """Each name that PgBouncer serves, with its database and what the model says of its pools."""
+    return [
+        served
+        for database in databases
+        for served in (
+            (database.name, database, database.pools),
+            *((alias.name, database, alias.options) for alias in database.aliases),
+        )
+    ]

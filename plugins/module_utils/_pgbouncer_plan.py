@@ -10,6 +10,7 @@ from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     Database,
+    Role,
     model_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import LAYOUT
@@ -29,6 +30,15 @@ _PACKAGE_OPTIONS: dict[str, str] = {
     "auth_file": "/etc/pgbouncer/userlist.txt",
 }
 
+# What SHOW USERS tells of an entry's keys, in those versions that have the column.
+_USER_COLUMNS = (
+    "pool_size",
+    "reserve_pool_size",
+    "pool_mode",
+    "max_user_connections",
+    "max_user_client_connections",
+)
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -46,7 +56,9 @@ class Running:
     active: bool
     config: Mapping[str, Setting] | None
     databases: Mapping[str, Mapping[str, Any]]
+    users: Mapping[str, Mapping[str, Any]]
     descriptors: int | None
+    certificate: str = ""  # digest of the one it serves; empty where that is not known
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,9 @@ class Desired:
 
     options: Mapping[str, str]
     databases: Mapping[str, Mapping[str, str]]
+    users: Mapping[str, Mapping[str, str]]
     descriptors: int
+    certificate: str = ""  # digest of the one it shall serve; empty without TLS for clients
 
 
 @dataclass(frozen=True)
@@ -108,7 +122,7 @@ def package_state(version: tuple[int, int, int], descriptors: int) -> Running:
         for name, option in OPTIONS.items()
         if exists(option, version)
     }
-    return Running(True, config, {}, descriptors)
+    return Running(True, config, {}, {}, descriptors)
 
 
 def differences(desired: Desired, running: Running) -> list[Difference]:
@@ -129,6 +143,16 @@ def differences(desired: Desired, running: Running) -> list[Difference]:
             continue  # how it was started, not what the file says
         found.append(Difference(name, setting.value, wanted, setting.reloads and not taken_back))
     found.extend(_database_differences(desired, running))
+    found.extend(_user_differences(desired, running))
+    if desired.certificate and running.certificate not in ("", desired.certificate):
+        found.append(
+            Difference(
+                "served certificate",
+                _short(running.certificate),
+                _short(desired.certificate),
+                True,
+            )
+        )
     if running.descriptors is not None and running.descriptors < desired.descriptors:
         found.append(
             Difference("LimitNOFILE", str(running.descriptors), str(desired.descriptors), False)
@@ -183,19 +207,30 @@ def role_settings_lines(databases: Iterable[Database]) -> list[str]:
     change of these lines means that the pools have to log in again.
     """
     return [
-        " ".join([f"{role.name}:", *(f"{name}={value}" for name, value in role.settings)])
-        for role in sorted(model_roles(databases), key=lambda role: role.name)
+        _settings_line(role) for role in sorted(model_roles(databases), key=lambda role: role.name)
     ]
 
 
-def carries_old_settings(noted: Sequence[str], wanted: Sequence[str]) -> bool:
+def carries_old_settings(noted: Sequence[str], databases: Iterable[Database]) -> bool:
     """Whether sessions may be in the pools that carry other settings than their roles have now.
 
     Args:
         noted: role_settings_lines() when the pools last logged in; empty when nobody noted it.
-        wanted: role_settings_lines() now. A role that is only in here is new, and has no sessions.
+        databases: the model now. A role that nobody noted is new and has no sessions, and nobody
+            logs in any more as one that is only noted.
     """
-    return bool(set(noted) - set(wanted)) or (not noted and bool(wanted))
+    roles = model_roles(databases)
+    if not noted:
+        return bool(roles)
+    return any(
+        _settings_line(role) not in noted
+        and any(line.startswith(f"{role.name}:") for line in noted)
+        for role in roles
+    )
+
+
+def _settings_line(role: Role) -> str:
+    return " ".join([f"{role.name}:", *(f"{name}={value}" for name, value in role.settings)])
 
 
 def _database_differences(desired: Desired, running: Running) -> Iterable[Difference]:
@@ -213,6 +248,28 @@ def _database_differences(desired: Desired, running: Running) -> Iterable[Differ
             shown = "" if row[column] is None else str(row[column])
             if shown != wanted:
                 yield Difference(f"database {name} {column}", shown, wanted, True)
+
+
+def _user_differences(desired: Desired, running: Running) -> Iterable[Difference]:
+    for name, entry in desired.users.items():
+        row = running.users.get(name)
+        if row is None:
+            if entry:
+                yield Difference(f"user {name}", "absent", "present", True)
+            continue
+        for column in _USER_COLUMNS:
+            if column not in row:
+                continue
+            shown = "" if row[column] is None else str(row[column])
+            wanted = entry.get(column, "")
+            if column in OPTIONS and column.startswith("max_"):
+                wanted = entry.get(column, desired.options.get(column, "0"))
+            if shown != wanted:
+                yield Difference(f"user {name} {column}", shown, wanted, True)
+
+
+def _short(digest: str) -> str:
+    return digest[:16] or "none"
 
 
 def _database_row(
@@ -233,5 +290,10 @@ def _database_row(
         "reserve_pool_size": inherited("reserve_pool_size", "reserve_pool_size"),
         "pool_mode": entry.get("pool_mode", ""),
         "max_connections": inherited("max_db_connections", "max_db_connections"),
+        "max_client_connections": inherited(
+            "max_db_client_connections", "max_db_client_connections"
+        ),
+        "server_lifetime": inherited("server_lifetime", "server_lifetime"),
+        "load_balance_hosts": entry.get("load_balance_hosts", ""),
     }
     return {column: value for column, value in wanted.items() if column in row}

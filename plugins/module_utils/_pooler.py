@@ -17,12 +17,13 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
     _ini,
     _pgbouncer_options,
     _pgbouncer_plan,
+    _pooler_tls,
     _postgres,
 )
 
@@ -114,17 +115,18 @@ class Pooler:
     def running(self, service: Service, patience_s: float = 2) -> _pgbouncer_plan.Running:
         """What the running pooler says about itself."""
         if not service.active:
-            return _pgbouncer_plan.Running(False, None, {}, None)
+            return _pgbouncer_plan.Running(False, None, {}, {}, None)
         deadline = time.monotonic() + patience_s
         while True:
             for directory, port in _console_sockets(service.pid, self.os_user):
                 try:
                     with self.console(directory, port) as console:
-                        return _state(console, service.descriptors)
+                        found = _state(console, service.descriptors)
+                    return replace(found, certificate=self._served_certificate(found))
                 except _postgres.ConnectionFailed:
                     continue
             if time.monotonic() > deadline:
-                return _pgbouncer_plan.Running(True, None, {}, service.descriptors)
+                return _pgbouncer_plan.Running(True, None, {}, {}, service.descriptors)
             time.sleep(0.1)
 
     @contextmanager
@@ -137,6 +139,12 @@ class Pooler:
             yield connection
         finally:
             connection.close()
+
+    def _served_certificate(self, found: _pgbouncer_plan.Running) -> str:
+        mode = (found.config or {}).get("client_tls_sslmode")
+        if mode is None or mode.value == "disable":
+            return ""
+        return _pooler_tls.served_certificate(self.listens_on())
 
     def listens_on(self) -> set[tuple[str, int]]:
         """Address and port of each TCP socket that the service listens on."""
@@ -157,7 +165,7 @@ class Pooler:
                 return
         raise PoolerError(f"{command}: no console to send it to")
 
-    def try_out(self, desired: _pgbouncer_plan.Desired, users: Mapping[str, Any]) -> None:
+    def try_out(self, desired: _pgbouncer_plan.Desired) -> None:
         """Start a pooler of its own, beside the running one, with what is desired; then stop it.
 
         It listens on nothing but a socket in a private directory and has no users.
@@ -173,13 +181,13 @@ class Pooler:
             place["auth_file"] = os.path.join(directory, "userlist.txt")
             place["unix_socket_dir"] = directory
             options = {**desired.options, **place, "listen_addr": ""}
-            for name in ("unix_socket_group", "unix_socket_mode", "user"):
+            for name in ("unix_socket_mode", "user"):
                 options.pop(name, None)
-            trial = replace(desired, options=options, descriptors=0)
+            trial = replace(desired, options=options, descriptors=0, certificate="")
             ini = os.path.join(directory, "pgbouncer.ini")
             for path, content in (
                 (place["auth_file"], ""),
-                (ini, _ini.render_ini(options, trial.databases, users, [])),
+                (ini, _ini.render_ini(options, trial.databases, trial.users, [])),
             ):
                 with open(path, "w", encoding="utf-8") as handle:
                     handle.write(content)
@@ -243,7 +251,8 @@ def _state(console: Any, descriptors: int | None) -> _pgbouncer_plan.Running:
         for row in _postgres.console_rows(console, "SHOW CONFIG")
     }
     databases = {str(row["name"]): row for row in _postgres.console_rows(console, "SHOW DATABASES")}
-    return _pgbouncer_plan.Running(True, config, databases, descriptors)
+    users = {str(row["name"]): row for row in _postgres.console_rows(console, "SHOW USERS")}
+    return _pgbouncer_plan.Running(True, config, databases, users, descriptors)
 
 
 def _sockets(pid: int, os_user: str) -> set[str]:

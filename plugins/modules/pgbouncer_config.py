@@ -40,11 +40,13 @@ options:
     type: dict
     default: {}
   database_options:
-    description: Options of single entries in C([databases]), such as C(pool_size), by the database's name.
+    description: Options of single entries in C([databases]), such as C(pool_size), by the name of a database or alias. They win over the model's C(pools).
     type: dict
     default: {}
   user_options:
-    description: Options of single entries in C([users]), such as C(pool_mode), by the role's name.
+    description:
+      - Options of single entries in C([users]), such as C(pool_size), by the role's name. They win over the model's C(pools).
+      - Before 1.23, PgBouncer does not look up the verifiers of users with options, so they are refused there with O(auth=query).
     type: dict
     default: {}
   auth:
@@ -191,6 +193,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _pgbouncer_options,
     _pgbouncer_plan,
     _pooler,
+    _pooler_tls,
     _postgres,
     _scram,
 )
@@ -236,12 +239,23 @@ def argument_spec() -> dict[str, Any]:
 
 
 def wanted_secrets(
-    module: AnsibleModule, databases: tuple[_model.Database, ...], installed: bool
+    module: AnsibleModule,
+    databases: tuple[_model.Database, ...],
+    version: tuple[int, int, int],
+    installed: bool,
 ) -> dict[str, str]:
     """What the auth file holds: a secret by user."""
     params = module.params
     if params["auth"] == "query":
-        if not params["backend_host"]:
+        alias = _pgbouncer_entries.needs_own_password(databases, version, params["auth_role"])
+        if alias and not params["auth_password"]:
+            raise ValueError(
+                f"auth_password: alias {alias!r} is on another server, and PgBouncer"
+                f" {_pgbouncer_options.version_text(version)} has to log in there as its own role"
+                f" {params['auth_role']!r}; give its password, as pgbouncer_auth_password in the"
+                " inventory"
+            )
+        if not params["backend_host"] and not alias:
             return {}
         if not params["auth_password"]:
             raise ValueError(
@@ -312,9 +326,9 @@ def primary_group(user: str) -> str:
 def wanted_files(
     params: Mapping[str, Any],
     desired: _pgbouncer_plan.Desired,
-    users: Mapping[str, Mapping[str, str]],
     databases: tuple[_model.Database, ...],
     secrets: Mapping[str, str],
+    read_files: list[str],
 ) -> list[_files.ManagedFile]:
     """The files, in the order in which they are written."""
     user = params["os_user"]
@@ -324,8 +338,9 @@ def wanted_files(
     ini = _ini.render_ini(
         desired.options,
         desired.databases,
-        users,
+        desired.users,
         _pgbouncer_plan.role_settings_lines(databases),
+        read_files,
     )
     return [
         _files.ManagedFile(
@@ -510,14 +525,23 @@ def main() -> None:
         desired = _pgbouncer_plan.Desired(
             options,
             entries,
+            users,
             _pgbouncer_entries.descriptor_limit(
-                _pgbouncer_entries.descriptors_needed(options, databases, entries),
+                _pgbouncer_entries.descriptors_needed(options, databases, entries, users),
                 params["limit_nofile"],
                 _pooler.most_descriptors(),
             ),
         )
-        secrets = wanted_secrets(module, databases, installed is not None)
-        after = wanted_files(params, desired, users, databases, secrets)
+        secrets = wanted_secrets(module, databases, version, installed is not None)
+        # A check of a bare host can't know which files its run would have put there by now.
+        foreseen = installed is None and bool(_pooler_tls.missing_files(options))
+        if not foreseen:
+            if installed is not None:
+                for warning in _pooler_tls.check_files(run, params["os_user"], options):
+                    module.warn(warning)
+            desired = replace(desired, certificate=_pooler_tls.wanted_certificate(options))
+        notes = [] if foreseen else _pooler_tls.read_files(options)
+        after = wanted_files(params, desired, databases, secrets, notes)
         before = [_files.read_file(file.path) for file in after]
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
@@ -566,10 +590,7 @@ def main() -> None:
         daemon_reload=service.reload_needed,
         unfinished=unfinished,
         stale=stale,
-        reconnect=params["reconnect"]
-        or _pgbouncer_plan.carries_old_settings(
-            noted, _pgbouncer_plan.role_settings_lines(databases)
-        ),
+        reconnect=params["reconnect"] or _pgbouncer_plan.carries_old_settings(noted, databases),
         may_restart=may_restart,
     )
     found = [
@@ -599,8 +620,10 @@ def main() -> None:
     }
     if installed is not None and (params["config_file"] in steps.write or unfinished):
         try:
-            pooler.try_out(desired, users)
-        except _pooler.PoolerError as error:
+            pooler.try_out(desired)
+            if not module.check_mode:
+                _pooler_tls.check_servers(options, entries.values())
+        except (_pooler.PoolerError, ValueError) as error:
             module.fail_json(
                 msg=f"PgBouncer refuses this configuration, and nothing was changed: {error}"
             )

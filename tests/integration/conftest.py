@@ -33,6 +33,8 @@ import psycopg
 import pytest
 from ansible.module_utils import basic
 
+from .poolers import pooled_server, pooler  # noqa: F401 - fixtures of every test here
+
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = "ansible_collections.pooled.postgres.plugins.modules"
 LEAST_MAJORS = 2

@@ -332,7 +332,8 @@ def test_descriptors_needed_counts_clients_and_every_pool():
     )
     # app_user and PgBouncer's own role in each: 2 * (25 + 5) + 2 * 10, and 64 to spare.
     assert (
-        _pgbouncer_entries.descriptors_needed(options, databases, described) == 100 + 60 + 20 + 64
+        _pgbouncer_entries.descriptors_needed(options, databases, described, {})
+        == 100 + 60 + 20 + 64
     )
 
 
@@ -374,12 +375,13 @@ def test_descriptor_limit_is_enough_or_refused(needed, most):
         assert needed <= limit <= most
 
 
-def desired(version=NEW, given=None, overrides=None, descriptors=16384):
+def desired(version=NEW, given=None, overrides=None, user_overrides=None, descriptors=16384):
     databases = model()
     described = _pgbouncer_entries.database_entries(
         databases, version, host="/run/pg", port=5432, overrides=overrides or {}
     )
-    return _pgbouncer_plan.Desired(effective(version, given), described, descriptors)
+    users = _pgbouncer_entries.user_entries(databases, user_overrides or {}, version)
+    return _pgbouncer_plan.Desired(effective(version, given), described, users, descriptors)
 
 
 def running_as(wanted, version=NEW, **rows):
@@ -398,7 +400,17 @@ def running_as(wanted, version=NEW, **rows):
         "min_pool_size": 0, "reserve_pool_size": 5, "pool_mode": None, "max_connections": 0,
         **rows,
     }  # fmt: skip
-    return replace(package, config=config, databases={"mydb": row, "pgbouncer": {"name": "x"}})
+    user = {
+        "pool_size": "", "reserve_pool_size": "", "pool_mode": None,
+        "max_user_connections": 0, "max_user_client_connections": 0,
+    }  # fmt: skip
+    shown = {"name": "app_user", **{key: user[key] for key in user if version > OLD}}
+    return replace(
+        package,
+        config=config,
+        databases={"mydb": row, "pgbouncer": {"name": "x"}},
+        users={"app_user": {**shown, "pool_mode": None}, "pgbouncer": {"name": "pgbouncer"}},
+    )
 
 
 def steps(wanted, running, files=(), **more):
@@ -483,13 +495,13 @@ def test_a_limit_takes_a_restart_only_when_it_is_too_low():
 
 def test_a_pooler_that_is_down_is_started():
     wanted = desired()
-    down = _pgbouncer_plan.Running(False, None, {}, None)
+    down = _pgbouncer_plan.Running(False, None, {}, {}, None)
     assert steps(wanted, down, [INI], reconnect=True).actions == [f"write {INI}", "start"]
 
 
 def test_a_pooler_that_does_not_answer_is_restarted():
     wanted = desired()
-    mute = _pgbouncer_plan.Running(True, None, {}, 16384)
+    mute = _pgbouncer_plan.Running(True, None, {}, {}, 16384)
     assert steps(wanted, mute).actions == ["restart for a console that does not answer"]
 
 
@@ -532,21 +544,26 @@ def test_what_the_package_starts_needs_a_restart(version):
 
 
 NOTED = ["app_user: jit=off"]
+JIT_OFF = {"statement_timeout": None, "lock_timeout": None,
+           "idle_in_transaction_session_timeout": None}  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("noted", "wanted", "expected"),
+    ("noted", "settings", "expected"),
     [
-        ([], [], False),
-        ([], NOTED, True),
-        (NOTED, NOTED, False),
-        (NOTED, ["app_user: jit=on"], True),
-        (NOTED, [*NOTED, "app_new: jit=off"], False),
-        (NOTED, [], True),
+        ([], None, False),
+        ([], JIT_OFF, True),
+        (NOTED, JIT_OFF, False),
+        (NOTED, {**JIT_OFF, "jit": True}, True),
+        # A role that is gone logs in no more, and a new one has no sessions.
+        (NOTED, None, False),
+        ([*NOTED, "old: jit=off"], JIT_OFF, False),
+        (["other: jit=off"], JIT_OFF, False),
     ],
 )
-def test_carries_old_settings(noted, wanted, expected):
-    assert _pgbouncer_plan.carries_old_settings(noted, wanted) == expected
+def test_carries_old_settings(noted, settings, expected):
+    databases = () if settings is None else model(settings=settings)
+    assert _pgbouncer_plan.carries_old_settings(noted, databases) == expected
 
 
 def test_role_settings_lines_have_a_line_for_each_role():

@@ -1,0 +1,144 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files that the pooler reads beside its own, above all those for TLS, on this host."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+from typing import Callable, Iterable, Mapping, Sequence
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer, _tls
+
+# Warned of as long as there is time left to renew a certificate.
+EXPIRES_SOON_DAYS = 14
+
+RunCommand = Callable[[Sequence[str]], "tuple[int, str, str]"]
+
+
+def missing_files(options: Mapping[str, str]) -> list[str]:
+    """Each option that names a file which is not there, with the file."""
+    return [
+        f"{name}: {path} does not exist"
+        for name, path in _named_files(options)
+        if not os.path.exists(path)
+    ]
+
+
+def check_files(run: RunCommand, os_user: str, options: Mapping[str, str]) -> list[str]:
+    """See that the service's user can read the files and that those for TLS work together.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        ValueError: naming the option and the file.
+    """
+    for missing in missing_files(options):
+        raise ValueError(missing)
+    for name, path in _named_files(options):
+        if not _readable(run, os_user, path):
+            raise ValueError(
+                f"{name}: {path} can't be read by {os_user}, as whom PgBouncer runs; give that user"
+                " or one of its groups the right to read it, and to enter its directory"
+            )
+    warnings = []
+    for side in ("client", "server"):
+        certificate = options.get(f"{side}_tls_cert_file", "")
+        authority = options.get(f"{side}_tls_ca_file", "")
+        name, path = f"{side}_tls_ca_file", authority
+        try:
+            if authority:
+                _tls.check_authority(authority)
+            if certificate:
+                name, path = f"{side}_tls_cert_file", certificate
+                key = options[f"{side}_tls_key_file"]
+                # PgBouncer is the server of its clients, and a client of Postgres.
+                left = _tls.check_pair(certificate, key, serves=side == "client")
+                if left < EXPIRES_SOON_DAYS:
+                    warnings.append(f"{name}: {path} expires in {left:.0f} days; renew it")
+        except _tls.TlsError as error:
+            raise ValueError(f"{name}: {path} {error}") from error
+    return warnings
+
+
+def check_servers(options: Mapping[str, str], entries: Iterable[Mapping[str, str]]) -> None:
+    """See that the servers behind the pooler offer the TLS that it will ask them for.
+
+    Raises:
+        ValueError: naming the server and what is wrong with its TLS.
+    """
+    mode = options.get("server_tls_sslmode", "")
+    if mode not in ("require", "verify-ca", "verify-full"):
+        return
+    servers = {
+        (host.strip(), int(entry["port"])) for entry in entries for host in entry["host"].split(",")
+    }
+    files = [options.get(f"server_tls_{name}", "") for name in _pgbouncer.TLS_FILES]
+    for host, port in sorted(servers):
+        if host.startswith("/"):
+            continue  # nobody is in between
+        try:
+            _tls.check_server(host, port, mode, *files)
+        except _tls.TlsError as error:
+            raise ValueError(
+                f"server_tls_sslmode: {mode!r} would cut the pools off, because Postgres at {host}"
+                f" port {port} {error}"
+            ) from error
+
+
+def wanted_certificate(options: Mapping[str, str]) -> str:
+    """Digest of the certificate to show to clients; empty when they get none.
+
+    Raises:
+        OSError: when it can't be read.
+    """
+    if options.get("client_tls_sslmode", "disable") == "disable":
+        return ""
+    with open(options["client_tls_cert_file"], encoding="utf-8", errors="replace") as handle:
+        return _tls.digest(handle.read())
+
+
+def served_certificate(listening: Iterable[tuple[str, int]]) -> str:
+    """Digest of the certificate that a server shows on its addresses; empty for none.
+
+    Args:
+        listening: address and port of its TCP sockets.
+    """
+    for address, port in sorted(listening):
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104
+        found = _tls.served_digest(host, port)
+        if found:
+            return found
+    return ""
+
+
+def read_files(options: Mapping[str, str]) -> list[str]:
+    """What to remember about the files as they are now, a line each.
+
+    Raises:
+        OSError: when one can't be read.
+    """
+    notes = []
+    for name in _pgbouncer.READ_FILES:
+        if not options.get(name):
+            continue
+        with open(options[name], "rb") as handle:
+            notes.append(f"{name} {hashlib.sha256(handle.read()).hexdigest()}")
+    return notes
+
+
+def _named_files(options: Mapping[str, str]) -> list[tuple[str, str]]:
+    names = {*_pgbouncer.READ_FILES, "client_tls_key_file", "server_tls_key_file"}
+    return [(name, options[name]) for name in sorted(names) if options.get(name)]
+
+
+def _readable(run: RunCommand, os_user: str, path: str) -> bool:
+    if os.geteuid() != 0:
+        return os.access(path, os.R_OK)
+    user = pwd.getpwnam(os_user)
+    identity = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
+    rc, _out, _err = run(["setpriv", *identity, "test", "-r", path])
+    return rc == 0
