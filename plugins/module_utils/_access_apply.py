@@ -13,8 +13,13 @@ from typing import Any, Callable, Iterator, Sequence
 from ansible_collections.pooled.postgres.plugins.module_utils._access_catalog import (
     LOCK_TIMEOUT_S,
     prepare,
+    read_server,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access_state import Actual, Change
+from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
+    Actual,
+    Change,
+    Wanted,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     ConnectionFailed,
     fetch,
@@ -26,7 +31,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._quote import quot
 OTHER_RUN_TIMEOUT_S = 300
 # How long a statement waits before somebody looks at what for.
 LOOK_AFTER_S = 1.0
-ATTEMPTS = 3
+ATTEMPTS = 5
 PAUSE_S = 0.2
 
 # Two runs at once would plan against a server that the other one is changing.
@@ -58,7 +63,7 @@ SELECT l.locktype, coalesce(l.relation::regclass::text, '') AS relation,
   FROM pg_locks l
  CROSS JOIN LATERAL unnest(pg_blocking_pids(l.pid)) AS blocking(pid)
   LEFT JOIN pg_stat_activity a ON a.pid = blocking.pid
- WHERE l.pid = %s AND NOT l.granted
+ WHERE l.pid = ANY(%s) AND NOT l.granted
  ORDER BY a.pid
 """
 
@@ -75,7 +80,7 @@ def wait_for_other_runs(connection: Any, opener: Opener) -> None:
     Raises:
         Failed: when another one does not come to its end.
     """
-    with _watched(connection, opener) as blockers:
+    with _watched(connection, opener) as (_opener, blockers):
         try:
             execute(connection, f"SET lock_timeout = '{OTHER_RUN_TIMEOUT_S}s'")
             execute(connection, _RUN_LOCK)
@@ -88,6 +93,21 @@ def wait_for_other_runs(connection: Any, opener: Opener) -> None:
                 f"another run against this server has not ended for {OTHER_RUN_TIMEOUT_S} s{who};"
                 " run again when it has"
             ) from error
+
+
+def read(wanted: Wanted, connection: Any, opener: Opener) -> Actual:
+    """What read_server() says, also of what keeps it waiting.
+
+    Raises:
+        Failed: when somebody else has locked the catalogs for too long.
+        ValueError: when the server can't be managed at all.
+    """
+    with _watched(connection, opener) as (watched_opener, blockers):
+        try:
+            return read_server(wanted, watched_opener, connection)
+        except connection.Error as error:
+            message = _lock_message(error, blockers) or server_message(error)
+            raise Failed(f"the server's catalogs could not be read: {message}") from error
 
 
 def apply(
@@ -145,7 +165,7 @@ def _transaction(
 ) -> None:
     if not changes:
         return
-    with _watched(connection, opener) as blockers:
+    with _watched(connection, opener) as (_opener, blockers):
         for attempt in range(1, ATTEMPTS + 1):
             about = [place]
             try:
@@ -218,21 +238,34 @@ def _lock_message(error: Any, blockers: list[str]) -> str:
 
 
 @contextmanager
-def _watched(connection: Any, opener: Opener) -> Iterator[list[str]]:
-    """Note, from a connection of its own, whom another one waits for when it waits for long."""
+def _watched(connection: Any, opener: Opener) -> Iterator[tuple[Opener, list[str]]]:
+    """Note, from a connection of its own, whom others wait for when they wait for long.
+
+    Yields:
+        An opener whose connections are watched as well, and the list of whom they wait for.
+    """
     seen: list[str] = []
+    pids = [connection.info.backend_pid]
+
+    def watched_opener(name: str) -> Any:
+        other = opener(name)
+        pids.append(other.info.backend_pid)
+        return other
+
     over = threading.Event()
-    arguments = (connection.info.backend_pid, connection.info.dbname, opener, over, seen)
+    arguments = (pids, connection.info.dbname, opener, over, seen)
     watcher = threading.Thread(target=_watch, args=arguments, daemon=True)
     watcher.start()
     try:
-        yield seen
+        yield watched_opener, seen
     finally:
         over.set()
         watcher.join()
 
 
-def _watch(pid: int, dbname: str, opener: Opener, over: threading.Event, seen: list[str]) -> None:
+def _watch(
+    pids: list[int], dbname: str, opener: Opener, over: threading.Event, seen: list[str]
+) -> None:
     connection = None
     try:
         while not over.wait(LOOK_AFTER_S):
@@ -240,7 +273,7 @@ def _watch(pid: int, dbname: str, opener: Opener, over: threading.Event, seen: l
                 connection = opener(dbname)
                 connection.autocommit = True
                 prepare(connection)
-            blockers = [_blocker(row) for row in fetch(connection, _WAITS_FOR, (pid,))]
+            blockers = [_blocker(row) for row in fetch(connection, _WAITS_FOR, (pids,))]
             if blockers:
                 seen[:] = blockers
     except ConnectionFailed:

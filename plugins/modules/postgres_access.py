@@ -108,13 +108,18 @@ statements:
       description: Database in which the statement runs; empty for what belongs to the whole server.
       type: str
     statement:
-      description: The statement.
+      description: The statement. Of the names of more than 20 objects it shows the first 20.
       type: str
+    objects:
+      description: Number of objects in the schemas, or of large objects, whose rights it changes; V(0) for statements about anything else.
+      type: int
   sample:
     - database: ''
       statement: CREATE ROLE app_user LOGIN CONNECTION LIMIT 200
+      objects: 0
     - database: mydb
-      statement: GRANT CONNECT ON DATABASE mydb TO app_user
+      statement: GRANT SELECT ON ALL TABLES IN SCHEMA public TO app_user
+      objects: 120
 outdated_roles:
   description:
     - Roles whose settings changed. Sessions that are open, such as PgBouncer's, go on with the old ones until they are reopened.
@@ -151,12 +156,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access import nes
 from ansible_collections.pooled.postgres.plugins.module_utils._access_apply import (
     Failed,
     apply,
+    read,
     wait_for_other_runs,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access_catalog import (
-    TEMPLATE,
-    read_server,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access_catalog import TEMPLATE
 from ansible_collections.pooled.postgres.plugins.module_utils._access_roles import wanted_roles
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
     Actual,
@@ -208,7 +211,7 @@ def main() -> None:
         else:
             if not module.check_mode:
                 wait_for_other_runs(connection, opener)
-            actual = read_server(wanted, opener, connection)
+            actual = read(wanted, connection, opener)
             actual = replace(actual, passwords_tried=_try_passwords(module.params, wanted, actual))
         planned = plan(wanted, actual)
         for warning in planned.warnings:
@@ -275,7 +278,12 @@ def _executed(changes: Sequence[Change]) -> dict[str, Any]:
     return {
         "changed": bool(changes),
         "statements": [
-            {"database": change.database or "", "statement": change.text} for change in changes
+            {
+                "database": change.database or "",
+                "statement": change.text,
+                "objects": change.objects,
+            }
+            for change in changes
         ],
         "outdated_roles": sorted({change.outdates for change in changes} - {""}),
     }
