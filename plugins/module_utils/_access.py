@@ -26,6 +26,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_login impo
     role_problems,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access_pooler import pooler_changes
+from ansible_collections.pooled.postgres.plugins.module_utils._access_report_roles import (
+    role_reports,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_roles import (
     LIST_SETTINGS,
     role_changes,
@@ -79,6 +82,7 @@ def plan(wanted: Wanted, actual: Actual) -> Plan:
         changes.extend(lent(inside, wanted, actual))
         warnings.extend(more_warnings)
         problems.extend(more_problems)
+    warnings.extend(role_reports(wanted, actual, changes))
     changes.extend(drop_roles(wanted, actual))
     if problems:
         raise ValueError("\n".join(problems))

@@ -14,6 +14,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_leaving_ca
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access_outside import outsiders
 from ansible_collections.pooled.postgres.plugins.module_utils._access_outside_catalog import (
+    read_other_rights,
+    read_other_schemas,
     read_role_graph,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access_roles import (
@@ -37,8 +39,15 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Wanted,
     created_database,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._acl import Grant, parse_acl
-from ansible_collections.pooled.postgres.plugins.module_utils._model import absent_roles
+from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
+    LARGE_OBJECTS,
+    Grant,
+    parse_acl,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._model import (
+    Database,
+    absent_roles,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._names import (
     POOLER_FUNCTION,
     POOLER_SCHEMA,
@@ -52,7 +61,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
 TEMPLATE = "template1"
 # How long a statement may wait for what somebody else has locked.
 LOCK_TIMEOUT_S = 30
-_KIND_OF_DEFAULT = {"r": "tables", "S": "sequences", "f": "routines", "T": "types"}
+_KIND_OF_DEFAULT = {
+    "r": "tables",
+    "S": "sequences",
+    "f": "routines",
+    "T": "types",
+    "L": LARGE_OBJECTS,
+}
 # Settings that a session can't try out without becoming somebody else.
 _IDENTITY_SETTINGS = frozenset({"role", "session_authorization"})
 # What a server says of a setting that a session can't change though a role can carry it.
@@ -193,7 +208,16 @@ SELECT pg_get_userbyid(d.defaclrole) AS creator, coalesce(n.nspname, '') AS nspn
        d.defaclobjtype AS letter, d.defaclacl::text[] AS acl
   FROM pg_default_acl d
   LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
- WHERE pg_get_userbyid(d.defaclrole) = ANY(%(names)s)
+ ORDER BY 1, 2, 3
+"""
+# An application may have millions of its own, of which nothing needs to be known.
+_LARGE_OBJECTS = """
+SELECT m.oid::text AS name, r.rolname AS owner,
+       coalesce(m.lomacl, acldefault('L', m.lomowner))::text[] AS acl
+  FROM pg_largeobject_metadata m
+  JOIN pg_roles r ON r.oid = m.lomowner
+ WHERE r.rolname = ANY(%(makers)s) OR m.lomacl IS NOT NULL
+ ORDER BY m.oid
 """
 _POOLER_FUNCTION = """
 SELECT pg_get_function_result(p.oid) AS result, pg_get_function_arguments(p.oid) AS arguments,
@@ -241,6 +265,7 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
     canonical, errors, denied = _try_settings(wanted, stored, connection)
     others, links = read_role_graph(connection, names)
     leaving = read_leaving(connection, absent, values["databases"])
+    other_rights, other_databases = read_other_rights(connection, names, values["databases"])
     dropped = [role.name for role in absent_roles(wanted.databases) if role.reassign_owned_to]
     actual = Actual(
         major=server_major(connection),
@@ -262,6 +287,8 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         setting_errors=errors,
         settings_denied=denied,
         leaving=leaving,
+        other_rights=other_rights,
+        other_databases=other_databases,
         login=None if server.login_is_superuser else _read_login(connection),
     )
     present = {row.datname: row for row in fetch(connection, _DATABASES, values)}
@@ -271,9 +298,12 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         row = present.get(database.name)
         other = connect(database.name if row else TEMPLATE)
         try:
-            state = _read_database(other, database.schemas, names)
+            state = _read_database(other, database, names)
             if row:
-                state = replace(state, belongings=read_belongings(other, absent))
+                migrators = [role.name for role in database.roles if role.kind == "migrator"]
+                rest = [name for name in names if name not in migrators]
+                outside = read_other_schemas(other, database.schemas, migrators, rest)
+                state = replace(state, belongings=read_belongings(other, absent), **outside)
         finally:
             other.close()
         databases[database.name] = (
@@ -344,10 +374,13 @@ def _read_roles(
     return roles
 
 
-def _read_database(connection: Any, schemas: Iterable[str], names: Iterable[str]) -> ActualDatabase:
+def _read_database(connection: Any, database: Database, names: Iterable[str]) -> ActualDatabase:
     prepare(connection)
+    schemas = database.schemas
+    migrators = [role.name for role in database.roles if role.kind == "migrator"]
     values = {
         "schemas": list(schemas),
+        "makers": [*migrators, *(role.name for role in database.absent)],
         "names": list(names),
         "schema": POOLER_SCHEMA,
         "function": POOLER_FUNCTION,
@@ -374,9 +407,13 @@ def _read_database(connection: Any, schemas: Iterable[str], names: Iterable[str]
             Column(row.nspname, row.relname, row.attname, row.owner, _acl(row.acl))
             for row in fetch(connection, _COLUMNS, values)
         ),
+        large_objects=tuple(
+            Securable(LARGE_OBJECTS, "", row.name, "", row.owner, _acl(row.acl))
+            for row in fetch(connection, _LARGE_OBJECTS, values)
+        ),
         default_rights=tuple(
             DefaultRights(row.creator, row.nspname, _KIND_OF_DEFAULT[row.letter], _acl(row.acl))
-            for row in fetch(connection, _DEFAULT_RIGHTS, values)
+            for row in fetch(connection, _DEFAULT_RIGHTS)
             if row.letter in _KIND_OF_DEFAULT
         ),
         mixed=frozenset((row.nspname, row.kind) for row in rows if row.of_extension),

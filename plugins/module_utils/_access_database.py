@@ -11,16 +11,20 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_login impo
     permitted,
     within_reach,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access_objects import (
+    rights_on_columns,
+    rights_on_large_objects,
+    rights_on_objects,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_public import public_changes
+from ansible_collections.pooled.postgres.plugins.module_utils._access_report import reports
 from ansible_collections.pooled.postgres.plugins.module_utils._access_rights import (
     GRANT,
     REVOKE,
-    VERBS,
     Need,
     RoleRights,
     action,
     change_for,
-    grantee_list,
     rights_by_role,
     rights_change,
     rights_needs,
@@ -32,10 +36,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     DefaultRights,
     Difference,
     Schema,
-    Securable,
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
+    LARGE_OBJECTS,
     OBJECT_CLASSES,
     PUBLIC,
     held,
@@ -44,12 +48,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import (
     join_idents,
-    name_list,
     quote_ident,
 )
 
-_KEYWORD = {"tables": "TABLE", "sequences": "SEQUENCE", "routines": "ROUTINE", "types": "TYPE"}
-_SHOWN_NAMES = 5
+# From this major on there are default privileges for large objects.
+DEFAULT_LARGE_OBJECTS_MAJOR = 18
 
 
 def create_database(database: Database, actual: Actual) -> Iterator[Change]:
@@ -86,12 +89,13 @@ def database_changes(
         *_rights_on_database(database, state, rights, wanted),
         *_rights_on_schemas(database, schemas, rights, wanted),
         *public,
-        *_default_rights(database, state, rights, wanted),
-        *_rights_on_objects(database, state, rights, wanted),
-        *_rights_on_columns(database, state, rights, wanted),
+        *_default_rights(database, state, rights, wanted, actual.major),
+        *rights_on_objects(database, state, rights, wanted),
+        *rights_on_columns(database, state, rights, wanted),
+        *rights_on_large_objects(database, state, rights, wanted, actual),
     ]
     warnings.extend(about_public)
-    warnings.extend(_owner_warnings(database, actual.databases[database.name]))
+    warnings.extend(reports(database, wanted, actual))
     changes, more_warnings, more_problems = permitted(database, changes, wanted, actual)
     return changes, [*warnings, *more_warnings], [*problems, *more_problems]
 
@@ -145,7 +149,11 @@ def _rights_on_schemas(
 
 
 def _default_rights(
-    database: Database, state: ActualDatabase, rights: Mapping[str, RoleRights], wanted: Wanted
+    database: Database,
+    state: ActualDatabase,
+    rights: Mapping[str, RoleRights],
+    wanted: Wanted,
+    major: int,
 ) -> Iterator[Change]:
     creators = [role.name for role in database.roles if role.kind == "migrator"]
     current = {(item.creator, item.schema, item.kind): item for item in state.default_rights}
@@ -160,6 +168,12 @@ def _default_rights(
             everywhere = current.get((creator, "", kind))
             for need in _too_much_everywhere(everywhere, rights, wanted):
                 grouped.setdefault((kind, need, creator), [])
+    if major >= DEFAULT_LARGE_OBJECTS_MAJOR:
+        for creator in creators:
+            item = current.get((creator, "", LARGE_OBJECTS))
+            grants = item.grants if item else ()
+            for need in rights_needs(LARGE_OBJECTS, creator, grants, rights, wanted.exclusive):
+                grouped.setdefault((LARGE_OBJECTS, need, creator), [])
     merged: dict[tuple[str, Need, tuple[str, ...]], list[str]] = {}
     for (kind, need, creator), schemas in grouped.items():
         merged.setdefault((kind, need, tuple(schemas)), []).append(creator)
@@ -200,105 +214,3 @@ def _default_change(
     label = f"by default on {kind} of {', '.join(for_roles)}{place}"
     sql = f"{prefix} {action(need, kind.upper())}"
     return change_for(database, sql, need, label, owners=for_roles)
-
-
-def _rights_on_objects(
-    database: Database, state: ActualDatabase, rights: Mapping[str, RoleRights], wanted: Wanted
-) -> Iterator[Change]:
-    cache: dict[tuple[str, str, int], tuple[Need, ...]] = {}
-    grouped: dict[tuple[int, int, Need], list[Securable]] = {}
-    total: dict[tuple[str, str], int] = {}
-    for item in state.securables:
-        if item.schema not in database.schemas:
-            continue
-        total[item.schema, item.kind] = total.get((item.schema, item.kind), 0) + 1
-        # Many objects share one list, and equal lists are one object: see parse_acl.
-        key = (item.kind, item.owner, id(item.grants))
-        if key not in cache:
-            cache[key] = rights_needs(item.kind, item.owner, item.grants, rights, wanted.exclusive)
-        for need in cache[key]:
-            place = (database.schemas.index(item.schema), OBJECT_CLASSES.index(item.kind))
-            grouped.setdefault((*place, need), []).append(item)
-    ordered = sorted(
-        grouped.items(),
-        key=lambda entry: (
-            entry[0][0],
-            entry[0][1],
-            VERBS.index(entry[0][2].verb),
-            entry[0][2].grantees,
-            entry[0][2].privileges,
-        ),
-    )
-    for (_schema, _kind, need), items in ordered:
-        schema, kind = items[0].schema, items[0].kind
-        whole = (
-            1 < len(items) == total[schema, kind]
-            and (schema, kind) not in state.mixed
-            and kind != "types"
-        )
-        if whole:
-            target = f"ALL {kind.upper()} IN SCHEMA {quote_ident(schema)}"
-        else:
-            names = ", ".join(_object_sql(item) for item in items)
-            target = f"{_KEYWORD[kind]} {names}"
-        label = f"on {kind} in {schema}"
-        owners = {item.owner for item in items}
-        yield rights_change(database, need, target, label, _summary(items), owners)
-
-
-def _rights_on_columns(
-    database: Database, state: ActualDatabase, rights: Mapping[str, RoleRights], wanted: Wanted
-) -> Iterator[Change]:
-    for column in state.columns:
-        if column.schema not in database.schemas:
-            continue
-        table = f"{quote_ident(column.schema)}.{quote_ident(column.table)}"
-        for need in rights_needs("tables", column.owner, column.grants, rights, wanted.exclusive):
-            if need.verb == GRANT:
-                continue
-            columns = f" ({quote_ident(column.name)})"
-            privileges = ", ".join(privilege + columns for privilege in need.privileges)
-            sql = f"{need.verb} {privileges} ON TABLE {table} FROM {grantee_list(need.grantees)}"
-            label = f"on column {column.name} of {column.schema}.{column.table}"
-            yield change_for(database, sql, need, label, owners=(column.owner,))
-
-
-def _owner_warnings(database: Database, state: ActualDatabase) -> Iterator[str]:
-    kinds = {role.name: role.kind for role in database.roles}
-    if kinds.get(state.owner, "migrator") != "migrator":
-        yield (
-            f"database {database.name!r} belongs to role {state.owner!r} of kind"
-            f" {kinds[state.owner]}, which may therefore do anything with it; mend it with"
-            f" ALTER DATABASE {quote_ident(database.name)} OWNER TO another role"
-        )
-    migrators = [name for name, kind in kinds.items() if kind == "migrator"]
-    if not migrators:
-        return
-    foreign: dict[tuple[str, str], list[Securable]] = {}
-    for item in state.securables:
-        ours = item.kind == "tables" and item.schema in database.schemas
-        if ours and item.owner not in migrators:
-            foreign.setdefault((item.schema, item.owner), []).append(item)
-    for (schema, owner), items in sorted(foreign.items()):
-        kind = kinds.get(owner)
-        consequence = (
-            f"role {owner!r} of kind {kind} may alter them and row-level security does not bind it"
-            if kind
-            else f"{name_list(migrators)} can't alter them"
-        )
-        yield (
-            f"database {database.name!r}, schema {schema!r}: {len(items)} table(s) belong to"
-            f" {owner!r}, no migrator of the model ({_summary(items)}): {consequence}; mend it with"
-            f" ALTER TABLE ... OWNER TO {quote_ident(migrators[0])}"
-        )
-
-
-def _object_sql(item: Securable) -> str:
-    name = f"{quote_ident(item.schema)}.{quote_ident(item.name)}"
-    return f"{name}({item.arguments})" if item.kind == "routines" else name
-
-
-def _summary(items: list[Securable]) -> str:
-    shown = ", ".join(item.name for item in items[:_SHOWN_NAMES])
-    more = len(items) - _SHOWN_NAMES
-    return f"{shown} and {more} more" if more > 0 else shown

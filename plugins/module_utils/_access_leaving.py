@@ -253,6 +253,14 @@ def _database_after(state: ActualDatabase, heirs: Mapping[str, str]) -> ActualDa
             )
             for item in state.securables
         ),
+        large_objects=tuple(
+            replace(
+                item,
+                owner=heirs.get(item.owner, item.owner),
+                grants=grants_of(item.owner, item.grants),
+            )
+            for item in state.large_objects
+        ),
         columns=tuple(
             replace(
                 column,

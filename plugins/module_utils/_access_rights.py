@@ -164,6 +164,7 @@ def change_for(
         ),
         as_role=need.as_role,
         acts_for=frozenset(() if need.as_role else owners),
+        takes_from=frozenset(need.grantees) if need.verb == REVOKE else frozenset(),
     )
 
 

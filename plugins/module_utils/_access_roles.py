@@ -251,6 +251,7 @@ def _memberships(
             yield replace(
                 _change(role, sql, _membership_difference(role, group, before, "")),
                 acts_for=frozenset(),
+                takes_from=frozenset({role.name}),
             )
         else:
             sql = f"REVOKE ADMIN OPTION FOR {quote_ident(group)} FROM {member}{by}"

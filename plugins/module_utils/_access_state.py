@@ -131,6 +131,30 @@ class Belongings:
 
 
 @dataclass(frozen=True)
+class OtherSchema:
+    """A schema outside the model; C(tables) counts those that migrators own in it."""
+
+    name: str
+    owner: str
+    tables: int
+
+
+@dataclass(frozen=True)
+class OtherRight:
+    """Rights of a role of the model on things that the model says nothing about.
+
+    C(kind) says what C(count) things they are, C(place) in which schema, C(names) a few of them.
+    """
+
+    role: str
+    privileges: tuple[str, ...]
+    kind: str
+    place: str
+    count: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class LeavingRole:
     """A role that shall go and is there.
 
@@ -159,9 +183,9 @@ class Schema:
 
 @dataclass(frozen=True)
 class Securable:
-    """An object in a schema.
+    """An object in a schema, or a large object in none.
 
-    C(kind) is one of OBJECT_CLASSES; C(arguments) are the types of a routine's, as SQL.
+    C(kind) is one of OBJECT_CLASSES or LARGE_OBJECTS; C(arguments) are a routine's types, as SQL.
     """
 
     kind: str
@@ -209,7 +233,8 @@ class PoolerFunction:
 class ActualDatabase:
     """A database as it is; one that is missing is what its template makes of it.
 
-    C(mixed) are the (schema, class) pairs that hold objects of extensions too.
+    C(mixed) are the (schema, class) pairs that hold objects of extensions too. C(definers_of_all)
+    are the (schema, name) of routines that anybody executes with their owner's rights.
     """
 
     name: str
@@ -220,10 +245,14 @@ class ActualDatabase:
     extensions: frozenset[str] = frozenset()
     securables: tuple[Securable, ...] = ()
     columns: tuple[Column, ...] = ()
+    large_objects: tuple[Securable, ...] = ()
     default_rights: tuple[DefaultRights, ...] = ()
     mixed: frozenset[tuple[str, str]] = frozenset()
     pooler_function: PoolerFunction | None = None
     belongings: Mapping[str, Belongings] = field(default_factory=dict)
+    other_schemas: tuple[OtherSchema, ...] = ()
+    other_rights: tuple[OtherRight, ...] = ()
+    definers_of_all: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -251,7 +280,8 @@ class Actual:
     of a setting's value, C(setting_errors) what it says about one it does not take, and
     C(settings_denied) are those that only somebody else may set. C(login) is None for a superuser,
     who may do anything. C(passwords_tried) says of roles whether logging in with the model's
-    password worked, where what the server stores can't be read.
+    password worked, where what the server stores can't be read. C(other_databases) are (database,
+    role, number) of objects that roles of the model own or have rights on outside it.
     """
 
     major: int
@@ -269,6 +299,8 @@ class Actual:
     others: Mapping[str, OtherRole] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
     leaving: Mapping[str, LeavingRole] = field(default_factory=dict)
+    other_rights: tuple[OtherRight, ...] = ()
+    other_databases: tuple[tuple[str, str, int], ...] = ()
     available_extensions: frozenset[str] | None = None
     canonical: Mapping[tuple[str, str], str] = field(default_factory=dict)
     setting_errors: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -296,7 +328,8 @@ class Change:
     C(secret) whether the server must not log it. C(drops) is the role that it drops, last of all.
     C(outdates) is the role whose open sessions go on without the change. C(acts_for) are the roles
     that the login must administer, or inside a database have the rights of, to execute it.
-    C(objects) says how many objects it is about, where it is about objects.
+    C(objects) says how many objects it is about, where it is about objects. C(takes_from) are roles
+    that lose something by it.
     """
 
     database: str | None
@@ -311,6 +344,7 @@ class Change:
     outdates: str = ""
     drops: str = ""
     objects: int = 0
+    takes_from: frozenset[str] = frozenset()
     acts_for: frozenset[str] = frozenset()
 
 
@@ -333,6 +367,7 @@ def created_database(name: str, owner: str, template: ActualDatabase) -> ActualD
         extensions=template.extensions,
         securables=template.securables,
         columns=template.columns,
+        large_objects=template.large_objects,
         default_rights=template.default_rights,
         mixed=template.mixed,
         pooler_function=template.pooler_function,

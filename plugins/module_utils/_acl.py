@@ -36,10 +36,13 @@ _ORDER = {privilege: index for index, privilege in enumerate(PRIVILEGES.values()
 # Classes of objects in a schema, as they are called in ... ON ALL x IN SCHEMA, and in order.
 OBJECT_CLASSES = ("tables", "sequences", "routines", "types")
 
+# They are in no schema, and there is no ALL of them.
+LARGE_OBJECTS = "large objects"
+
 # The kind of PgBouncer's own login role, which the model does not list.
 POOLER = "pooler"
 
-_NONE = dict.fromkeys(OBJECT_CLASSES, ())
+_NONE: Mapping[str, tuple[str, ...]] = dict.fromkeys((*OBJECT_CLASSES, LARGE_OBJECTS), ())
 _USER: Mapping[str, tuple[str, ...]] = {
     "database": ("CONNECT",),
     "schema": ("USAGE",),
@@ -47,6 +50,7 @@ _USER: Mapping[str, tuple[str, ...]] = {
     "sequences": ("SELECT", "USAGE"),
     "routines": ("EXECUTE",),
     "types": ("USAGE",),
+    LARGE_OBJECTS: ("SELECT", "UPDATE"),
 }
 # What each kind may do. A reader executes no routines: a SECURITY DEFINER routine writes with its
 # owner's rights. A migrator owns what it creates, so its rights on single objects are its own
@@ -61,6 +65,7 @@ KIND_RIGHTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "sequences": ("SELECT",),
         "routines": (),
         "types": (),
+        LARGE_OBJECTS: ("SELECT",),
     },
     "migrator": {
         "database": ("CREATE", "CONNECT", "TEMPORARY"),

@@ -1268,3 +1268,46 @@ def test_public_s_rights_stay_for_whoever_has_them_in_no_other_way(
     if "REVOKE CONNECT" in before:
         gone.discard("CONNECT")
     assert [privilege for privilege in sorted(gone) if privilege not in taken] == []
+
+
+def test_large_objects_of_migrators_are_shared(clean_server, settled):
+    settled(model())
+    clean_server.sql("SELECT lo_create(101), lo_create(102)", "mydb", "app_migrator")
+    clean_server.sql("SELECT lo_create(201)", "mydb", "app_user")
+    clean_server.sql("SELECT lo_create(301)", "mydb")
+    clean_server.sql("GRANT UPDATE ON LARGE OBJECT 101, 301 TO app_reader", "mydb")
+    revoked = "REVOKE UPDATE ON LARGE OBJECT 101, 301 FROM app_reader"
+    expected = [revoked]
+    if clean_server.major < 18:  # Before, there were no default privileges for them.
+        expected = [
+            "GRANT SELECT, UPDATE ON LARGE OBJECT 101, 102 TO app_user, app_admin",
+            "GRANT SELECT ON LARGE OBJECT 101, 102 TO app_reader",
+            revoked,
+        ]
+    assert sorted(statements(settled(model()))) == sorted(expected)
+    read, write = "SELECT lo_get(101)", "SELECT lo_put(101, 0, 'x')"
+    for user in ("app_user", "app_admin"):
+        assert clean_server.refusal(read, "mydb", user) == ""
+        assert clean_server.refusal(write, "mydb", user) == ""
+    # The functions themselves are everybody's.
+    assert clean_server.refusal(read, "mydb", "app_reader") == ""
+    assert clean_server.refusal(write, "mydb", "app_reader") == PERMISSION_DENIED
+    for other in (201, 301):
+        refusal = clean_server.refusal(f"SELECT lo_get({other})", "mydb", "app_reader")
+        assert refusal == PERMISSION_DENIED
+
+
+def test_statements_about_many_objects_stay_short(clean_server, settled):
+    settled(model())
+    clean_server.sql(
+        "DO $$BEGIN FOR i IN 1..3000 LOOP EXECUTE format('CREATE TYPE t%s AS ENUM ()', i);"
+        " END LOOP; END$$",
+        "mydb",
+    )
+    result = settled(model())
+    (item,) = result["statements"]
+    assert item["objects"] == 3000
+    assert item["statement"].endswith("public.t1015 /* and 2980 more */ TO app_user, app_admin")
+    assert len(str(result["diff"])) < 1000
+    held = "SELECT count(*) FROM pg_type WHERE typname ~ '^t[0-9]' AND typacl::text ~ 'app_user=U'"
+    assert clean_server.sql(held, "mydb") == [(3000,)]

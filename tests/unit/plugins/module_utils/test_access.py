@@ -380,7 +380,7 @@ def test_one_statement_covers_many_objects():
         "GRANT SELECT ON ALL TABLES IN SCHEMA public TO app_reader"
     ]
     assert object_texts(table("a"), table("B"), table("c", read)) == [
-        'GRANT SELECT ON TABLE public.a, public."B" TO app_reader'
+        'GRANT SELECT ON TABLE public."B", public.a TO app_reader'
     ]
     assert object_texts(table("a"), table("b"), mixed=frozenset({("public", "tables")})) == [
         "GRANT SELECT ON TABLE public.a, public.b TO app_reader"
