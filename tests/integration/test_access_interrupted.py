@@ -18,7 +18,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _access_catalog,
 )
 
-from .conftest import INSTALLED
+from .clusters import INSTALLED
 
 POOLER = "pgbouncer_auth"
 WAIT_S = 3
