@@ -1311,3 +1311,153 @@ def test_statements_about_many_objects_stay_short(clean_server, settled):
     assert len(str(result["diff"])) < 1000
     held = "SELECT count(*) FROM pg_type WHERE typname ~ '^t[0-9]' AND typacl::text ~ 'app_user=U'"
     assert clean_server.sql(held, "mydb") == [(3000,)]
+
+
+# What outside the model defeats it: how it comes about in database mydb, and what is said of it.
+REPORTED = [
+    (
+        "CREATE ROLE app_owner; GRANT CREATE, USAGE ON SCHEMA public TO app_owner;"
+        " GRANT app_owner TO app_migrator; SET ROLE app_owner; CREATE TABLE of_owner (i int)",
+        {"member_of": ["app_owner"]},
+        [
+            "database 'mydb', schema 'public': 1 table(s) belong to 'app_owner', no migrator of the"
+            " model (of_owner): 'app_migrator' may alter them only as a member of 'app_owner'; mend"
+            " it with ALTER TABLE ... OWNER TO app_migrator",
+            "database 'mydb': 'app_owner' may create objects in 'public', also through SET ROLE of"
+            " 'app_migrator', and its default privileges do not give 'app_user', 'app_reader',"
+            " 'app_admin' their rights on them: they get them with the next run only; let a"
+            " migrator create them, or run ALTER DEFAULT PRIVILEGES FOR ROLE app_owner IN SCHEMA"
+            " public GRANT ...",
+        ],
+    ),
+    (
+        "CREATE SCHEMA later AUTHORIZATION app_migrator; SET ROLE app_migrator;"
+        " CREATE TABLE later.t (i int)",
+        {},
+        [
+            "database 'mydb': schema 'later' of 'app_migrator' with 1 table(s) of migrators is not"
+            " in the model, so the model's roles get no rights there; add it to schemas if they"
+            " shall have them"
+        ],
+    ),
+    (
+        "CREATE SCHEMA old; CREATE TABLE old.a (i int); CREATE TABLE old.b (i int);"
+        " GRANT USAGE ON SCHEMA old TO app_reader; GRANT ALL ON ALL TABLES IN SCHEMA old TO"
+        " app_user; GRANT UPDATE (i) ON old.a TO app_reader;"
+        " GRANT SELECT ON pg_authid TO app_user;"
+        " CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w;"
+        " GRANT USAGE ON FOREIGN SERVER s TO app_reader, app_migrator",
+        {},
+        [
+            "database 'mydb': roles of the model have rights outside its schemas, which stay as"
+            " they are: 'app_reader' has UPDATE on 1 columns in old (a.i) and USAGE on foreign"
+            " server s and USAGE on schema old; 'app_user' has {all} on 2 tables in old (a, b) and"
+            " SELECT on 1 tables in pg_catalog (pg_authid)"
+        ],
+    ),
+    (
+        "CREATE ROLE old_user; CREATE ROLE legacy;"
+        " ALTER DEFAULT PRIVILEGES FOR ROLE app_migrator IN SCHEMA public"
+        " GRANT SELECT ON TABLES TO old_user;"
+        " ALTER DEFAULT PRIVILEGES FOR ROLE legacy GRANT SELECT, INSERT ON TABLES TO app_reader",
+        {},
+        [
+            "database 'mydb': 'old_user' is not in the model, and default privileges of"
+            " 'app_migrator' give it rights on what they create; if it has left the model, list it"
+            " with state: absent",
+            "database 'mydb': default privileges of 'legacy', which is not in the model, give"
+            " 'app_reader' more than its kind: INSERT on tables; mend it with ALTER DEFAULT"
+            " PRIVILEGES FOR ROLE legacy ... REVOKE",
+        ],
+    ),
+    (
+        "SET ROLE app_migrator; CREATE TABLE open (i int); GRANT SELECT, INSERT ON open TO PUBLIC;"
+        " CREATE FUNCTION f() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1';"
+        " GRANT EXECUTE ON FUNCTION f() TO PUBLIC",
+        {},
+        [
+            "database 'mydb', schema 'public': PUBLIC has INSERT on 1 of the tables (open), and so"
+            " 'app_reader' may do more than its kind says; mend it with REVOKE ... FROM PUBLIC,"
+            " once nobody else needs it",
+            "database 'mydb': 1 SECURITY DEFINER routine(s) may be executed by PUBLIC (public.f),"
+            " so 'app_reader' may do through them what their owners may; mend it with"
+            " REVOKE EXECUTE ... FROM PUBLIC, once nobody else needs it",
+        ],
+    ),
+    (
+        "CREATE FUNCTION g() RETURNS int LANGUAGE sql AS 'SELECT 1';"
+        " ALTER FUNCTION g() OWNER TO app_user; CREATE TYPE e AS ENUM ();"
+        " ALTER TYPE e OWNER TO app_reader; ALTER SCHEMA public OWNER TO app_user",
+        {},
+        [
+            "database 'mydb': schema 'public' belongs to role 'app_user' of kind user, which may"
+            " therefore create in it and drop it; mend it with ALTER SCHEMA public OWNER TO"
+            " app_migrator",
+            "database 'mydb', schema 'public': 1 of the routines belong to role 'app_user' of kind"
+            " user (g), which may therefore alter them; mend it with ALTER ROUTINE ... OWNER TO"
+            " app_migrator",
+            "database 'mydb', schema 'public': 1 of the types belong to role 'app_reader' of kind"
+            " reader (e), which may therefore alter them; mend it with ALTER TYPE ... OWNER TO"
+            " app_migrator",
+        ],
+    ),
+    (
+        "CREATE ROLE boss SUPERUSER; CREATE ROLE grp IN ROLE boss",
+        {"member_of": ["grp", "pg_execute_server_program"]},
+        [
+            "role 'app_migrator' of kind migrator is a member of 'boss', directly or by way of"
+            " others, and so may become a superuser; take it out of member_of unless that is meant",
+            "role 'app_migrator' of kind migrator is a member of 'pg_execute_server_program',"
+            " directly or by way of others, and so may run programs on the server's host; take it"
+            " out of member_of unless that is meant",
+        ],
+    ),
+    (
+        "GRANT CREATE ON TABLESPACE pg_default TO app_user; CREATE ROLE anna LOGIN IN ROLE app_user;"
+        " CREATE TABLE t (i int); GRANT TRUNCATE ON t TO app_user",
+        {},
+        [
+            "database 'mydb', schema 'public': 1 table(s) belong to 'postgres', no migrator of the"
+            " model (t): 'app_migrator' can't alter them; mend it with ALTER TABLE ... OWNER TO"
+            " app_migrator",
+            "roles of the model have rights on what is the whole server's, which stay as they are:"
+            " 'app_user' has CREATE on tablespace pg_default",
+            "'anna' outside the model has, as a member, the rights of role 'app_user', and loses"
+            " with it those that go beyond its kind",
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "migrator", "warnings"), REPORTED)
+def test_what_defeats_the_model_is_told_and_left(clean_server, settled, before, migrator, warnings):
+    settled(model())
+    clean_server.sql(before, "mydb")
+    databases = model()
+    databases[0]["roles"][2] |= migrator
+    everything = "SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER"
+    everything += ", MAINTAIN" if clean_server.major >= 17 else ""
+    result = settled(databases)
+    assert result["warnings"] == [text.replace("{all}", everything) for text in warnings]
+    clean_server.sql("REVOKE ALL ON TABLESPACE pg_default FROM app_user")
+
+
+def test_databases_and_parameters_outside_the_model_are_told(clean_server, settled):
+    settled(model())
+    clean_server.sql("CREATE DATABASE other")
+    clean_server.sql("GRANT TEMPORARY ON DATABASE other TO app_user")
+    clean_server.sql("CREATE TABLE t (i int); ALTER TABLE t OWNER TO app_user", "other")
+    expected = [
+        "database 'other' is not in the model, and roles of the model own or have rights there,"
+        " which stay as they are: 'app_user' on 2 object(s)"
+    ]
+    if clean_server.major >= 15:
+        clean_server.sql("GRANT SET ON PARAMETER log_statement TO app_reader")
+        expected.insert(
+            0,
+            "roles of the model have rights on what is the whole server's, which stay as they are:"
+            " 'app_reader' has SET on parameter log_statement",
+        )
+    result = settled(model())
+    assert result["warnings"] == expected
+    assert statements(result) == []
