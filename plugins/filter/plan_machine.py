@@ -52,7 +52,7 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(host), what M(pooled.postgres.host_resources_info) would return of it.
+    - C(host), what M(pooled.postgres.host_resources_info) would return of it, but for C(asked).
     - C(variables), the variables of the role that follow.
   type: dict
 """

@@ -52,7 +52,7 @@ def machine(
         default_versions: the server's major by release, the newest last.
 
     Returns:
-        C(host), what host_resources_info would return of it, and C(variables) of the role.
+        C(host), what host_resources_info would return of it, but for C(asked), and C(variables) of the role.
 
     Raises:
         ValueError: naming what was asked, and what is allowed.
@@ -81,7 +81,6 @@ def machine(
         }
     return {
         "host": {
-            "asked": {"version": str(decided["postgres_version"]), "cluster": "main"},
             "resources": {
                 "memory_bytes": said["memory"],
                 "memory_bound_by": "given",

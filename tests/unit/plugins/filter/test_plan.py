@@ -46,7 +46,6 @@ def test_machine_with_nothing_but_memory() -> None:
         "cpus": 4,
         "cpus_bound_by": "not given, so the usual number",
     }
-    assert machine["host"]["asked"] == {"version": "17", "cluster": "main"}
     assert machine["host"]["postgres"] == {"installed": False, "majors": [17], "clusters": []}
     assert machine["host"]["distribution"] == {"id": "debian", "release": "13"}
     expected = {**DEFAULTS, "postgres_version": 17}
@@ -87,7 +86,7 @@ def test_variables_of_the_role_hold_where_nothing_is_said() -> None:
     assert machine["variables"]["postgres_workload"] == "dw"
     assert machine["variables"]["postgres_version"] == 15
     assert machine["variables"]["postgres_settings"] == {"huge_pages": "on"}
-    assert machine["host"]["asked"]["version"] == "15"
+    assert machine["host"]["postgres"]["majors"] == [15]
     # The same said twice is no contradiction.
     assert described({"workload": "dw"}, variables)["variables"]["postgres_workload"] == "dw"
 
