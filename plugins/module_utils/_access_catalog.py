@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Callable, Iterable, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access_database_catalog import (
+    read_database,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_leaving_catalog import (
     read_belongings,
     read_leaving,
@@ -28,29 +31,18 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Actual,
     ActualDatabase,
     ActualRole,
-    Column,
-    DefaultRights,
     Login,
     Membership,
-    PoolerFunction,
     RoleSetting,
-    Schema,
-    Securable,
     Wanted,
     created_database,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
-    LARGE_OBJECTS,
     Grant,
     parse_acl,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
-    Database,
     absent_roles,
-)
-from ansible_collections.pooled.postgres.plugins.module_utils._names import (
-    POOLER_FUNCTION,
-    POOLER_SCHEMA,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     fetch,
@@ -61,13 +53,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
 TEMPLATE = "template1"
 # How long a statement may wait for what somebody else has locked.
 LOCK_TIMEOUT_S = 30
-_KIND_OF_DEFAULT = {
-    "r": "tables",
-    "S": "sequences",
-    "f": "routines",
-    "T": "types",
-    "L": LARGE_OBJECTS,
-}
 # Settings that a session can't try out without becoming somebody else.
 _IDENTITY_SETTINGS = frozenset({"role", "session_authorization"})
 # What a server says of a setting that a session can't change though a role can carry it.
@@ -151,87 +136,6 @@ SELECT datname, pg_get_userbyid(datdba) AS owner,
 """
 _AVAILABLE = "SELECT name FROM pg_available_extensions"
 
-_SCHEMAS = """
-SELECT nspname, pg_get_userbyid(nspowner) AS owner,
-       coalesce(nspacl, acldefault('n', nspowner))::text[] AS acl
-  FROM pg_namespace
- WHERE nspname = ANY(%(schemas)s)
-"""
-_EXTENSIONS = "SELECT extname FROM pg_extension"
-_SECURABLES = """
-WITH wanted AS (SELECT oid, nspname FROM pg_namespace WHERE nspname = ANY(%(schemas)s)),
-objects AS (
-  SELECT CASE c.relkind WHEN 'S' THEN 'sequences' ELSE 'tables' END AS kind,
-         w.nspname, c.relname AS name, '' AS arguments, c.relowner AS owner,
-         coalesce(c.relacl,
-                  acldefault(CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))
-           AS acl,
-         'pg_class'::regclass AS classid, c.oid
-    FROM pg_class c
-    JOIN wanted w ON w.oid = c.relnamespace
-   WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-  UNION ALL
-  SELECT 'routines', w.nspname, p.proname, oidvectortypes(p.proargtypes), p.proowner,
-         coalesce(p.proacl, acldefault('f', p.proowner)), 'pg_proc'::regclass, p.oid
-    FROM pg_proc p
-    JOIN wanted w ON w.oid = p.pronamespace
-  UNION ALL
-  SELECT 'types', w.nspname, t.typname, '', t.typowner,
-         coalesce(t.typacl, acldefault('T', t.typowner)), 'pg_type'::regclass, t.oid
-    FROM pg_type t
-    JOIN wanted w ON w.oid = t.typnamespace
-    LEFT JOIN pg_class c ON c.oid = t.typrelid
-   WHERE (t.typtype IN ('b', 'e', 'd', 'r') OR c.relkind = 'c')
-     AND NOT EXISTS (SELECT FROM pg_type element WHERE element.typarray = t.oid)
-)
-SELECT o.kind, o.nspname, o.name, o.arguments, pg_get_userbyid(o.owner) AS owner,
-       o.acl::text[] AS acl, e.objid IS NOT NULL AS of_extension
-  FROM objects o
-  LEFT JOIN pg_depend e ON e.classid = o.classid AND e.objid = o.oid AND e.objsubid = 0
-        AND e.refclassid = 'pg_extension'::regclass AND e.deptype = 'e'
- ORDER BY o.nspname, o.kind, o.name, o.arguments
-"""
-_COLUMNS = """
-SELECT n.nspname, c.relname, a.attname, pg_get_userbyid(c.relowner) AS owner,
-       a.attacl::text[] AS acl
-  FROM pg_attribute a
-  JOIN pg_class c ON c.oid = a.attrelid
-  JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE n.nspname = ANY(%(schemas)s) AND a.attacl IS NOT NULL AND NOT a.attisdropped
-   AND NOT EXISTS (SELECT FROM pg_depend e
-                    WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.objsubid = 0
-                      AND e.deptype = 'e')
- ORDER BY 1, 2, 3
-"""
-_DEFAULT_RIGHTS = """
-SELECT pg_get_userbyid(d.defaclrole) AS creator, coalesce(n.nspname, '') AS nspname,
-       d.defaclobjtype AS letter, d.defaclacl::text[] AS acl
-  FROM pg_default_acl d
-  LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
- ORDER BY 1, 2, 3
-"""
-# An application may have millions of its own, of which nothing needs to be known.
-_LARGE_OBJECTS = """
-SELECT m.oid::text AS name, r.rolname AS owner,
-       coalesce(m.lomacl, acldefault('L', m.lomowner))::text[] AS acl
-  FROM pg_largeobject_metadata m
-  JOIN pg_roles r ON r.oid = m.lomowner
- WHERE r.rolname = ANY(%(makers)s) OR m.lomacl IS NOT NULL
- ORDER BY m.oid
-"""
-_POOLER_FUNCTION = """
-SELECT pg_get_function_result(p.oid) AS result, pg_get_function_arguments(p.oid) AS arguments,
-       ARRAY[l.lanname::text, p.provolatile::text, p.prosecdef::text, p.proisstrict::text,
-             array_to_string(p.proconfig, ' '), p.prosrc] AS definition,
-       r.rolname AS owner, r.rolsuper AS owner_is_superuser,
-       coalesce(p.proacl, acldefault('f', p.proowner))::text[] AS acl
-  FROM pg_proc p
-  JOIN pg_namespace n ON n.oid = p.pronamespace
-  JOIN pg_language l ON l.oid = p.prolang
-  JOIN pg_roles r ON r.oid = p.proowner
- WHERE n.nspname = %(schema)s AND p.proname = %(function)s AND p.pronargs = 1
-   AND p.proargtypes[0] = 'text'::regtype
-"""
 _TRY_SETTING = """
 SELECT set_config(%(name)s, %(value)s, true) AS canonical,
        set_config(%(name)s, %(before)s, true)
@@ -298,7 +202,8 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         row = present.get(database.name)
         other = connect(database.name if row else TEMPLATE)
         try:
-            state = _read_database(other, database, names)
+            prepare(other)
+            state = read_database(other, database, names)
             if row:
                 migrators = [role.name for role in database.roles if role.kind == "migrator"]
                 rest = [name for name in names if name not in migrators]
@@ -372,64 +277,6 @@ def _read_roles(
             valid_until=row.valid_until or "",
         )
     return roles
-
-
-def _read_database(connection: Any, database: Database, names: Iterable[str]) -> ActualDatabase:
-    prepare(connection)
-    schemas = database.schemas
-    migrators = [role.name for role in database.roles if role.kind == "migrator"]
-    values = {
-        "schemas": list(schemas),
-        "makers": [*migrators, *(role.name for role in database.absent)],
-        "names": list(names),
-        "schema": POOLER_SCHEMA,
-        "function": POOLER_FUNCTION,
-    }
-    rows = fetch(connection, _SECURABLES, values)
-    functions = fetch(connection, _POOLER_FUNCTION, values)
-    and_pooler = {**values, "schemas": [*schemas, POOLER_SCHEMA]}
-    return ActualDatabase(
-        name="",
-        exists=True,
-        owner="",
-        grants=(),
-        schemas={
-            row.nspname: Schema(row.nspname, row.owner, _acl(row.acl))
-            for row in fetch(connection, _SCHEMAS, and_pooler)
-        },
-        extensions=frozenset(row.extname for row in fetch(connection, _EXTENSIONS)),
-        securables=tuple(
-            Securable(row.kind, row.nspname, row.name, row.arguments, row.owner, _acl(row.acl))
-            for row in rows
-            if not row.of_extension
-        ),
-        columns=tuple(
-            Column(row.nspname, row.relname, row.attname, row.owner, _acl(row.acl))
-            for row in fetch(connection, _COLUMNS, values)
-        ),
-        large_objects=tuple(
-            Securable(LARGE_OBJECTS, "", row.name, "", row.owner, _acl(row.acl))
-            for row in fetch(connection, _LARGE_OBJECTS, values)
-        ),
-        default_rights=tuple(
-            DefaultRights(row.creator, row.nspname, _KIND_OF_DEFAULT[row.letter], _acl(row.acl))
-            for row in fetch(connection, _DEFAULT_RIGHTS)
-            if row.letter in _KIND_OF_DEFAULT
-        ),
-        mixed=frozenset((row.nspname, row.kind) for row in rows if row.of_extension),
-        pooler_function=_pooler_function(functions[0]) if functions else None,
-    )
-
-
-def _pooler_function(row: Any) -> PoolerFunction:
-    return PoolerFunction(
-        result=row.result,
-        arguments=row.arguments,
-        definition=tuple(text or "" for text in row.definition),
-        owner=row.owner,
-        owner_is_superuser=row.owner_is_superuser,
-        grants=_acl(row.acl),
-    )
 
 
 def _try_settings(

@@ -201,7 +201,7 @@ def main() -> None:
     done: list[Change] = []
 
     def opener(name: str) -> Any:
-        return connect(module.params, name)
+        return _connect(module, name)
 
     try:
         if connection is None:
@@ -244,11 +244,19 @@ def _connection(module: AnsibleModule) -> Any:
         return None
     require_psycopg2(module)
     try:
-        return connect(module.params)
+        return _connect(module)
     except ConnectionFailed as error:
         if assume:
             return None
         module.fail_json(msg=f"can't connect to the server: {error}")
+
+
+def _connect(module: AnsibleModule, name: str | None = None) -> Any:
+    """A connection, in which check mode can't change anything."""
+    connection = connect(module.params, name)
+    if module.check_mode:
+        connection.set_session(readonly=True)
+    return connection
 
 
 def _try_passwords(params: dict[str, Any], wanted: Wanted, actual: Actual) -> dict[str, bool]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -1461,3 +1462,23 @@ def test_databases_and_parameters_outside_the_model_are_told(clean_server, settl
     result = settled(model())
     assert result["warnings"] == expected
     assert statements(result) == []
+
+
+READS = r"(BEGIN READ ONLY|COMMIT|ROLLBACK|SAVEPOINT|ROLLBACK TO SAVEPOINT|SELECT|WITH|SET client_enc)"
+
+
+def test_check_mode_executes_nothing(clean_server, run_module):
+    """All that the server hears, of a server with everything to be mended, is reading."""
+    clean_server.sql("CREATE ROLE app_user LOGIN SUPERUSER; CREATE ROLE former")
+    clean_server.sql("CREATE DATABASE mydb OWNER former")
+    clean_server.sql("CREATE TABLE t (i int); GRANT SELECT ON t TO former", "mydb")
+    args = {**clean_server.login, "databases": leaving(model(), "app_user"), "pooler_role": POOLER}
+    heard = len(clean_server.log())
+    predicted = run_module("postgres_access", args, check=True)
+    log = clean_server.log()[heard:]
+    assert len(predicted["statements"]) > 10
+    said = re.findall(r"LOG:  statement:\s+(.*)", log)
+    assert len(said) > 20
+    assert [line for line in said if not re.match(READS, line)] == []
+    assert "BEGIN READ ONLY" in said
+    assert statements(run_module("postgres_access", args)) == statements(predicted)
