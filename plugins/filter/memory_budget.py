@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import Any, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
 
@@ -65,6 +65,28 @@ options:
       - V(0) when it does not count.
     type: int
     default: 0
+  running:
+    description:
+      - Name and value of what the server's managed file sets now, as C(managed_settings) of its cluster in
+        RV(pooled.postgres.host_resources_info#module:postgres).
+      - A size there that is one step from the one that would be chosen, or that a C(MemTotal) up to 16 MB larger or smaller would
+        lead to, stays, when everything still fits. So no restart is asked for because the kernel counts a little memory more or
+        less. The step is always counted from what would be chosen, whatever has run before.
+    type: dict
+    default: {}
+  cluster:
+    description:
+      - The same as the input for the other servers that this one replicates with, when there are any.
+      - C(max_connections), C(max_worker_processes), C(max_wal_senders), C(max_prepared_transactions) and C(max_locks_per_transaction),
+        which a standby must not have lower than its primary, are then the same for all of them.
+    type: list
+    elements: dict
+    default: []
+  storage:
+    description: What the data is on.
+    type: str
+    choices: [ssd, hdd]
+    default: ssd
 """
 
 EXAMPLES = r"""
@@ -79,8 +101,14 @@ _value:
     - C(settings), name and value of each setting that was chosen; those the user decides are not
       among them.
     - C(rows), the same with C(formula) and C(bound_by), and the user's too.
+    - C(parts) of the sum, with C(name), C(bytes) and C(formula). They add up to C(cost_bytes); what is left of C(budget_bytes) is
+      not assigned.
     - C(table), lines for people to read.
     - C(budget_bytes) and C(cost_bytes), what the server may use and what it can use at most.
+    - C(shared_bytes), its shared memory at most.
+    - C(huge_pages), with C(used), whether the sum counts on huge pages, C(page_bytes), and C(needed), with so many of which
+      (C(vm.nr_hugepages)) the server is sure to get them.
+    - C(warnings), what a person should know.
   type: dict
 """
 
@@ -94,6 +122,9 @@ def memory_budget(
     reserved: int | str = "0",
     settings: Mapping[str, Any] | None = None,
     running_connections: int | str = 0,
+    running: Mapping[str, Any] | None = None,
+    cluster: Sequence[Mapping[str, Any]] | None = None,
+    storage: str = "ssd",
 ) -> dict[str, Any]:
     """The budget as plain data."""
     try:
@@ -106,6 +137,9 @@ def memory_budget(
             share=share,
             reserved=reserved,
             settings=settings,
+            running=running,
+            cluster=cluster,
+            storage=storage,
         )
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
@@ -120,9 +154,20 @@ def memory_budget(
             }
             for row in budget.rows
         ],
+        "parts": [
+            {"name": part.name, "bytes": part.size_bytes, "formula": part.formula}
+            for part in budget.parts
+        ],
         "table": list(budget.table),
         "budget_bytes": budget.budget_bytes,
         "cost_bytes": budget.cost_bytes,
+        "shared_bytes": budget.shared_bytes,
+        "huge_pages": {
+            "used": budget.huge_pages,
+            "page_bytes": budget.huge_page_bytes,
+            "needed": budget.huge_pages_needed,
+        },
+        "warnings": list(budget.warnings),
     }
 
 

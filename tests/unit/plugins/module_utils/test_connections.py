@@ -127,7 +127,7 @@ REFUSALS = [
         [
             "74 connections are needed, 24 more than max_connections = 50 allows. Ways out:",
             "  1. Raise postgres_max_connections to 80: the host then needs at least 1.2 GB of"
-            " memory, 349 MB more than for 50.",
+            " memory, 373 MB more than for 50.",
             "  2. Through PgBouncer: all listed clients go through it already.",
             "  3. Shrink the pools: to pgbouncer_default_pool_size of at most 13, for 2 pools of"
             " PgBouncer.",
@@ -141,7 +141,7 @@ REFUSALS = [
         [
             "74 connections are needed, 54 more than max_connections = 20 allows. Ways out:",
             "  1. Raise postgres_max_connections to 80: the host then needs at least 1.2 GB of"
-            " memory, 689 MB more than for 20.",
+            " memory, 714 MB more than for 20.",
             "  2. Through PgBouncer: all listed clients go through it already.",
             "  3. Shrink the pools: in vain: 0 connections are left for the 2 pools of PgBouncer"
             " beside their reserves.",
