@@ -48,6 +48,7 @@ _DO_NOT_LOG = {
 _DELEGATED_SETTINGS_MAJOR = 15
 _DEADLOCK = "40P01"
 _LOCK_NOT_AVAILABLE = "55P03"
+_NOT_IN_REPERTOIRE = "22021"
 _INTERNAL = "XX000"
 # Says the server, never translated, of a catalog's row that another transaction has just changed.
 _CHANGED_MEANWHILE = "tuple concurrently "
@@ -102,10 +103,21 @@ def read(wanted: Wanted, connection: Any, opener: Opener) -> Actual:
         Failed: when somebody else has locked the catalogs for too long.
         ValueError: when the server can't be managed at all.
     """
+    place = ["the server"]
     with _watched(connection, opener) as (watched_opener, blockers):
+
+        def noted_opener(name: str) -> Any:
+            place[:] = [f"database {name!r}"]
+            return watched_opener(name)
+
         try:
-            return read_server(wanted, watched_opener, connection)
+            return read_server(wanted, noted_opener, connection)
         except connection.Error as error:
+            if error.pgcode == _NOT_IN_REPERTOIRE:
+                raise Failed(
+                    f"{place[0]} holds a name that is no UTF-8 text, which encoding SQL_ASCII lets"
+                    " in and no statement here can say; rename what has it"
+                ) from error
             message = _lock_message(error, blockers) or server_message(error)
             raise Failed(f"the server's catalogs could not be read: {message}") from error
 

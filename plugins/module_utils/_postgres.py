@@ -140,6 +140,8 @@ def connection_arguments(params: Mapping[str, Any], dbname: str | None) -> dict[
         "sslkey": params["ssl_key"],
         "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": "pooled.postgres",
+        # Whatever the database holds. Python may not even find another codec with os_identity().
+        "client_encoding": "UTF8",
     }
     arguments.update(params["connect_params"])
     return {key: value for key, value in arguments.items() if value is not None}
