@@ -75,6 +75,7 @@ _REQUIRED = ("auth_file", "listen_port", "unix_socket_dir")
 # Keys that PgBouncer knows and that we don't write, with the reason.
 _REFUSED_OPTIONS = {
     "conffile": "PgBouncer sets it itself",
+    "disable_pqexec": "it also closes PgBouncer's console, which shows and changes what runs",
     "service_name": "it is another name for job_name; use that",
 }
 

@@ -123,7 +123,7 @@ class Pooler:
                     with self.console(directory, port) as console:
                         found = _state(console, service.descriptors)
                     return replace(found, certificate=self._served_certificate(found))
-                except _postgres.ConnectionFailed:
+                except (_postgres.ConnectionFailed, _postgres.psycopg2.Error):
                     continue
             if time.monotonic() > deadline:
                 return _pgbouncer_plan.Running(True, None, {}, {}, service.descriptors)
@@ -238,7 +238,7 @@ class Pooler:
             try:
                 with self.console(directory, port) as console:
                     return _state(console, None)
-            except _postgres.ConnectionFailed:
+            except (_postgres.ConnectionFailed, _postgres.psycopg2.Error):
                 time.sleep(0.05)
         return None
 

@@ -161,6 +161,7 @@ def _pair_problem(error: ssl.SSLError, key: str) -> str:
     reason = error.reason or ""
     if "KEY_VALUES_MISMATCH" in reason or "KEY_TYPE_MISMATCH" in reason:
         return f"does not belong to the key {key}"
-    if "BAD_PASSWORD_READ" in reason or "BAD_DECRYPT" in reason or "PASSWORD" in reason:
-        return f"needs a key without a password, and {key} has one"
+    with open(key, encoding="utf-8", errors="replace") as handle:
+        if "ENCRYPTED" in handle.read():
+            return f"needs a key without a password, and {key} has one"
     return f"and {key} are no pair of PEM files: {reason or error}"

@@ -621,15 +621,18 @@ def main() -> None:
     if installed is not None and (params["config_file"] in steps.write or unfinished):
         try:
             pooler.try_out(desired)
-            if not module.check_mode:
-                _pooler_tls.check_servers(options, entries.values())
-        except (_pooler.PoolerError, ValueError) as error:
+        except _pooler.PoolerError as error:
             module.fail_json(
                 msg=f"PgBouncer refuses this configuration, and nothing was changed: {error}"
             )
     if module.check_mode or not steps.actions:
         module.exit_json(**result)
 
+    if params["config_file"] in steps.write:
+        try:
+            _pooler_tls.check_servers(options, entries.values())
+        except ValueError as error:
+            module.fail_json(msg=str(error))
     logfile = options.get("logfile", "")
     offset = os.path.getsize(logfile) if logfile and os.path.exists(logfile) else 0
     note = "\n".join([UNFINISHED, *steps.actions, ""])

@@ -187,14 +187,14 @@ class Pooler:
         }
 
     @contextmanager
-    def console(self) -> Iterator[psycopg.Cursor[Any]]:
+    def console(self, directory: str = "run") -> Iterator[psycopg.Cursor[Any]]:
         """The console, as the OS user that PgBouncer lets in."""
         user = self.cluster.user
         if user:
             os.seteuid(user.pw_uid)
         try:
             connection = psycopg.connect(
-                host=str(self.home / "run"), port=self.port, user="pgbouncer", dbname="pgbouncer",
+                host=str(self.home / directory), port=self.port, user="pgbouncer", dbname="pgbouncer",
                 autocommit=True, cursor_factory=psycopg.ClientCursor,
             )  # fmt: skip
         finally:

@@ -1,0 +1,180 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every option of the installed PgBouncer, changed and taken back one by one.
+
+What a change needs is known from PgBouncer itself: its console tells whether an option reloads.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_options
+
+from .poolers import PGBOUNCER, Pooler
+
+# Another value than the one that an option has anyhow; {etc} and the like are directories.
+VALUES: dict[str, Any] = {
+    "admin_users": "somebody",
+    "application_name_add_host": 1,
+    "auth_dbname": "mydb",
+    "auth_file": "{etc}/other.txt",
+    "auth_hba_file": "{etc}/hba",
+    "auth_ident_file": "{etc}/ident",
+    "auth_ldap_options": "ldapserver=localhost",
+    "auth_query": "SELECT 'a', 'b' WHERE $1 = ''",
+    "auth_type": "md5",
+    "auth_user": "another",
+    "client_tls_ca_file": "{etc}/server.crt",
+    "client_tls_cert_file": "{etc}/server.crt",
+    "client_tls_ciphers": "HIGH:!aNULL",
+    "client_tls_dheparams": "none",
+    "client_tls_ecdhcurve": "prime256v1",
+    "client_tls_key_file": "{etc}/server.key",
+    "client_tls_protocols": "tlsv1.2,tlsv1.3",
+    "client_tls_sslmode": "allow",
+    "client_tls13_ciphers": "TLS_AES_256_GCM_SHA384",
+    "ignore_startup_parameters": "extra_float_digits,options",
+    "job_name": "another",
+    "listen_addr": "127.0.0.1,127.0.0.2",
+    "logfile": "{run}/other.log",
+    "login_notify_message": "hello",
+    "max_packet_size": 1000000,
+    "pidfile": "{run}/other.pid",
+    "pkt_buf": 8192,
+    "pool_mode": "session",
+    "resolv_conf": "{etc}/resolv.conf",
+    "scram_iterations": 5000,
+    "server_check_query": "select 2",
+    "server_reset_query": "DISCARD PLANS",
+    "server_tls_ca_file": "{etc}/server.crt",
+    "server_tls_cert_file": "{etc}/server.crt",
+    "server_tls_ciphers": "HIGH:!aNULL",
+    "server_tls_key_file": "{etc}/server.key",
+    "server_tls_protocols": "tlsv1.2,tlsv1.3",
+    "server_tls_sslmode": "require",
+    "server_tls13_ciphers": "TLS_AES_256_GCM_SHA384",
+    "stats_users": "somebody",
+    "syslog_facility": "local0",
+    "syslog_ident": "another",
+    "track_extra_parameters": "IntervalStyle,search_path",
+    "unix_socket_dir": "{other}",
+    "unix_socket_group": "{group}",
+    "unix_socket_mode": "0770",
+    "user": "{user}",
+}
+# A reload leaves them as they were, because they have no default of their own.
+STICKY = {"auth_dbname", "auth_ident_file", "user"}
+# Refused; tried in test_pgbouncer_config.py; of the command line as much as of the file.
+UNTRIED = ("disable_pqexec", "listen_port", "verbose")
+KEY_PAIR = {"cert_file": "{etc}/server.crt", "key_file": "{etc}/server.key"}
+
+
+def version() -> tuple[int, int, int]:
+    assert PGBOUNCER, "these tests need PgBouncer: apt install pgbouncer"
+    shown = subprocess.run([PGBOUNCER, "--version"], capture_output=True, text=True, check=True)
+    return _pgbouncer_options.parse_version(shown.stdout)
+
+
+def existing(table: dict[str, Any]) -> list[str]:
+    return [name for name in table if _pgbouncer_options.exists(table[name], version())]
+
+
+def other_value(name: str, option: Any, shown: str) -> Any:
+    """A value that an option does not have."""
+    if name in VALUES:
+        return VALUES[name]
+    if option.kind == "flag":
+        return 1 - int(shown)
+    return float(shown or 0) + 7 if option.kind == "time" else int(shown or 0) + 7
+
+
+def filled_in(pooler: Pooler, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    user = pooler.cluster.os_user
+    group = subprocess.run(["id", "-gn", user], capture_output=True, text=True, check=True).stdout
+    places = {
+        "{etc}": str(pooler.home / "etc"),
+        "{run}": str(pooler.home / "run"),
+        "{other}": str(pooler.home / "other"),
+        "{user}": user,
+        "{group}": group.strip(),
+    }
+    return re.sub(r"\{\w+\}", lambda match: places[match.group(0)], value)
+
+
+@pytest.fixture
+def furnished(pooler: Pooler) -> Iterator[Pooler]:
+    """A configured pooler with files that options can name."""
+    etc = pooler.home / "etc"
+    (pooler.home / "other").mkdir()
+    (etc / "hba").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
+    (etc / "ident").write_text("pooled someone app_user\n")
+    (etc / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "30", "-subj", "/CN=localhost", "-keyout", str(etc / "server.key"),
+         "-out", str(etc / "server.crt")], capture_output=True, check=True,
+    )  # fmt: skip
+    user = pooler.cluster.user
+    for path in (pooler.home / "other", etc / "server.key"):
+        if user:
+            os.chown(path, user.pw_uid, user.pw_gid)
+    yield pooler
+
+
+def config(pooler: Pooler, directory: str = "run") -> dict[str, tuple[str, str]]:
+    """Value and changeability of each option, from the console."""
+    with pooler.console(directory) as cursor:
+        rows = cursor.execute("SHOW CONFIG").fetchall()
+    return {row[0]: (row[1] or "", row[-1]) for row in rows}
+
+
+def test_the_table_has_the_options_that_pgbouncer_has(pooler):
+    shown = set(config(pooler)) - {"conffile", "service_name"}
+    assert shown == set(existing(_pgbouncer_options.OPTIONS))
+
+
+def test_every_option_lands_in_its_class_and_can_be_taken_back(furnished):
+    pooler = furnished
+    pooler.configure()
+    base = config(pooler)
+    wrong: list[str] = []
+    for name in existing(_pgbouncer_options.OPTIONS):
+        if name in UNTRIED:
+            continue
+        value = other_value(name, _pgbouncer_options.OPTIONS[name], base[name][0])
+        given = {name: value}
+        side, tls, kind = name.partition("_tls_")
+        if tls and kind in ("sslmode", *KEY_PAIR):
+            given = {**{f"{side}_tls_{key}": path for key, path in KEY_PAIR.items()}, **given}
+        given = {key: filled_in(pooler, one) for key, one in given.items()}
+        changeable = base[name][1] == "yes"
+        for options, expected in (
+            (given, ["RELOAD"] if changeable else [f"restart for {name}"]),
+            ({}, ["RELOAD"] if changeable and name not in STICKY else [f"restart for {name}"]),
+        ):
+            pid = pooler.pid
+            result = pooler.configure(options=options)
+            if result.get("failed"):
+                wrong.append(f"{name} {options}: {result['msg']}")
+                break
+            actions = [one for one in result["actions"] if not one.startswith("write ")]
+            directory = "other" if name == "unix_socket_dir" and options else "run"
+            shown = config(pooler, directory)[name][0]
+            wanted = str(options.get(name, base[name][0]))
+            same = _pgbouncer_options.canonical(name, shown) == _pgbouncer_options.canonical(
+                name, wanted
+            )
+            restarted = pooler.pid != pid
+            if actions != expected or not same or restarted != ("restart" in expected[0]):
+                wrong.append(f"{name} {options}: {actions} {shown!r} restarted={restarted}")
+    assert wrong == []
