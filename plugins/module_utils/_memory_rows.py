@@ -218,7 +218,7 @@ def all_rows(
         most_cpus = f"one for each CPU of the largest of {request.servers} servers, at least 8"
     else:
         most_cpus = "one for each CPU, at least 8"
-    ours = (
+    ours: tuple[Row, ...] = (
         Row(
             "max_connections",
             str(request.max_connections),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Callable, Mapping
+from typing import Any, Callable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._memory_inputs import (
     DEFAULT_HUGE_PAGE_BYTES,
@@ -394,7 +394,7 @@ def rounded_sizes(exact: Sizes, request: Request) -> Sizes:
     return _with(exact, request, chosen)
 
 
-def _with(sizes: Sizes, request: Request, chosen: Mapping[str, float]) -> Sizes:
+def _with(sizes: Sizes, request: Request, chosen: Mapping[str, Any]) -> Sizes:
     """Sizes with some of them changed, and with those that follow from them."""
     changed = replace(sizes, **chosen)
     if request.says("autovacuum_work_mem") and request.size("autovacuum_work_mem") < 0:
@@ -453,10 +453,9 @@ def _settled(
     less, more = (rounded_sizes(sizes, request) for sizes in near)
     kept: dict[str, float] = {}
     for name in names:
-        bounds = [getattr(sizes, name) for sizes in (target, less, more)]
-        if steady(runs[name], *bounds, name) and (
-            name != "shared_buffers" or (runs[name] or 0) <= 0.4 * exact.budget
-        ):
+        target_size, *bounds = (getattr(sizes, name) for sizes in (target, less, more))
+        allowed = name != "shared_buffers" or (runs[name] or 0) <= 0.4 * exact.budget
+        if allowed and steady(runs[name], target_size, min(bounds), max(bounds), name):
             kept[name] = runs[name] or 0
     unchanged = len(kept) == len(names)
     for name in ("", *_STEADY):
