@@ -17,6 +17,9 @@ description:
   - Each role is of a V(user), V(reader), V(migrator) or V(admin) kind, which says what it may do. Default privileges are set for each migrator, so that
     what migrations create is usable at once; what exists already is granted object by object where a right is missing.
   - Passwords are sent as SCRAM verifiers only, and kept out of the server's log.
+  - A login that is no superuser does what it may. What it may not give fails the run before anything is changed, and what it may not take away stays and is
+    named. Rights of migrators that it needs it lends to itself, for the length of a transaction.
+  - Waits at most 30 seconds for what another session has locked, and then says who that is.
   - Roles, objects and rights outside the model are not touched. What among them defeats the model is reported in warnings.
 extends_documentation_fragment:
   - pooled.postgres.attributes

@@ -121,7 +121,10 @@ ROUTINES = [
     ('CREATE FUNCTION odd.f("odd, ""types"."per%s") RETURNS int {}', ""),
     ("CREATE FUNCTION odd.f(timestamp(3) with time zone, numeric(5, 2)) RETURNS int {}", ""),
     ('CREATE FUNCTION odd.f("char", varchar(3), bit varying, interval) RETURNS int {}', ""),
-    ("CREATE FUNCTION odd.f(anyelement, anyarray) RETURNS anyelement {}", "SELECT odd.f(1.5, ARRAY[1.5])"),
+    (
+        "CREATE FUNCTION odd.f(anyelement, anyarray) RETURNS anyelement {}",
+        "SELECT odd.f(1.5, ARRAY[1.5])",
+    ),
     ("CREATE PROCEDURE odd.p(int) {}", "CALL odd.p(1)"),
     ("CREATE PROCEDURE odd.q(INOUT a int, INOUT b text) {}", "CALL odd.q(1, 'x')"),
 ]  # fmt: skip
