@@ -19,9 +19,15 @@ from ansible_collections.pooled.postgres.plugins.module_utils._files import read
 
 # A server logs a few lines when it refuses to start; more would be somebody else's.
 LOG_LINES = 12
-TELLING = ("FATAL:", "PANIC:", "ERROR:", "HINT:", "DETAIL:", "configuration file")
+TELLING = (
+    *("FATAL:", "PANIC:", "ERROR:", "HINT:", "DETAIL:"),
+    *("configuration file", "could not load", "was not reloaded"),
+)
 RELOAD_TIMEOUT_S = 15
 POLL_S = 0.1
+# How long a restarted server has to stay up after its first answer.
+SETTLE_S = 1.0
+COMING = ("active", "activating", "reloading")
 
 # reset_val, because setting goes through functions that show something else: keepalives are 0 over
 # a unix socket, file modes are octal.
@@ -31,8 +37,7 @@ SELECT name, reset_val AS setting, unit, vartype, min_val, max_val, enumvals, bo
 FROM pg_settings
 """
 FILES = """
-SELECT sourcefile, sourceline, name, setting, applied, error FROM pg_file_settings
-WHERE name IS NOT NULL ORDER BY seqno
+SELECT sourcefile, sourceline, name, setting, applied, error FROM pg_file_settings ORDER BY seqno
 """
 # Nobody uses the server yet: nothing is in it and nobody else is connected.
 FRESH = """
@@ -45,6 +50,7 @@ SELECT NOT pg_is_in_recovery()
    AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid()
                    AND backend_type IN ('client backend', 'walsender')) AS fresh
 """
+LOGIN_ERRORS = "SELECT line_number, error FROM pg_hba_file_rules WHERE error IS NOT NULL"
 LIBRARY_PLACES = """
 SELECT current_setting('dynamic_library_path') AS path,
        (SELECT setting FROM pg_config WHERE name = 'PKGLIBDIR') AS libdir
@@ -114,23 +120,31 @@ class Cluster:
 
     def running_at(self) -> tuple[str, int] | None:
         """Socket directory and port of the running server; None when none runs."""
+        lines = self._pid_file() if self.pid() else []
+        try:
+            return lines[4].split(",")[0].strip(), int(lines[3])
+        except (IndexError, ValueError):
+            return None
+
+    def pid(self) -> int:
+        """Process of the running server; 0 when none runs."""
+        try:
+            pid = int(self._pid_file()[0])
+            return pid if self._is_server(pid) else 0
+        except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
+            return 0
+
+    def _pid_file(self) -> list[str]:
         try:
             with open(f"{self.data_directory}/postmaster.pid", encoding="utf-8") as handle:
-                lines = handle.read().splitlines()
-            if self._is_server(int(lines[0])):
-                return lines[4].split(",")[0].strip(), int(lines[3])
-        except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
-            pass
-        return None
+                return handle.read().splitlines()
+        except FileNotFoundError:
+            return []
 
     @property
     def starting(self) -> bool:
         """Whether the running server says that it does not take connections yet."""
-        try:
-            with open(f"{self.data_directory}/postmaster.pid", encoding="utf-8") as handle:
-                return handle.read().splitlines()[7].strip() == "starting"
-        except (FileNotFoundError, IndexError):
-            return False
+        return [line.strip() for line in self._pid_file()[7:8]] == ["starting"]
 
     def _is_server(self, pid: int) -> bool:
         """Whether a process is this cluster's server.
@@ -347,16 +361,28 @@ class Server:
         return found
 
     def files(self) -> list[_guc.FileRow]:
-        """pg_file_settings: what the files say now, read or not."""
+        """pg_file_settings: what the files say now; errors of a whole file have no name."""
         return [
-            _guc.FileRow(row.sourcefile, row.sourceline, row.name, row.setting or "", row.applied,
-                         row.error)
+            _guc.FileRow(row.sourcefile or "", row.sourceline or 0, row.name or "",
+                         row.setting or "", row.applied, row.error)
             for row in self.rows(FILES)
         ]  # fmt: skip
 
     def loaded_at(self) -> Any:
         """When the server last read its files."""
         return self.rows("SELECT pg_conf_load_time() AS loaded")[0].loaded
+
+    def check_logins(self) -> None:
+        """See that it can start again with pg_hba.conf as it is on disk.
+
+        Raises:
+            Refused: when not, naming the lines.
+        """
+        errors = [
+            f"pg_hba.conf line {row.line_number}: {row.error}" for row in self.rows(LOGIN_ERRORS)
+        ]
+        if errors:
+            raise Refused(f"it would not start any more: {'; '.join(errors)}")
 
     def is_fresh(self) -> bool:
         """Whether nobody uses the server yet."""
@@ -371,6 +397,10 @@ class Server:
             directories = places.path.replace("$libdir", places.libdir).split(":")
             paths = [f"{directory}/{name}" for directory in directories]
         return any(os.path.exists(path) or os.path.exists(path + ".so") for path in paths)
+
+    def waiting(self) -> set[str]:
+        """Settings that wait for a restart."""
+        return {row.definition.name for row in self.live().values() if row.pending_restart}
 
     def reload(self, expected: Sequence[_guc.Change]) -> None:
         """Have the server read its files, and wait until it confirms.
@@ -388,11 +418,17 @@ class Server:
                 live = self.live()
                 wrong = [change.name for change in expected if not _confirmed(change, live)]
                 if not wrong:
-                    return
+                    break
             if time.monotonic() > deadline:
                 what = ", ".join(wrong) or "the files"
                 raise Refused(f"did not take {what}: {self.cluster.log_since(size)}")
             time.sleep(POLL_S)
+        # It takes the name of a certificate before it looks at the file.
+        words = self.cluster.log_since(size)
+        if "SSL configuration was not reloaded" in words and any(
+            change.name.startswith("ssl") for change in expected
+        ):
+            raise Refused(words)
 
     def reset(self, names: Sequence[str]) -> None:
         """Take settings out of postgresql.auto.conf."""
@@ -411,34 +447,60 @@ class Server:
             raise Refused(f"it has other values than it shall have: {', '.join(wrong)}")
 
     def restart(self, timeout_s: int) -> None:
-        """Restart the service and wait until the server answers.
+        """Restart the service, and wait until the server answers and stays up.
 
         Raises:
             StillStarting: when it has not answered in time, but says that it is starting.
             Refused: when it does not; with its own words.
         """
-        size = self.cluster.log_size()
-        code, _out, err = self.cluster.module.run_command(
-            ["systemctl", "restart", self.cluster.service], handle_exceptions=False
+        cluster = self.cluster
+        size, old = cluster.log_size(), cluster.pid()
+        code, _out, err = cluster.module.run_command(
+            ["systemctl", "restart", cluster.service], handle_exceptions=False
         )
         deadline = time.monotonic() + timeout_s
         answer = err.strip() if code else ""
-        while code == 0:
+        while True:
+            pid = cluster.pid()
+            if old and pid == old:
+                raise Refused(
+                    f"{cluster.service} does not restart it, process {pid} goes on: {answer}"
+                )
             try:
                 self.rows("SELECT 1 AS one")
-                return
             except _postgres.ConnectionFailed as error:
-                answer = str(error)
-            # The service comes back as soon as the server answers or has given up.
-            if self.cluster.running_at() is None:
-                break
+                answer = answer or str(error)
+            else:
+                if self._stays(pid):
+                    return
+                raise Refused(f"it answered, and ended at once: {cluster.log_since(size)}")
             if time.monotonic() > deadline:
-                if self.cluster.starting:
+                if cluster.starting:
                     raise StillStarting(f"it still starts after {timeout_s} s: {answer}")
                 break
+            # A service whose command failed, or that says that it is down, does not come later.
+            if not cluster.pid() and (code or not self._is_coming()):
+                break
             time.sleep(POLL_S)
-        words = self.cluster.log_since(size)
-        raise Refused(f"it does not start: {words if 'FATAL:' in words else f'{answer} {words}'}")
+        words = cluster.log_since(size)
+        told = "FATAL:" in words or "PANIC:" in words
+        raise Refused(f"it does not start: {words if told else f'{answer} {words}'}")
+
+    def _stays(self, pid: int) -> bool:
+        """Whether a server that has just answered still does after a while."""
+        time.sleep(SETTLE_S)
+        try:
+            self.rows("SELECT 1 AS one")
+        except (_postgres.ConnectionFailed, Refused):
+            return False
+        return self.cluster.pid() == pid
+
+    def _is_coming(self) -> bool:
+        """Whether systemd takes the service for one that runs or soon will."""
+        _code, out, _err = self.cluster.module.run_command(
+            ["systemctl", "is-active", self.cluster.service], handle_exceptions=False
+        )
+        return str(out).strip() in COMING
 
 
 def _confirmed(change: _guc.Change, live: dict[str, _guc.Live]) -> bool:

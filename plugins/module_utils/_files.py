@@ -9,7 +9,11 @@ import grp
 import os
 import pwd
 import stat
+from contextlib import suppress
 from dataclasses import dataclass, replace
+
+# What is kept where there was no file.
+_NOTHING = "# pooled.postgres: there was no such file before\n"
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,20 @@ class ManagedFile:
     owner: str
     group: str
     mode: int
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Names of a user and a group; their numbers where they have none."""
+
+    user: str
+    group: str
+
+
+def owner_of(path: str) -> Owner:
+    """Whom a file or directory belongs to."""
+    status = os.stat(path)
+    return Owner(_user(status.st_uid), _group(status.st_gid))
 
 
 def read_file(path: str) -> ManagedFile:
@@ -55,17 +73,17 @@ def write_file(wanted: ManagedFile) -> None:
         if _unlink(wanted.path):
             _sync_directory(directory)
         return
-    # Always the same name, so that what a killed run leaves is gone after the next.
-    temporary = os.path.join(directory, f".{os.path.basename(wanted.path)}.new")
+    temporary = _temporary(wanted.path)
     _unlink(temporary)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as handle:
-            handle.write(wanted.content.encode("utf-8"))
-            handle.flush()
-            os.fchown(handle.fileno(), _uid(wanted.owner), _gid(wanted.group))
-            os.fchmod(handle.fileno(), wanted.mode)
-            os.fsync(handle.fileno())
+        try:
+            _write(descriptor, wanted.content.encode("utf-8"))
+            os.fchown(descriptor, _uid(wanted.owner), _gid(wanted.group))
+            os.fchmod(descriptor, wanted.mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         os.rename(temporary, wanted.path)
     except BaseException:
         _unlink(temporary)
@@ -83,7 +101,8 @@ def differs(actual: ManagedFile, wanted: ManagedFile) -> bool:
 class LastGood:
     """The file that a server last ran with, kept beside the new one until that is confirmed.
 
-    It outlives a run that is killed: the next one that finds the server down can go back to it.
+    It outlives a run that is killed: the next one can go back to it. Going back needs no space on
+    the disk.
     """
 
     def __init__(self, before: ManagedFile) -> None:
@@ -92,32 +111,82 @@ class LastGood:
         self._path = os.path.join(directory, f".{name}.last-good")
         self._kept = read_file(self._path)
 
+    @property
+    def path(self) -> str:
+        """Path of the managed file."""
+        return self._before.path
+
+    @property
+    def exists(self) -> bool:
+        """Whether a file is kept, by this run or by one before it."""
+        return self._kept.content is not None
+
+    @property
+    def content(self) -> str:
+        """Text of the kept file, or else of the managed one; empty where there was none."""
+        kept = self._kept if self.exists else self._before
+        return "" if kept.content in (None, _NOTHING) else str(kept.content)
+
     def keep(self) -> None:
         """Keep the file as it is, unless a run that was killed has kept an earlier one."""
-        if self._kept.content is not None:
+        if self.exists:
             return
         kept = replace(self._before, path=self._path)
         if kept.content is None:
-            # An empty file says that there was none: the managed file itself has a heading.
-            kept = ManagedFile(self._path, "", str(os.geteuid()), str(os.getegid()), 0o600)
+            kept = ManagedFile(self._path, _NOTHING, str(os.geteuid()), str(os.getegid()), 0o600)
         write_file(kept)
         self._kept = kept
+
+    def keep_instead(self, good: ManagedFile) -> None:
+        """Keep this one, with which the server is known to run, if the disk has room for it."""
+        good = replace(good, path=self._path)
+        if differs(self._kept, good):
+            with suppress(OSError):
+                write_file(good)
+                self._kept = good
 
     def put_back(self) -> bool:
         """Make the last good file the managed one again.
 
         Returns:
-            Whether one was kept; else the managed file is left alone.
+            Whether the managed file was another one.
         """
-        if self._kept.content is None:
+        # As it is on disk: keeping it may have failed half-way.
+        self._kept = read_file(self._path)
+        if not self.exists:
+            self.forget()
             return False
-        write_file(replace(self._kept, path=self._before.path, content=self._kept.content or None))
+        path = self._before.path
+        good = replace(self._kept, path=path)
+        if good.content == _NOTHING:
+            good = replace(good, content=None)
+        back = differs(read_file(path), good)
+        if back and good.content is not None:
+            os.rename(self._path, path)
+        elif back:
+            _unlink(path)
         self.forget()
-        return True
+        return back
 
     def forget(self) -> None:
-        """Take the managed file for good."""
-        write_file(replace(self._kept, path=self._path, content=None))
+        """Take the managed file for good, and remove what runs that were killed have left."""
+        for path in (self._path, _temporary(self._path), _temporary(self._before.path)):
+            _unlink(path)
+        # The files are right already; that they last is all that can fail.
+        with suppress(OSError):
+            _sync_directory(os.path.dirname(self._path))
+        self._kept = replace(self._kept, content=None)
+
+
+def _temporary(path: str) -> str:
+    """Where a file is written first: always the same name, so that nothing is left for long."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.new")
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
 
 
 def _unlink(path: str) -> bool:

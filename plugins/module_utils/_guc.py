@@ -513,6 +513,14 @@ def without_settings(text: str, names: Iterable[str]) -> str:
     )
 
 
+def is_part_of(text: str, whole: str) -> bool:
+    """Whether a file sets nothing that another one does not set likewise."""
+    try:
+        return set(parse_file(text)) <= set(parse_file(whole))
+    except ValueError:
+        return False
+
+
 def render_file(settings: Mapping[str, str]) -> str:
     """The drop-in that holds these settings, sorted by name."""
     lines = [f"{name} = {_quoted(settings[name])}\n" for name in sorted(settings, key=str.lower)]
@@ -521,6 +529,46 @@ def render_file(settings: Mapping[str, str]) -> str:
 
 def _quoted(text: str) -> str:
     return "'{}'".format(text.replace("\\", "\\\\").replace("'", "''"))
+
+
+def last_good(wanted: str, before: str, waiting: Iterable[str]) -> str:
+    """The managed file with which a server runs while settings wait for its restart.
+
+    Args:
+        wanted: the file as it is now, all of which the server has read.
+        before: the file that it last started with.
+        waiting: settings of which it still has the value from before.
+    """
+    settings = dict(parse_file(wanted))
+    try:
+        old = dict(parse_file(before))
+    except ValueError:
+        old = {}
+    for name in (name.lower() for name in waiting):
+        settings.pop(name, None)
+        if name in old:
+            settings[name] = old[name]
+    return render_file(settings)
+
+
+def waiting_lines(
+    waiting: Iterable[str], live: Mapping[str, Live], rows: Sequence[FileRow], plan_: Plan
+) -> list[str]:
+    """What the server runs with and what is wanted, of settings that wait for a restart."""
+    changes = {change.name: change for change in plan_.changes}
+    lines = []
+    for name in sorted(waiting, key=str.lower):
+        row, change = live.get(name.lower()), changes.get(name)
+        own = [other for other in rows if other.name.lower() == name.lower()]
+        if change:
+            lines.append(f"{name} is {change.before}, wanted is {change.after}")
+        elif row:
+            now = display(row.definition, row.setting)
+            place = (
+                f"{own[-1].path}:{own[-1].line} says {own[-1].value}" if own else "no file has it"
+            )
+            lines.append(f"{name} is {now}, but {place}")
+    return lines
 
 
 def with_candidate(

@@ -63,7 +63,8 @@ _OPTION_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TOKEN = re.compile(r'(?:"(?:[^"]|"")*"|[^\s"#])+')
 _REGEX_SINCE = 16
-_WIDTHS = (8, 16, 24, 24)
+# Wider fields stand out of their column, so that one long list does not push all others away.
+_WIDEST = 48
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,16 @@ class Rule:
     method: str
     options: tuple[str, ...] = ()
 
-    def line(self) -> str:
-        """The rule as a line, in columns."""
-        fields = (self.type, ",".join(self.databases), ",".join(self.users), self.address)
-        columns = [f"{text:<{width}}" for text, width in zip(fields, _WIDTHS)]
-        return " ".join([*columns, self.method, *self.options])
+    @property
+    def fields(self) -> tuple[str, str, str, str]:
+        """What comes before the method."""
+        return self.type, ",".join(self.databases), ",".join(self.users), self.address
+
+    def line(self, widths: Sequence[int] = ()) -> str:
+        """The rule as a line, in columns of at least these widths."""
+        widths = widths or [len(field) for field in self.fields]
+        columns = [f"{text:<{width}}" for text, width in zip(self.fields, widths)]
+        return " ".join([*(text for text in columns if text), self.method, *self.options])
 
 
 @dataclass(frozen=True)
@@ -254,12 +260,21 @@ def hba_text(existing: str, rules: Iterable[Rule], whole: bool, kept: Sequence[s
         whole: whether the file is ours alone; otherwise lines of others stay, below ours.
         kept: lines of others to keep even in a file that is ours.
     """
-    block = [BLOCK_BEGIN, *(rule.line() for rule in rules), BLOCK_END]
+    block = [BLOCK_BEGIN, *aligned(tuple(rules)), BLOCK_END]
     if whole:
         below = [KEPT_HEADER, *kept] if kept else []
         return "\n".join([FILE_HEADER, *block, *below]) + "\n"
     rest = _without_block("pg_hba.conf", existing)
     return "\n".join(block) + "\n" + rest
+
+
+def aligned(rules: Sequence[Rule]) -> list[str]:
+    """The rules as lines, in columns."""
+    fields = zip(*(rule.fields for rule in rules))
+    widths = [
+        max([len(text) for text in column if len(text) <= _WIDEST] or [0]) for column in fields
+    ]
+    return [rule.line(widths) for rule in rules]
 
 
 def ident_text(existing: str, lines: Iterable[IdentLine]) -> str:
@@ -337,6 +352,18 @@ def _names(field: str) -> frozenset[str]:
     return frozenset(names)
 
 
+def named_by_others(existing: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Databases and roles that lines outside our block name."""
+    databases: set[str] = set()
+    roles: set[str] = set()
+    for line in _without_block("pg_hba.conf", existing).splitlines():
+        fields = _fields(line)
+        if len(fields) >= 4 and fields[0] in TYPES:
+            databases |= _names(fields[1])
+            roles |= _names(fields[2])
+    return frozenset(databases - {""}), frozenset(roles - {""})
+
+
 def is_ours(text: str) -> bool:
     """Whether the whole file is ours already."""
     return text.startswith(FILE_HEADER)
@@ -384,12 +411,20 @@ def unsafe_lines(text: str) -> tuple[str, ...]:
 
 
 def shown_change(before: str, after: str) -> dict[str, str]:
-    """A diff's two sides, without the comments of a file that is still as it was packaged."""
+    """A diff's two sides, without the comments of a file that is still as it was packaged.
+
+    A rule that is the same but for its alignment is shown as it will be.
+    """
     if not effective_rules(before) and after.startswith(before):
         return {"before": "", "after": after[len(before) :]}
     if is_as_packaged(before):
         before = "".join(f"{rule}\n" for rule in PACKAGE_RULES)
-    return {"before": before, "after": after}
+    shown = {" ".join(tokens(line)): line for line in after.splitlines(keepends=True)}
+    lines = before.splitlines(keepends=True)
+    same = "".join(
+        shown.get(" ".join(tokens(line)), line) if tokens(line) else line for line in lines
+    )
+    return {"before": before if same == after else same, "after": after}
 
 
 def others(databases: Sequence[Database], names: Iterable[str], more: Iterable[str]) -> list[str]:

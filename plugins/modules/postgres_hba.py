@@ -21,8 +21,8 @@ description:
     of others stay below it.
 options:
   version:
-    description: Major version of the server. Needed only to foresee, in check mode, where a server
-      that is not installed yet will have its files.
+    description: Major version of the server. Needed only to foresee, in check mode, what happens to
+      the files of a server that is not installed yet or stopped.
     type: str
     default: ''
   cluster:
@@ -109,6 +109,17 @@ options:
       files that the package creates.
     type: bool
     default: false
+  assume_started:
+    description:
+      - In check mode, do not ask the server, which is stopped and which a run would start first, but
+        foresee what will happen from its files in O(config_directory) alone.
+      - Outside of check mode it has no effect.
+    type: bool
+    default: false
+  config_directory:
+    description: Directory of the files of a server that is stopped or not installed yet. By default
+      C(/etc/postgresql/<version>/<cluster>).
+    type: path
 extends_documentation_fragment:
   - pooled.postgres.attributes
   - pooled.postgres.connection
@@ -117,7 +128,8 @@ attributes:
   check_mode:
     support: full
     details: The server checks files only once they are there, so that what only it refuses is not
-      foreseen.
+      foreseen. Of a server that is stopped, databases and roles outside the model are known only as
+      far as its C(pg_hba.conf) names them.
   diff_mode:
     support: full
     details: The comments of a file that is still as the package creates it are left out.
@@ -170,6 +182,7 @@ reloaded:
 
 import os
 import time
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
@@ -184,7 +197,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model_options imp
 RELOAD_TIMEOUT_S = 15
 FILE_MODE = 0o640
 
-FILES = "SELECT current_setting('hba_file') AS hba, current_setting('ident_file') AS ident"
+FILES = """
+SELECT current_setting('hba_file') AS hba, current_setting('ident_file') AS ident,
+       current_setting('data_directory') AS data
+"""
 RELOAD = "SELECT pg_catalog.pg_reload_conf()"
 OTHER_ROLES = """
 SELECT rolname AS name FROM pg_catalog.pg_roles WHERE rolcanlogin AND oid <> 10
@@ -228,25 +244,31 @@ def argument_spec() -> dict[str, Any]:
         "pooler_os_user": {"type": "str", "default": "postgres"},
         "exclusive": {"type": "str", "choices": ["auto", "yes", "no"], "default": "auto"},
         "assume_new": {"type": "bool", "default": False},
+        "assume_started": {"type": "bool", "default": False},
+        "config_directory": {"type": "path"},
     }
 
 
 class Server:
-    """A running server, or in check mode the one that the package will create."""
+    """A running server, or in check mode one that the run will create or start."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.params = module.params
         self.connection: Any = None
-        directory = f"/etc/postgresql/{self.params['version']}/{self.params['cluster']}"
-        if module.check_mode and self.params["assume_new"] and not os.path.exists(directory):
-            self.major = int(self.params["version"]) if self.params["version"].isdigit() else 0
+        version, cluster = self.params["version"], self.params["cluster"]
+        directory = self.params["config_directory"] or f"/etc/postgresql/{version}/{cluster}"
+        self.exists = os.path.exists(directory)
+        foreseen = "assume_started" if self.exists else "assume_new"
+        if module.check_mode and self.params[foreseen]:
+            self.major = int(version) if version.isdigit() else 0
             self.hba_file = f"{directory}/pg_hba.conf"
             self.ident_file = f"{directory}/pg_ident.conf"
+            self.data_directory = ""
             return
         _postgres.require_psycopg2(module)
         self.connection = _postgres.connect(self.params, autocommit=True)
         self.major = _postgres.server_major(self.connection)
-        self.hba_file, self.ident_file = self.ask(FILES)[0]
+        self.hba_file, self.ident_file, self.data_directory = self.ask(FILES)[0]
 
     def ask(self, query: str) -> list[Any]:
         """Rows of a query.
@@ -261,16 +283,35 @@ class Server:
 
     def file(self, path: str, packaged: str) -> _files.ManagedFile:
         """A file as it is, or as the package will create it."""
-        if self.connection is None:
+        if not self.exists and self.connection is None:
             return _files.ManagedFile(path, packaged, "postgres", "postgres", FILE_MODE)
         return _files.read_file(path)
 
-    def others(self, databases: Any, query: str) -> list[str]:
+    def others(self, databases: Any, query: str, hba: str) -> list[str]:
         """Databases or login roles that are neither the model's nor the superuser's own."""
-        if self.connection is None:
-            return []
-        ours = (self.params["pooler_role"], self.params["login_user"])
-        return _hba.others(databases, [row.name for row in self.ask(query)], ours)
+        if self.connection:
+            names = [row.name for row in self.ask(query)]
+        else:
+            names = list(_hba.named_by_others(hba)[0 if query == OTHER_DATABASES else 1])
+        return _hba.others(
+            databases, names, (self.params["pooler_role"], self.params["login_user"])
+        )
+
+    def reads(self, file: _files.ManagedFile) -> bool:
+        """Whether the server's OS user owns a file or is of its group, and may read it."""
+        if not os.path.exists(self.data_directory):
+            return True
+        owner = _files.owner_of(self.data_directory)
+        return (file.owner == owner.user and bool(file.mode & 0o400)) or (
+            file.group == owner.group and bool(file.mode & 0o040)
+        )
+
+    @property
+    def owner(self) -> _files.Owner:
+        """Who the server's files belong to."""
+        if os.path.exists(self.data_directory):
+            return _files.owner_of(self.data_directory)
+        return _files.Owner("postgres", "postgres")
 
     def loaded_at(self) -> float:
         """When the server has loaded its files, as a new session sees it."""
@@ -328,7 +369,7 @@ def wants_whole_file(server: Server, hba: str, databases: Any) -> bool:
     if _hba.is_ours(hba):
         return True
     return _hba.is_as_packaged(hba) and not any(
-        server.others(databases, query) for query in (OTHER_DATABASES, OTHER_ROLES)
+        server.others(databases, query, hba) for query in (OTHER_DATABASES, OTHER_ROLES)
     )
 
 
@@ -337,34 +378,47 @@ def kept_lines(server: Server, hba: str, databases: Any) -> tuple[str, ...]:
     if server.params["exclusive"] != "auto" or not _hba.is_ours(hba):
         return ()
     return _hba.lines_of_others(
-        hba, server.others(databases, OTHER_DATABASES), server.others(databases, OTHER_ROLES)
+        hba,
+        server.others(databases, OTHER_DATABASES, hba),
+        server.others(databases, OTHER_ROLES, hba),
     )
 
 
 def replace_files(
-    server: Server, pairs: list[tuple[_files.ManagedFile, _files.ManagedFile]]
+    server: Server,
+    pairs: list[tuple[_files.ManagedFile, _files.ManagedFile]],
+    good: list[_files.LastGood],
 ) -> None:
     """Write the wanted files, let the server check and load them; or put the old ones back.
+
+    Args:
+        good: the last good ones, also of a run that was killed before the server took its files.
 
     Raises:
         RefusedError: when the server does not take them.
     """
-    written = []
     try:
-        for actual, wanted in pairs:
+        for (actual, wanted), last_good in zip(pairs, good):
             if _files.differs(actual, wanted):
-                written.append(actual)
+                last_good.keep()
                 _files.write_file(wanted)
         errors = server.errors()
         if errors:
             raise RefusedError("; ".join(errors))
         server.reload()
-    except BaseException:
-        for actual in written:
-            _files.write_file(actual)
-        if written:
-            server.ask(RELOAD)
-        raise
+    except (RefusedError, OSError, _postgres.ConnectionFailed) as error:
+        unwritten = isinstance(error, OSError)
+        what = "The new files can't be written" if unwritten else "The server refuses the new files"
+        back = [last_good.put_back() for last_good in good]
+        if not any(back):
+            raise RefusedError(f"{what}, and no file was changed: {error}") from error
+        try:
+            server.reload()
+        except (RefusedError, _postgres.ConnectionFailed) as again:
+            raise RefusedError(
+                f"{what}: {error}; the old ones are back, but it does not load them: {again}"
+            ) from error
+        raise RefusedError(f"{what}, and the old ones are back: {error}") from error
 
 
 def fail(module: AnsibleModule, message: str) -> NoReturn:
@@ -406,11 +460,14 @@ def main() -> None:
             pooler_role=params["pooler_role"], pooler_os_user=params["pooler_os_user"], **owner
         )
         pairs = [
-            (hba, wanted_file(hba, _hba.hba_text(hba.content or "", rules, whole, kept))),
-            (ident, wanted_file(ident, _hba.ident_text(ident.content or "", lines))),
+            (hba, wanted_file(server, hba, _hba.hba_text(hba.content or "", rules, whole, kept))),
+            (ident, wanted_file(server, ident, _hba.ident_text(ident.content or "", lines))),
         ]
+        good = [_files.LastGood(actual) for actual, _wanted in pairs]
         different = any(_files.differs(actual, wanted) for actual, wanted in pairs)
-        reload = different or not server.has_loaded(server.hba_file, server.ident_file)
+        # A run that was killed may have left files that the server has not taken.
+        unproved = any(last_good.exists for last_good in good)
+        reload = different or unproved or not server.has_loaded(server.hba_file, server.ident_file)
     except (ValueError, OSError, _postgres.ConnectionFailed, RefusedError) as error:
         fail(module, str(error))
 
@@ -423,11 +480,14 @@ def main() -> None:
         )
     for warning in () if whole else _hba.unsafe_lines(pairs[0][1].content or ""):
         module.warn(f"{server.hba_file}: {warning}")
-    if reload and not module.check_mode:
+    if not module.check_mode:
         try:
-            replace_files(server, pairs)
-        except (RefusedError, OSError, _postgres.ConnectionFailed) as error:
-            fail(module, f"The server refuses the new files, and the old ones are back: {error}")
+            if reload:
+                replace_files(server, pairs, good)
+            for last_good in good:
+                last_good.forget()
+        except (RefusedError, OSError) as error:
+            fail(module, str(error))
     module.exit_json(
         changed=reload,
         hba_file=server.hba_file,
@@ -447,12 +507,12 @@ def main() -> None:
     )
 
 
-def wanted_file(actual: _files.ManagedFile, content: str) -> _files.ManagedFile:
+def wanted_file(server: Server, actual: _files.ManagedFile, content: str) -> _files.ManagedFile:
     """The file with the wanted content, where the server can read it and nobody else."""
-    owner = actual.owner or "postgres"
-    return _files.ManagedFile(
-        actual.path, content, owner, actual.group or owner, actual.mode & FILE_MODE or FILE_MODE
-    )
+    if actual.content is not None and server.reads(actual):
+        return replace(actual, content=content, mode=actual.mode & FILE_MODE)
+    owner = server.owner
+    return _files.ManagedFile(actual.path, content, owner.user, owner.group, FILE_MODE)
 
 
 if __name__ == "__main__":

@@ -150,10 +150,14 @@ port:
   returned: always
   type: int
   sample: 5432
+started:
+  description: Whether the server was stopped and is started by this run, or would be in check mode.
+  returned: always
+  type: bool
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -187,7 +191,11 @@ def predict(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) -> 
     after = ManagedFile(cluster.drop_in, plan.content, cluster.os_user, cluster.os_group, MODE)
     pending = [] if restart else list(plan.waiting)
     actions = actions_of(cluster, plan, True, restart)
-    return {**report(plan, before, after, actions, pending), "port": int(wanted.get("port", 5432))}
+    return {
+        **report(plan, before, after, actions, pending),
+        "port": int(wanted.get("port", 5432)),
+        "started": False,
+    }
 
 
 def converge(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) -> dict[str, Any]:
@@ -216,30 +224,64 @@ def converge(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) ->
     plan = _guc.plan(wanted, drop_in, live, rows, normalise)
     after = ManagedFile(cluster.drop_in, plan.content, cluster.os_user, cluster.os_group, MODE)
     write = differs(before, after)
-    if write or not runs:
+    broken = any(row.error and not row.name for row in rows)
+    if write or broken or not runs:
         Configuration(cluster, plan.content).prove()
     for override in plan.overrides:
         module.warn(override)
     waiting = waiting_for_restart(plan, drop_in, live, wanted) if runs else set()
     policy = module.params["restart"]
     restart = bool(waiting) and (policy == "always" or (policy == "fresh" and server.is_fresh()))
-    actions = actions_of(cluster, plan, write, restart, runs)
+    logins = kept_logins(current, live if runs else {}) if restart or not runs else []
+    if restart and not logins:
+        server.check_logins()
+    actions = actions_of(cluster, plan, write, restart, runs, logins)
     if actions and not module.check_mode:
-        waiting = apply(server, plan, before, after, restart)
+        waiting = apply(server, plan, before, after, restart, logins)
     elif restart:
         waiting = set()
     elif not module.check_mode:
-        LastGood(before).forget()
+        settle(server, plan, before)
     if waiting:
-        module.warn(
-            f"these settings wait for a restart of {cluster.service}, which restart={policy} does not"
-            f" allow: {', '.join(sorted(waiting))}"
-        )
+        module.warn(waiting_text(cluster, policy, _guc.waiting_lines(waiting, live, rows, plan)))
     running = cluster.running_at()
     return {
         **report(plan, before, after, actions, sorted(waiting)),
         "port": running[1] if running else int(wanted.get("port", module.params["login_port"])),
+        "started": not runs,
     }
+
+
+def waiting_text(cluster: Cluster, policy: str, lines: list[str]) -> str:
+    """What to say of settings that wait: what runs, what is wanted, why, and what to do."""
+    reason = {
+        "never": "restart=never leaves it to you",
+        "fresh": "restart=fresh restarts only a server that nobody uses yet",
+        "always": "somebody changed them while this run went on",
+    }[policy]
+    return (
+        f"{cluster.service} runs on with older values until it is restarted: {'; '.join(lines)}."
+        f" It was not restarted, because {reason}. To apply them when its connections may be cut:"
+        f" run again with restart=always (postgres_restart=always for the role), or"
+        f" systemctl restart {cluster.service}"
+    )
+
+
+def kept_logins(current: Configuration, live: dict[str, _guc.Live]) -> list[LastGood]:
+    """pg_hba.conf and pg_ident.conf as last confirmed, of a run that was killed over new ones."""
+    kept = []
+    for name in ("hba_file", "ident_file"):
+        path = live[name].setting if name in live else current.ask(name)
+        good = LastGood(read_file(path))
+        kept += [good] if good.exists else []
+    return kept
+
+
+def settle(server: Server, plan: _guc.Plan, before: ManagedFile) -> None:
+    """Forget the last good files when the server runs with these, and what killed runs have left."""
+    if not plan.waiting:
+        LastGood(before).forget()
+    LastGood(read_file(server.cluster.auto_conf)).forget()
 
 
 def waiting_for_restart(
@@ -287,7 +329,12 @@ def check_installed(
 
 
 def apply(
-    server: Server, plan: _guc.Plan, before: ManagedFile, after: ManagedFile, restart: bool
+    server: Server,
+    plan: _guc.Plan,
+    before: ManagedFile,
+    after: ManagedFile,
+    restart: bool,
+    logins: list[LastGood],
 ) -> set[str]:
     """Carry out the plan; on failure put everything back. A stopped server is started.
 
@@ -295,6 +342,7 @@ def apply(
         before: the file as it is.
         after: the file as it shall be.
         restart: whether to restart a running server.
+        logins: last good files for logins, to put back before it starts.
 
     Returns:
         The settings that wait for a restart.
@@ -303,14 +351,17 @@ def apply(
         Refused: with the server's own words.
     """
     cluster = server.cluster
-    runs = server.runs()
-    good = LastGood(before)
+    runs, pid = server.runs(), cluster.pid()
     auto_conf = read_file(cluster.auto_conf)
-    restarting = False
+    good, good_auto_conf = LastGood(before), LastGood(auto_conf)
     try:
+        for login in logins:
+            login.put_back()
         if differs(before, after):
             good.keep()
             write_file(after)
+        if plan.resets:
+            good_auto_conf.keep()
         if runs:
             server.reset(plan.resets)
             if plan.reload:
@@ -319,9 +370,12 @@ def apply(
             text = _guc.without_settings(auto_conf.content or "", plan.resets)
             write_file(replace(auto_conf, content=text))
         if restart or not runs:
-            restarting = True
             server.restart(server.params["restart_timeout"])
             server.confirm(plan.changes)
+        waiting = server.waiting()
+        if good.exists and waiting & set(plan.waiting):
+            text = _guc.last_good(plan.content, good.content, waiting)
+            good.keep_instead(replace(after, content=text))
     except StillStarting as error:
         # Another restart would only begin again; the next run goes back if this one does not end well.
         raise Refused(
@@ -329,28 +383,29 @@ def apply(
         ) from error
     except (Refused, OSError, _postgres.ConnectionFailed) as error:
         back = good.put_back()
-        if plan.resets and differs(read_file(cluster.auto_conf), auto_conf):
-            write_file(auto_conf)
-            back = True
+        if _guc.is_part_of(read_file(cluster.auto_conf).content or "", good_auto_conf.content):
+            back = good_auto_conf.put_back() or back
         outcome = (
-            after_rollback(server, restarting)
+            after_rollback(server, pid)
             if back
             else f"no file was changed, and {state(server)}"
         )
         raise Refused(f"{error}; {outcome}") from error
-    good.forget()
-    return {row.definition.name for row in server.live().values() if row.pending_restart}
+    good_auto_conf.forget()
+    if not waiting & set(plan.waiting):
+        good.forget()
+    return waiting
 
 
-def after_rollback(server: Server, restart: bool) -> str:
+def after_rollback(server: Server, pid: int) -> str:
     """Let the server have the old files again, and say how that went.
 
     Args:
-        restart: whether a restart may have let it have the new ones.
+        pid: the process that ran before; one that still runs has not started with the new files.
     """
     try:
-        if not restart:
-            server.run(["SELECT pg_reload_conf()"])
+        if pid and server.cluster.pid() == pid:
+            server.reload(())
             return "the files are as they were"
         server.restart(server.params["restart_timeout"])
     except StillStarting as again:
@@ -366,10 +421,16 @@ def state(server: Server) -> str:
 
 
 def actions_of(
-    cluster: Cluster, plan: _guc.Plan, write: bool, restart: bool, runs: bool = True
+    cluster: Cluster,
+    plan: _guc.Plan,
+    write: bool,
+    restart: bool,
+    runs: bool = True,
+    logins: Sequence[LastGood] = (),
 ) -> list[str]:
     """The plan as lines to read, in the order in which it is carried out."""
-    actions = [f"write {cluster.drop_in}"] if write else []
+    actions = [f"put back {login.path}, which a run that was killed replaced" for login in logins]
+    actions += [f"write {cluster.drop_in}"] if write else []
     actions += [f"reset {name} in postgresql.auto.conf" for name in plan.resets]
     if not runs:
         return [*actions, f"start {cluster.service}"]

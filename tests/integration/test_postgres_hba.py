@@ -21,6 +21,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from ansible_collections.pooled.postgres.plugins.modules import postgres_hba
+from tests.integration import faults
+from tests.integration.conftest import INSTALLED
+
 PASSWORD = "a-password-of-the-test"
 ODD = 'we"ird; role, x'
 MODEL = [
@@ -391,3 +395,153 @@ def test_a_server_that_does_not_answer_is_an_error(run_module: Run, tmp_path: An
     result = run_module("postgres_hba", arguments, check=True)
     assert result["failed"]
     assert "No such file or directory" in result["msg"]
+
+
+def left_over(cluster: Any) -> list[str]:
+    """Files that only a run that is on its way may have."""
+    return [path.name for path in cluster.data.glob(".*")]
+
+
+def states(cluster: Any) -> list[Any]:
+    """The files with owner and mode."""
+    paths = [cluster.data / name for name in ("pg_hba.conf", "pg_ident.conf")]
+    return [(path.read_bytes(), path.stat().st_mode, *path.stat()[4:6]) for path in paths]
+
+
+def killed(
+    patch: pytest.MonkeyPatch, run_module: Run, step: int, arguments: dict[str, Any]
+) -> dict[str, Any] | None:
+    """A run that is killed at a step: None; or its result when it has ended before."""
+    with patch.context() as context:
+        context.setattr(postgres_hba, "main", faults.killed_at(step, postgres_hba.main))
+        try:
+            return run_module("postgres_hba", arguments)
+        except pytest.fail.Exception:
+            return None
+
+
+def only_on(shown: int, major: int) -> None:
+    """What the steps are does not depend on the major."""
+    if major != shown:
+        pytest.skip(f"shown on {shown}")
+
+
+def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
+    cluster: Any, run_module: Run, major: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_on(max(INSTALLED), major)
+    outsider = {"database": "mydb", "user": "outsider", "address": "127.0.0.1"}
+    step, ended = 0, None
+    while not ended:
+        step += 1
+        odd = step % 2 == 1
+        rules = [{**outsider, "method": "reject"} if odd else outsider]
+        arguments = options(cluster, rules=rules, client_networks=["10.0.0.0/8"] if odd else [])
+        arguments["pooler_os_user"] = "somebody" if odd else cluster.os_user
+        ended = killed(monkeypatch, run_module, step, arguments)
+        if not ended:
+            result = run_module("postgres_hba", arguments)
+            assert not result.get("failed"), (step, result["msg"])
+        assert enters_rejected(cluster) != odd, step
+        assert ("somebody" in files(cluster)[1]) == odd, step
+        assert left_over(cluster) == [], step
+        again = run_module("postgres_hba", arguments)
+        assert (again["changed"], left_over(cluster)) == (False, []), step
+    print(f"{step - 1} kill points, and after each the next run converged")
+    assert step > 15
+
+
+def test_bad_rules_killed_at_any_step_are_taken_back_by_the_next(
+    cluster: Any, run_module: Run, major: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_on(min(INSTALLED), major)
+    held = options(cluster)
+    run_module("postgres_hba", held)
+    before = states(cluster)
+    bad = options(cluster, rules=[UNKNOWN_OPTION], pooler_os_user="somebody")
+    step, ended = 0, None
+    while not ended:
+        step += 1
+        ended = killed(monkeypatch, run_module, step, bad)
+        if step % 2:
+            result = run_module("postgres_hba", bad)
+            assert result["msg"].startswith(
+                "The server refuses the new files, and the old ones are back: "
+            ), (step, result)
+        else:
+            assert not run_module("postgres_hba", held).get("failed"), step
+        assert (states(cluster), left_over(cluster)) == (before, []), step
+        assert run_module("postgres_hba", held)["changed"] is False, step
+    print(f"{step - 1} kill points, and after each the next run converged")
+    assert step > 15
+
+
+def test_a_disk_that_is_full_from_any_step_on_changes_nothing(
+    cluster: Any, run_module: Run, major: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_on(max(INSTALLED), major)
+    run_module("postgres_hba", options(cluster))
+    before = states(cluster)
+    wanted = options(cluster, client_networks=["10.0.0.0/8"], pooler_os_user="somebody")
+    step = 0
+    while True:
+        step += 1
+        with monkeypatch.context() as patch:
+            patch.setattr(postgres_hba, "main", faults.full_from(step, postgres_hba.main))
+            result = run_module("postgres_hba", wanted)
+        if not result.get("failed"):
+            break
+        assert result["msg"].startswith("The new files can't be written, and "), (step, result)
+        assert "No space left on device" in result["msg"], step
+        assert (states(cluster), left_over(cluster)) == (before, []), step
+    assert step > 8
+    assert left_over(cluster) == []
+    assert run_module("postgres_hba", wanted)["changed"] is False
+
+
+def test_a_file_that_the_server_can_not_read_is_mended(cluster: Any, run_module: Run) -> None:
+    if not cluster.user:
+        pytest.skip("only root can still read such a file itself")
+    run_module("postgres_hba", options(cluster))
+    before = states(cluster)
+    for name in ("pg_hba.conf", "pg_ident.conf"):
+        (cluster.data / name).chmod(0o600)
+        os.chown(cluster.data / name, 0, 0)
+    assert run_module("postgres_hba", options(cluster), check=True)["changed"]
+    assert run_module("postgres_hba", options(cluster))["changed"]
+    assert states(cluster) == before
+    assert run_module("postgres_hba", options(cluster))["changed"] is False
+
+
+@pytest.mark.usefixtures("later")
+def test_a_stopped_server_is_foreseen_from_its_files(cluster: Any, run_module: Run) -> None:
+    run_module("postgres_hba", options(cluster))
+    theirs = "host theirs later 127.0.0.1/32 scram-sha-256\n"
+    put(cluster, "pg_hba.conf", files(cluster)[0] + theirs + "host all all 0.0.0.0/0 trust\n")
+    arguments = options(cluster, exclusive="auto", client_networks=["10.0.0.0/8"])
+    stopped = {
+        "assume_started": True,
+        "version": str(cluster.major),
+        "config_directory": str(cluster.data),
+    }
+    # Only this test's server is out of reach; it is up for the fixtures.
+    nowhere = {"login_port": 1, "login_unix_socket": str(cluster.data)}
+    before = files(cluster)
+    asked = run_module("postgres_hba", arguments, check=True)
+    foreseen = run_module("postgres_hba", {**arguments, **stopped, **nowhere}, check=True)
+    assert foreseen.pop("invocation") and asked.pop("invocation")
+    assert foreseen["changed"]
+    assert foreseen == asked
+    assert run_module("postgres_hba", {**arguments, **nowhere}, check=True)["failed"]
+    assert run_module("postgres_hba", {**arguments, **stopped, **nowhere})["failed"]
+    assert files(cluster) == before
+
+
+def test_the_file_is_in_columns(cluster: Any, run_module: Run) -> None:
+    run_module("postgres_hba", options(cluster))
+    rules = [line for line in files(cluster)[0].splitlines() if line[:4] in ("loca", "host")]
+    places = {
+        line.index(method) for line in rules for method in (" peer", " scram-") if method in line
+    }
+    assert len(places) == 1, rules
+    assert all(len(line) < 120 for line in rules)

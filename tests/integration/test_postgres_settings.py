@@ -18,23 +18,42 @@ from typing import Any, Callable, Iterator
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _guc
+from ansible_collections.pooled.postgres.plugins.module_utils import _cluster, _guc
+from ansible_collections.pooled.postgres.plugins.modules import postgres_settings
+from tests.integration import faults
+from tests.integration.conftest import INSTALLED
 
 # What the module runs instead of systemd: it restarts the test's own server, and can be told to
-# kill the module before or after the server has stopped, or not to wait for the new one.
+# kill the module before or after the server has stopped, not to wait for the new one, to start it
+# late, or not to know the service.
 SYSTEMCTL = r"""#!/bin/sh
-echo "$@" >> "$STUB_CALLS"
-[ "$STUB_KILL" = before ] && kill -9 $PPID && exit 1
 server() {
     pid=$(head -n 1 "$STUB_DATA/postmaster.pid" 2> /dev/null)
     [ "$(cat "/proc/$pid/comm" 2> /dev/null)" = postgres ]
 }
+if [ "$1" = is-active ]; then
+    server && echo active || cat "$STUB_CALLS.state" 2> /dev/null || echo failed
+    exit
+fi
+echo "$@" >> "$STUB_CALLS"
+touch "$STUB_CALLS.busy"
+trap 'rm -f "$STUB_CALLS.busy"' EXIT
+[ "$STUB_KILL" = before ] && kill -9 $PPID && exit 1
+[ "$STUB_KILL" = unknown ] && echo "Unit $2 not found." >&2 && exit 5
 if server; then
     kill -INT "$pid"
     while [ -e "$STUB_DATA/postmaster.pid" ]; do sleep 0.05; done
 fi
 [ "$STUB_KILL" = stopped ] && kill -9 $PPID && exit 1
-setsid $STUB_DEMOTE "$STUB_POSTGRES" -D "$STUB_DATA" < /dev/null >> "$STUB_LOG" 2>&1 &
+start() {
+    exec setsid $STUB_DEMOTE "$STUB_POSTGRES" -D "$STUB_DATA" < /dev/null >> "$STUB_LOG" 2>&1
+}
+if [ "$STUB_KILL" = late ]; then
+    echo activating > "$STUB_CALLS.state"
+    (sleep 1; rm "$STUB_CALLS.state"; start) > /dev/null 2>&1 &
+    exit 0
+fi
+start &
 while kill -0 $! 2> /dev/null; do
     [ "$STUB_KILL" = none ] && server && exit 0
     said=$(sed -n 8p "$STUB_DATA/postmaster.pid" 2> /dev/null | tr -d ' ')
@@ -97,6 +116,41 @@ class Managed:
     def show(self, name: str) -> str:
         return str(self.cluster.sql(f"SHOW {name}")[0][0])
 
+    def started_with(self, *options: str) -> None:
+        """Start the stopped server with more on its command line."""
+        command = ["env", *os.environ["STUB_DEMOTE"].split(), self.cluster.bindir / "postgres"]
+        with self.cluster.log_path.open("ab") as log:
+            self.cluster.process = subprocess.Popen(
+                [*command, "-D", self.cluster.data, *options], stdout=log, stderr=log, cwd="/"
+            )
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                self.cluster.connect().close()
+                return
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+    def killed(self, patch: pytest.MonkeyPatch, step: int, wanted: Any, **more: Any) -> Any:
+        """A run that is killed at a step: None; or its result when it has ended before."""
+        with patch.context() as context:
+            main = faults.killed_at(step, postgres_settings.main)
+            context.setattr(postgres_settings, "main", main)
+            try:
+                return self.run(wanted, **more)
+            except pytest.fail.Exception:
+                return None
+            finally:
+                # systemd goes on without the module that asked it.
+                while self.calls.with_name("calls.busy").exists():
+                    time.sleep(0.02)
+
+    def left_over(self) -> list[str]:
+        """Files that only a run that is on its way may have."""
+        paths = [*self.conf_d.iterdir(), *self.cluster.data.glob(".*")]
+        return [path.name for path in paths if path.name.startswith(".")]
+
     def pid(self) -> int:
         return int((self.cluster.data / "postmaster.pid").read_text().splitlines()[0])
 
@@ -106,7 +160,10 @@ class Managed:
         files = [self.conf_d / name for name in names]
         files.append(self.cluster.data / "postgresql.auto.conf")
         return (
-            [(path.name, path.read_bytes(), path.stat()[:6]) for path in files],
+            [
+                (path.name, path.read_bytes(), path.stat()[:6], path.stat().st_mtime_ns)
+                for path in files
+            ],
             self.cluster.sql("SELECT name, setting, pending_restart FROM pg_settings"),
             self.pid(),
         )
@@ -126,6 +183,8 @@ class Managed:
         self.stop()
         for path in self.conf_d.iterdir():
             path.unlink()
+        for name in self.left_over():
+            (self.cluster.data / name).unlink()
         (self.cluster.data / "recovery.signal").unlink(missing_ok=True)
         (self.cluster.data / "postgresql.auto.conf").write_text("")
         self.calls.write_text("")
@@ -166,6 +225,7 @@ def managed(_managed: Managed, monkeypatch: pytest.MonkeyPatch) -> Managed:
         "STUB_POSTGRES": cluster.bindir / "postgres",
     }.items():
         monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(_cluster, "SETTLE_S", 0.1)
     _managed.renew()
     return _managed
 
@@ -414,10 +474,24 @@ def test_settings_that_are_no_longer_given_go_back(managed):
 def test_a_file_that_is_read_later_is_named(managed):
     managed.write("zzz.conf", "# mine\nwork_mem = 3MB\n")
     managed.cluster.sql("SELECT pg_reload_conf()")
+    foreseen = managed.run({"work_mem": "6MB", "temp_buffers": "9MB"}, check=True)
     result = managed.predicted_run({"work_mem": "6MB", "temp_buffers": "9MB"})
     assert result["warnings"] == [f"work_mem is overridden by {managed.conf_d}/zzz.conf:2"]
+    assert foreseen["warnings"] == result["warnings"]
     assert (managed.show("work_mem"), managed.show("temp_buffers")) == ("3MB", "9MB")
     assert not managed.run({"work_mem": "6MB", "temp_buffers": "9MB"})["changed"]
+
+
+def test_an_option_of_the_command_line_is_named(managed):
+    managed.run({"work_mem": "6MB"})
+    managed.stop()
+    managed.started_with("-c", "work_mem=3MB")
+    for check in (True, False):
+        result = managed.run({"work_mem": "6MB", "temp_buffers": "9MB"}, check=check)
+        assert result["warnings"] == ["work_mem is overridden by the server's command line"]
+    assert (managed.show("work_mem"), managed.show("temp_buffers")) == ("3MB", "9MB")
+    again = managed.run({"work_mem": "6MB", "temp_buffers": "9MB"})
+    assert (again["changed"], len(again["warnings"])) == (False, 1)
 
 
 def test_values_of_a_role_do_not_confuse(managed):
@@ -434,6 +508,51 @@ def test_somebodys_broken_file_is_named_and_nothing_changes(managed):
     result = managed.run({"work_mem": "6MB"})
     assert f'syntax error in file "{managed.conf_d}/aa.conf" line 2' in result["msg"]
     assert managed.state() == before
+
+
+def unreadable(managed: Managed, path: Path) -> None:
+    """What a slip by hand makes of a file's owner and mode."""
+    path.chmod(0)
+    if managed.cluster.user:
+        os.chown(path, 0, 0)
+
+
+def test_somebodys_unreadable_file_is_named_also_when_nothing_changes(managed):
+    managed.run({"work_mem": "6MB"})
+    unreadable(managed, managed.write("aa.conf", "temp_buffers = 9MB\n"))
+    before = managed.state()
+    for wanted, check in (("7MB", True), ("7MB", False), ("6MB", True), ("6MB", False)):
+        result = managed.run({"work_mem": wanted}, check=check, restart="always")
+        assert f'could not open configuration file "{managed.conf_d}/aa.conf"' in result["msg"]
+        assert "Permission denied" in result["msg"]
+        assert managed.state() == before
+
+
+def test_a_managed_file_that_the_server_can_not_read_is_mended(managed):
+    managed.run({"work_mem": "6MB"})
+    owner = managed.drop_in.stat()[:6]
+    if not managed.cluster.user:
+        pytest.skip("only root can still read such a file itself")
+    unreadable(managed, managed.drop_in)
+    result = managed.predicted_run({"work_mem": "6MB"})
+    assert result["actions"] == [f"write {managed.drop_in}"]
+    status = managed.drop_in.stat()
+    assert (status.st_mode, status.st_uid, status.st_gid) == (owner[0], owner[4], owner[5])
+
+
+def test_a_directory_that_the_server_can_not_enter_is_refused(managed):
+    if not managed.cluster.user:
+        pytest.skip("only root can still read such a directory itself")
+    managed.run({"work_mem": "6MB"})
+    before = managed.state()
+    mode = managed.conf_d.stat()
+    os.chown(managed.conf_d, 0, 0)
+    try:
+        result = managed.run({"work_mem": "7MB"})
+        assert f"{managed.conf_d} is not readable for " in result["msg"]
+        assert managed.state() == before
+    finally:
+        os.chown(managed.conf_d, mode.st_uid, mode.st_gid)
 
 
 def test_a_configuration_without_the_directory_is_refused(managed):
@@ -625,3 +744,261 @@ def test_a_cluster_that_does_not_exist_is_foreseen_only_in_check_mode(managed, t
     assert "there is no cluster" in managed.run({}, **missing)["msg"]
     missing["assume_new"] = False
     assert "there is no cluster" in managed.run({}, check=True, **missing)["msg"]
+
+
+def test_a_server_that_ends_soon_after_its_start_is_no_server(managed, monkeypatch):
+    managed.run({"work_mem": "6MB"})
+    text = managed.drop_in.read_text()
+    stays = _cluster.Server._stays
+
+    def ends(server: Any, pid: int) -> bool:
+        if "24MB" in managed.drop_in.read_text():
+            os.kill(pid, signal.SIGQUIT)
+        return stays(server, pid)
+
+    monkeypatch.setattr(_cluster.Server, "_stays", ends)
+    result = managed.run({"work_mem": "7MB", "shared_buffers": "24MB"}, restart="always")
+    assert "it answered, and ended at once" in result["msg"]
+    assert result["msg"].endswith("the last good files are back, and the server runs with them")
+    assert managed.drop_in.read_text() == text
+    assert (managed.show("work_mem"), managed.show("shared_buffers")) == ("6MB", "16MB")
+    assert managed.left_over() == []
+
+
+def test_a_service_that_comes_up_late_is_waited_for(managed, monkeypatch):
+    monkeypatch.setenv("STUB_KILL", "late")
+    result = managed.run({"shared_buffers": "24MB"}, restart="always")
+    assert not result.get("failed"), result
+    assert managed.show("shared_buffers") == "24MB"
+    assert managed.calls.read_text() == "restart the-service\n"
+
+
+def test_a_service_that_is_not_this_servers_changes_nothing(managed, monkeypatch):
+    managed.run({"work_mem": "6MB"})
+    text, pid = managed.drop_in.read_text(), managed.pid()
+    monkeypatch.setenv("STUB_KILL", "unknown")
+    result = managed.run({"work_mem": "7MB", "shared_buffers": "24MB"}, restart="always")
+    assert (
+        f"does not restart it, process {pid} goes on: Unit the-service not found."
+        in (result["msg"])
+    )
+    assert (managed.drop_in.read_text(), managed.pid()) == (text, pid)
+    assert (managed.show("work_mem"), managed.left_over()) == ("6MB", [])
+
+
+def test_what_waits_is_said_in_a_sentence_that_helps(managed):
+    managed.run({"max_connections": 30})
+    managed.cluster.sql("CREATE ROLE somebody LOGIN")
+    managed.write("aa.conf", "max_locks_per_transaction = 70\n")
+    managed.cluster.sql("SELECT pg_reload_conf()")
+    wanted = {"max_connections": 25, "shared_buffers": "24MB"}
+    foreseen = managed.run(wanted, check=True)
+    for result in (foreseen, managed.run(wanted), managed.run(wanted)):
+        assert result["warnings"] == [
+            "the-service runs on with older values until it is restarted:"
+            " max_connections is 30, wanted is 25;"
+            f" max_locks_per_transaction is 64, but {managed.conf_d}/aa.conf:1 says 70;"
+            " shared_buffers is 16MB, wanted is 24MB."
+            " It was not restarted, because restart=fresh restarts only a server that nobody uses"
+            " yet. To apply them when its connections may be cut: run again with restart=always"
+            " (postgres_restart=always for the role), or systemctl restart the-service"
+        ]
+
+
+def test_a_restart_that_fails_long_after_the_change_is_taken_back(managed):
+    managed.run({"work_mem": "6MB", "max_connections": 30})
+    managed.run({"work_mem": "6MB", "max_connections": 30, **TOO_MUCH}, restart="never")
+    later = {"work_mem": "7MB", "max_connections": 35, **TOO_MUCH}
+    managed.run(later, restart="never")
+    assert managed.run(later, restart="never")["changed"] is False
+    result = managed.run(later, restart="always")
+    assert result["msg"].endswith("the last good files are back, and the server runs with them")
+    values = [managed.show(name) for name in ("work_mem", "max_connections", "shared_buffers")]
+    assert values == ["7MB", "30", "16MB"]
+    assert managed.left_over() == []
+    managed.run({"work_mem": "6MB", "max_connections": 30})
+    assert [path.name for path in managed.conf_d.iterdir()] == ["zz-pooled.conf"]
+
+
+def test_a_reload_that_the_server_does_not_take_is_taken_back(managed, monkeypatch):
+    managed.run({"work_mem": "6MB"})
+    text = managed.drop_in.read_text()
+    run = _cluster.Server.run
+
+    def spoilt(server: Any, statements: Any) -> None:
+        if statements == ["SELECT pg_reload_conf()"] and "7MB" in managed.drop_in.read_text():
+            unreadable(managed, managed.drop_in)
+        run(server, statements)
+
+    monkeypatch.setattr(_cluster.Server, "run", spoilt)
+    monkeypatch.setattr(_cluster, "RELOAD_TIMEOUT_S", 1)
+    result = managed.run({"work_mem": "7MB"})
+    assert "did not take the files: " in result["msg"]
+    assert "Permission denied" in result["msg"]
+    assert result["msg"].endswith("; the files are as they were")
+    assert (managed.drop_in.read_text(), managed.show("work_mem")) == (text, "6MB")
+    assert managed.left_over() == []
+
+
+def test_a_certificate_that_is_not_there_is_taken_back(managed):
+    try:
+        managed.cluster.sql("SET ssl_renegotiation_limit = 0")
+    except psycopg.Error:
+        pytest.skip("this build of the server has no SSL")
+    text = managed.run({"work_mem": "6MB"}) and managed.drop_in.read_text()
+    result = managed.run({"ssl": True, "ssl_cert_file": "/nowhere/server.crt"})
+    assert "/nowhere/server.crt" in result["msg"]
+    assert result["msg"].endswith("; the files are as they were")
+    assert (managed.drop_in.read_text(), managed.show("ssl")) == (text, "off")
+
+
+def test_a_broken_pg_hba_is_found_before_a_restart(managed):
+    hba = managed.cluster.data / "pg_hba.conf"
+    text = hba.read_text()
+    hba.write_text(f"{text}host all all nonsense\n")
+    before = managed.state()
+    try:
+        for check in (True, False):
+            result = managed.run({"shared_buffers": "24MB"}, check=check, restart="always")
+            line = len(text.splitlines()) + 1
+            assert f"it would not start any more: pg_hba.conf line {line}: " in result["msg"]
+            assert managed.state() == before
+    finally:
+        hba.write_text(text)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_rules_of_a_killed_run_do_not_keep_the_server_down(managed, stopped):
+    hba = managed.cluster.data / "pg_hba.conf"
+    text = hba.read_text()
+    managed.own(Path(shutil.copy2(hba, hba.with_name(".pg_hba.conf.last-good"))))
+    hba.write_text("host all all nonsense\n")
+    if stopped:
+        managed.stop()
+    try:
+        foreseen = managed.run({"shared_buffers": "24MB"}, check=True)
+        result = managed.run({"shared_buffers": "24MB"})
+        put_back = f"put back {hba}, which a run that was killed replaced"
+        assert foreseen["actions"] == result["actions"]
+        assert result["actions"][0] == put_back
+        assert (hba.read_text(), managed.show("shared_buffers")) == (text, "24MB")
+        assert managed.left_over() == []
+    finally:
+        hba.write_text(text)
+
+
+# A kill at every step is tried once each way: what the steps are does not depend on the major.
+NEWEST, OLDEST = max(INSTALLED, default=0), min(INSTALLED, default=0)
+
+
+def only_on(shown: int, major: int) -> None:
+    if major != shown:
+        pytest.skip(f"shown on {shown}")
+
+
+def good(number: int) -> dict[str, Any]:
+    """Settings of which each takes another way: reload, restart, and a reset of ALTER SYSTEM."""
+    odd = number % 2
+    return {"work_mem": f"{6 + odd}MB", "shared_buffers": f"{16 + 8 * odd}MB"}
+
+
+def check_converged(managed: Managed, wanted: dict[str, Any]) -> None:
+    assert {name: managed.show(name) for name in wanted} == wanted
+    assert managed.left_over() == []
+    again = managed.run(wanted, restart="always")
+    assert (again.get("changed"), again.get("actions")) == (False, []), again
+    assert managed.left_over() == []
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
+    managed, major, monkeypatch, stopped
+):
+    only_on(OLDEST if stopped else NEWEST, major)
+    managed.run(good(0), restart="always")
+    step = 0
+    while True:
+        step += 1
+        wanted = good(step)
+        managed.cluster.sql("ALTER SYSTEM SET work_mem = '3MB'")
+        if stopped:
+            managed.stop()
+        ended = managed.killed(monkeypatch, step, wanted, restart="always")
+        if not ended:
+            result = managed.run(wanted, restart="always")
+            assert not result.get("failed"), (step, result["msg"])
+        check_converged(managed, wanted)
+        if ended:
+            break
+    print(f"{step - 1} kill points, and after each the next run converged")
+    assert step > 20
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_bad_settings_killed_at_any_step_are_taken_back_by_the_next(
+    managed, major, monkeypatch, stopped
+):
+    only_on(NEWEST if stopped else OLDEST, major)
+    held = {"shared_buffers": "16MB", "temp_buffers": "9MB"}
+    managed.run(held, restart="always")
+    managed.cluster.sql("ALTER SYSTEM SET work_mem = '3MB'")
+    text = managed.drop_in.read_text()
+    auto_conf = managed.cluster.data / "postgresql.auto.conf"
+    auto = auto_conf.read_text()
+    step, ended = 0, None
+    while not ended:
+        step += 1
+        if stopped:
+            managed.stop()
+        bad = {"work_mem": "7MB", **TOO_MUCH}
+        ended = managed.killed(monkeypatch, step, bad, restart="always")
+        # The next run is told the same, or something better, or has nothing to do.
+        following = (bad, {**held, "shared_buffers": "17MB"}, held)[step % 3]
+        result = managed.run(following, restart="always")
+        if following is bad:
+            assert result["msg"].endswith(
+                "the last good files are back, and the server runs with them"
+            ), (step, result)
+            assert managed.left_over() == []
+            assert (managed.drop_in.read_text(), auto_conf.read_text()) == (text, auto), step
+            assert managed.show("work_mem") == "3MB"
+        else:
+            assert not result.get("failed"), (step, result["msg"])
+            check_converged(managed, following)
+            managed.run(held, restart="always")
+            auto_conf.write_text(auto)
+            managed.cluster.sql("SELECT pg_reload_conf()")
+        check_converged(managed, held)
+    print(f"{step - 1} kill points, and after each the next run converged")
+    assert step > 20
+
+
+def seen(managed: Managed) -> Any:
+    """The state, but for what writing a file's old content again changes."""
+    files, settings, pid = managed.state()
+    owners = [(name, text, (status[0], *status[3:])) for name, text, status, _mtime in files]
+    return owners, settings, pid
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["no file yet", "a file"])
+def test_a_disk_that_is_full_from_any_step_on_changes_nothing(managed, major, monkeypatch, first):
+    only_on(OLDEST if first else NEWEST, major)
+    if not first:
+        managed.run({"work_mem": "5MB"})
+    managed.cluster.sql("ALTER SYSTEM SET work_mem = '3MB'")
+    managed.cluster.sql("SELECT pg_reload_conf()")
+    before = seen(managed)
+    step = 0
+    while True:
+        step += 1
+        with monkeypatch.context() as patch:
+            main = faults.full_from(step, postgres_settings.main)
+            patch.setattr(postgres_settings, "main", main)
+            result = managed.run({"work_mem": "7MB", "shared_buffers": "24MB"}, restart="never")
+        if not result.get("failed"):
+            break
+        assert "No space left on device" in result["msg"], step
+        assert seen(managed) == before, step
+        assert managed.left_over() == [], step
+    assert managed.show("work_mem") == "7MB"
+    assert step > 8
