@@ -82,13 +82,14 @@ def database_changes(
     state, schemas, warnings, problems = within_reach(
         database, state, all_schemas, rights, wanted, actual
     )
-    public, about_public = public_changes(database, state, schemas, wanted, actual)
+    # Before the rights of the model's roles, from which PUBLIC may have its own.
+    public, about_public, state, schemas = public_changes(database, state, schemas, wanted, actual)
     changes = [
         *_create_schemas(database, state),
         *_create_extensions(database, state),
+        *public,
         *_rights_on_database(database, state, rights, wanted),
         *_rights_on_schemas(database, schemas, rights, wanted),
-        *public,
         *_default_rights(database, state, rights, wanted, actual.major),
         *rights_on_objects(database, state, rights, wanted),
         *rights_on_columns(database, state, rights, wanted),

@@ -13,8 +13,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_rights imp
     VERBS,
     Need,
     RoleRights,
+    action,
     change_for,
-    grantee_list,
     rights_change,
     rights_needs,
 )
@@ -94,14 +94,14 @@ def rights_on_columns(
         if column.schema not in database.schemas:
             continue
         for need in rights_needs("tables", column.owner, column.grants, rights, wanted.exclusive):
-            if need.verb != GRANT:
+            if need.verb != GRANT or need.again:
                 key = (column.schema, column.table, column.owner, need)
                 grouped.setdefault(key, []).append(column.name)
     for (schema, table, owner, need), names in grouped.items():
         target = f"{quote_ident(schema)}.{quote_ident(table)}"
         columns = f" ({join_idents(names)})"
         privileges = ", ".join(privilege + columns for privilege in need.privileges)
-        sql = f"{need.verb} {privileges} ON TABLE {target} FROM {grantee_list(need.grantees)}"
+        sql = action(replace(need, privileges=(privileges,)), f"TABLE {target}")
         label = f"on column {', '.join(names)} of {schema}.{table}"
         yield change_for(database, sql, need, label, owners=(owner,))
 
@@ -124,7 +124,7 @@ def rights_on_large_objects(
         if not of_migrator and actual.login is not None:
             continue
         for need in rights_needs(item.kind, item.owner, item.grants, rights, wanted.exclusive):
-            if of_migrator or need.verb != GRANT:
+            if of_migrator or need.verb != GRANT or need.again:
                 grouped.setdefault(need, []).append(item)
     for need, items in grouped.items():
         yield _on_many(database, need, items, "on large objects", "")

@@ -39,6 +39,7 @@ class _Target:
     """The database, or one of its schemas."""
 
     kind: str
+    name: str
     label: str
     sql: str
     owner: str
@@ -51,10 +52,13 @@ def public_changes(
     schemas: Mapping[str, Schema],
     wanted: Wanted,
     actual: Actual,
-) -> tuple[list[Change], list[str]]:
-    """The revocations, and a warning for each right that stays and the roles that need it."""
+) -> tuple[list[Change], list[str], ActualDatabase, dict[str, Schema]]:
+    """The revocations, a warning for each right that stays and the roles that need it, and the
+    database and its schemas afterwards.
+    """
     itself = _Target(
         "database",
+        database.name,
         "the database",
         f"DATABASE {quote_ident(database.name)}",
         state.owner,
@@ -63,6 +67,7 @@ def public_changes(
     inside = [
         _Target(
             "schema",
+            schema.name,
             f"schema {schema.name}",
             f"SCHEMA {quote_ident(schema.name)}",
             schema.owner,
@@ -89,6 +94,7 @@ def public_changes(
     ]
     changes: list[Change] = []
     warnings: list[str] = []
+    closed = dict(schemas)
     for target in (itself, *inside):
         kept = set(held(target.grants, PUBLIC)) - set(CLOSED[target.kind])
         for privilege in CLOSED[target.kind]:
@@ -109,7 +115,17 @@ def public_changes(
         for need in rights_needs(target.kind, target.owner, target.grants, everybody, True):
             change = rights_change(database, need, target.sql, f"on {target.label}")
             changes.append(replace(change, acts_for=frozenset({target.owner})))
-    return changes, warnings
+        gone = held(target.grants, PUBLIC) - kept
+        left = tuple(
+            grant
+            for grant in target.grants
+            if grant.grantee != PUBLIC or grant.privilege not in gone
+        )
+        if target is itself:
+            state = replace(state, grants=left)
+        else:
+            closed[target.name] = replace(closed[target.name], grants=left)
+    return changes, warnings, state, closed
 
 
 def _only_by_public(

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
@@ -33,12 +33,20 @@ RoleRights = Mapping[str, "tuple[str, ...]"]
 
 @dataclass(frozen=True)
 class Need:
-    """What must happen to one access control list, for roles that need the same."""
+    """What must happen to one access control list, for roles that need the same.
+
+    C(again) grants as the owner what roles outside the model have from one of the model, which is
+    about to lose the option to grant it; C(grantable) with that option. C(cascade) says that there
+    are such grants, which go with the option.
+    """
 
     verb: str
     privileges: tuple[str, ...]
     grantees: tuple[str, ...]
     as_role: str
+    again: bool = False
+    grantable: bool = False
+    cascade: bool = False
 
 
 def rights_needs(
@@ -51,46 +59,68 @@ def rights_needs(
     """What an access control list needs so that each role has exactly its rights.
 
     Args:
-        kind: C(database), C(schema) or one of OBJECT_CLASSES.
+        kind: C(database), C(schema), one of OBJECT_CLASSES or LARGE_OBJECTS.
         owner: the object's owner, from whom nothing is revoked.
         grants: the list.
         rights: per role, the privileges it shall have for each kind; a kind that is not in there
             is not looked at.
         exclusive: whether to revoke what is beyond those.
     """
+    bound = {role for role, by_kind in rights.items() if kind in by_kind and role != owner}
+    losing = {
+        (grant.grantee, grant.privilege)
+        for grant in grants
+        if exclusive and grant.grantable and grant.grantee in bound
+    }
+    passed_on = [grant for grant in grants if (grant.grantor, grant.privilege) in losing]
+    passing = {(grant.grantor, grant.privilege) for grant in passed_on}
     by_grantee: dict[str, list[Grant]] = {}
     for grant in grants:
-        by_grantee.setdefault(grant.grantee, []).append(grant)
-    found: dict[tuple[str, tuple[str, ...], str], list[str]] = {}
+        if (grant.grantor, grant.privilege) not in losing:
+            by_grantee.setdefault(grant.grantee, []).append(grant)
+    found: dict[Need, list[str]] = {}
 
-    def note(verb: str, privileges: Iterable[str], as_role: str, role: str) -> None:
+    def note(role: str, verb: str, privileges: Iterable[str], as_role: str = "") -> None:
         ordered = in_order(privileges)
         if ordered:
-            found.setdefault((verb, ordered, as_role), []).append(role)
+            cascade = verb != GRANT and any((role, name) in passing for name in ordered)
+            found.setdefault(Need(verb, ordered, (), as_role, cascade=cascade), []).append(role)
 
+    for grant in passed_on:
+        kept = by_grantee.get(grant.grantee, ())
+        enough = [
+            other
+            for other in kept
+            if other.privilege == grant.privilege and other.grantable >= grant.grantable
+        ]
+        if grant.grantee not in bound and not enough:
+            need = Need(GRANT, (grant.privilege,), (), "", True, grant.grantable)
+            if grant.grantee not in found.setdefault(need, []):
+                found[need].append(grant.grantee)
     for role, by_kind in rights.items():
         if kind not in by_kind:
             continue
         current = by_grantee.get(role, [])
         should = set(by_kind[kind])
-        note(GRANT, should - {grant.privilege for grant in current}, "", role)
+        note(role, GRANT, should - {grant.privilege for grant in current})
         if not exclusive or role == owner:
             continue
         for grantor in sorted({grant.grantor for grant in current}):
             theirs = [grant for grant in current if grant.grantor == grantor]
             beyond = {grant.privilege for grant in theirs} - should
-            passed_on = {
+            options = {
                 grant.privilege
                 for grant in theirs
                 if grant.grantable and grant.privilege not in beyond
             }
             as_role = "" if grantor == owner else grantor
-            note(REVOKE_OPTION, passed_on, as_role, role)
-            note(REVOKE, beyond, as_role, role)
+            note(role, REVOKE_OPTION, options, as_role)
+            note(role, REVOKE, beyond, as_role)
+    needs = [replace(need, grantees=tuple(roles)) for need, roles in found.items()]
     return tuple(
-        Need(verb, privileges, tuple(roles), as_role)
-        for (verb, privileges, as_role), roles in sorted(
-            found.items(), key=lambda item: (VERBS.index(item[0][0]), item[0][2], item[1])
+        sorted(
+            needs,
+            key=lambda need: (VERBS.index(need.verb), need.again, need.as_role, need.grantees),
         )
     )
 
@@ -138,7 +168,9 @@ def change_for(
 ) -> Change:
     """A statement that meets a need, with a line of the diff for each role."""
     privileges = ", ".join(need.privileges)
-    if need.verb == GRANT:
+    if need.again:
+        before, after = f"{privileges} by way of a role of the model", privileges
+    elif need.verb == GRANT:
         before, after = "", privileges
     elif need.verb == REVOKE:
         before, after = privileges, ""
@@ -173,8 +205,13 @@ def action(need: Need, target: str) -> str:
     preposition = "TO" if need.verb == GRANT else "FROM"
     return (
         f"{need.verb} {', '.join(need.privileges)} ON {target}"
-        f" {preposition} {grantee_list(need.grantees)}"
+        f" {preposition} {grantee_list(need.grantees)}{tail(need)}"
     )
+
+
+def tail(need: Need) -> str:
+    """What follows the grantees in GRANT and REVOKE."""
+    return " WITH GRANT OPTION" if need.grantable else " CASCADE" if need.cascade else ""
 
 
 def grantee_list(names: Iterable[str]) -> str:

@@ -1464,7 +1464,9 @@ def test_databases_and_parameters_outside_the_model_are_told(clean_server, settl
     assert statements(result) == []
 
 
-READS = r"(BEGIN READ ONLY|COMMIT|ROLLBACK|SAVEPOINT|ROLLBACK TO SAVEPOINT|SELECT|WITH|SET client_enc)"
+READS = (
+    r"(BEGIN READ ONLY|COMMIT|ROLLBACK|SAVEPOINT|ROLLBACK TO SAVEPOINT|SELECT|WITH|SET client_enc)"
+)
 
 
 def test_check_mode_executes_nothing(clean_server, run_module):
@@ -1482,3 +1484,43 @@ def test_check_mode_executes_nothing(clean_server, run_module):
     assert [line for line in said if not re.match(READS, line)] == []
     assert "BEGIN READ ONLY" in said
     assert statements(run_module("postgres_access", args)) == statements(predicted)
+
+
+def test_rights_that_a_model_s_role_passed_on_stay(clean_server, settled):
+    settled(model())
+    clean_server.sql(
+        "CREATE TABLE t (i int); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "mydb",
+        "app_migrator",
+    )
+    clean_server.sql("CREATE ROLE legacy; CREATE ROLE more", "mydb")
+    clean_server.sql(
+        "GRANT SELECT, TRUNCATE ON t TO app_user WITH GRANT OPTION;"
+        " GRANT UPDATE (i) ON t TO app_reader WITH GRANT OPTION;"
+        " GRANT CREATE ON SCHEMA public TO app_user WITH GRANT OPTION;"
+        " GRANT TEMPORARY ON DATABASE mydb TO app_reader WITH GRANT OPTION;"
+        " SET ROLE app_user; GRANT SELECT, TRUNCATE ON t TO legacy WITH GRANT OPTION;"
+        " GRANT CREATE ON SCHEMA public TO legacy;"
+        " SET ROLE app_reader; GRANT UPDATE (i) ON t TO legacy;"
+        " GRANT TEMPORARY ON DATABASE mydb TO legacy;"
+        " SET ROLE legacy; GRANT TRUNCATE ON t TO more, app_reader",
+        "mydb",
+    )
+    question = """
+        SELECT r.rolname, has_table_privilege(r.oid, 't', 'SELECT WITH GRANT OPTION'),
+               has_table_privilege(r.oid, 't', 'TRUNCATE WITH GRANT OPTION'),
+               has_table_privilege(r.oid, 't', 'TRUNCATE'),
+               has_column_privilege(r.oid, 't', 'i', 'UPDATE'),
+               has_schema_privilege(r.oid, 'public', 'CREATE'),
+               has_database_privilege(r.oid, 'mydb', 'TEMPORARY')
+          FROM pg_roles r WHERE r.rolname IN ('legacy', 'more') ORDER BY 1
+    """
+    before = clean_server.sql(question, "mydb")
+    assert before == [
+        ("legacy", True, True, True, True, True, True),
+        ("more", False, False, True, False, False, False),
+    ]
+    settled(model())
+    assert clean_server.sql(question, "mydb") == before
+    assert clean_server.refusal("TRUNCATE t", "mydb", "app_user") == PERMISSION_DENIED
+    assert clean_server.refusal("UPDATE t SET i = 1", "mydb", "app_reader") == PERMISSION_DENIED
