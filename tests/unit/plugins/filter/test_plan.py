@@ -234,8 +234,8 @@ def test_user_decides_about_libraries() -> None:
 
 
 @given(
-    memory=st.integers(2, 4096),
-    cpus=st.integers(1, 256),
+    memory=st.integers(64, 4096),
+    cpus=st.integers(1, 64),
     workload=st.sampled_from(["web", "oltp", "dw", "mixed", "desktop"]),
     major=st.integers(13, 18),
 )
