@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -52,7 +53,7 @@ RETURN = r"""
 _value:
   description:
     - One dictionary for each host, with its C(name) and, where set, C(default_pool_size),
-      C(reserve_pool_size) and C(max_client_conn).
+      C(reserve_pool_size), C(max_client_conn) and C(processes).
     - C(databases) and C(users), where set, have what C(pgbouncer_database_options) and
       C(pgbouncer_user_options) say of pools. There, the name C(*) has C(max_db_connections) and
       C(max_user_connections) of C(pgbouncer_settings).
@@ -60,7 +61,7 @@ _value:
   elements: dict
 """
 
-_SIZES = ("default_pool_size", "reserve_pool_size", "max_client_conn")
+_SIZES = {"default_pool_size": 0, "reserve_pool_size": 0, "max_client_conn": 1}  # and the least
 _BY_NAME = {
     "databases": ("pgbouncer_database_options", "max_db_connections"),
     "users": ("pgbouncer_user_options", "max_user_connections"),
@@ -77,12 +78,17 @@ def poolers(
 def _pooler(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     settings = _mapping(f"{host}: pgbouncer_settings", variables.get("pgbouncer_settings"))
     entry: dict[str, Any] = {"name": host}
-    for option in _SIZES:
-        if option in settings:
-            value = settings[option]
-            entry[option] = int(OPTIONS[option].default or 0) if value is None else value
+    for option, least in _SIZES.items():
+        where = f"{host}: pgbouncer_{option}"
+        if settings.get(option) is not None:
+            entry[option] = _whole(where, settings[option], least)
+        elif option in settings:
+            entry[option] = int(OPTIONS[option].default or 0)
         elif f"pgbouncer_{option}" in variables:
-            entry[option] = variables[f"pgbouncer_{option}"]
+            entry[option] = _whole(where, variables[f"pgbouncer_{option}"], least)
+    if "pgbouncer_processes" in variables:
+        where = f"{host}: pgbouncer_processes"
+        entry["processes"] = _whole(where, variables["pgbouncer_processes"], 1)
     for key, (variable, limit) in _BY_NAME.items():
         options: dict[str, dict[str, Any]] = {}
         if settings.get(limit) is not None:
@@ -99,6 +105,13 @@ def _pooler(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         if options:
             entry[key] = options
     return entry
+
+
+def _whole(where: str, value: Any, least: int) -> int:
+    text = "" if isinstance(value, bool) else str(value).strip()
+    if not re.match(r"[0-9]{1,9}\Z", text) or int(text) < least:
+        raise AnsibleFilterError(f"{where}: {value!r} is no whole number of at least {least}")
+    return int(text)
 
 
 def _mapping(where: str, value: Any) -> Mapping[str, Any]:

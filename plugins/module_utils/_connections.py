@@ -41,6 +41,7 @@ _POOLER_KEYS = (
     "default_pool_size",
     "reserve_pool_size",
     "max_client_conn",
+    "processes",
     "databases",
     "users",
 )
@@ -64,6 +65,7 @@ class Pooler:
     max_client_conn: int
     databases: Mapping[str, Mapping[str, int]]
     users: Mapping[str, Mapping[str, int]]
+    processes: int = 1  # each has pools and clients of its own
 
     def pool(self, database: str, role: str) -> tuple[str, int]:
         """How large one pool can get: in words, and with its reserve.
@@ -192,7 +194,9 @@ def connection_budget(
         rows=rows,
         client_rows=clients,
         client_connections=_total(clients),
-        max_client_connections=sum(pooler.max_client_conn for pooler in request.poolers),
+        max_client_connections=sum(
+            pooler.processes * pooler.max_client_conn for pooler in request.poolers
+        ),
         warnings=request.warnings,
         table=(),
     )
@@ -242,7 +246,7 @@ def _request(
     automatic = str(max_connections).strip().lower() == "auto"
     return _Request(
         databases,
-        hosts,
+        tuple(_with_model(pooler, databases) for pooler in hosts),
         None if automatic else _count("postgres_max_connections", max_connections, 1),
         superuser_reserved,
         reserved,
@@ -282,7 +286,36 @@ def _pooler(where: str, entry: Any) -> Pooler:
         size("max_client_conn", 1),
         _pool_options(name, "databases", entry.get("databases")),
         _pool_options(name, "users", entry.get("users")),
+        _count(f"{name}: pgbouncer_processes", entry.get("processes") or 1, 1),
     )
+
+
+def _with_model(pooler: Pooler, databases: tuple[Database, ...]) -> Pooler:
+    """The pooler with what the model says of pools, where its own variables say nothing."""
+    modelled: dict[str, dict[str, tuple[tuple[str, Any], ...]]] = {
+        "databases": {
+            name: options for database in databases for name, options in _served(database)
+        },
+        "users": {role.name: role.pools for role in model_roles(databases)},
+    }
+    merged: dict[str, dict[str, Mapping[str, int]]] = {}
+    for kind, entries in modelled.items():
+        merged[kind] = dict(getattr(pooler, kind))
+        for name, options in entries.items():
+            sizes = {
+                key: _count(f"pools of {name!r}: {key}", value)
+                for key, value in options
+                if key in POOL_OPTIONS[kind]
+            }
+            if sizes:
+                merged[kind][name] = {**sizes, **merged[kind].get(name, {})}
+    return replace(pooler, databases=merged["databases"], users=merged["users"])
+
+
+def _served(database: Database) -> list[tuple[str, tuple[tuple[str, Any], ...]]]:
+    """The names under which PgBouncer leads to the database on this server, and their options."""
+    here = [(alias.name, alias.options) for alias in database.aliases if not alias.elsewhere]
+    return [(database.name, database.pools), *here]
 
 
 def _pool_options(host: str, kind: str, given: Any) -> dict[str, dict[str, int]]:
@@ -362,58 +395,71 @@ def _has_direct_client(database: Database, role: Role) -> bool:
 
 
 def _pool_rows(request: _Request, database: Database, role: Role) -> list[Row]:
-    """One row for all hosts whose pools have the same size."""
-    sizes: dict[tuple[str, int], list[str]] = {}
-    for pooler in request.poolers:
-        sizes.setdefault(pooler.pool(database.name, role.name), []).append(pooler.name)
-    return [
-        Row(
-            "pool",
-            database.name,
-            role.name,
-            f"{database.name}: {role.name} from {_hosts(names)}",
-            f"{len(names)} x {text}",
-            len(names) * connections,
-        )
-        for (text, connections), names in sizes.items()
-    ]
+    """One row for all hosts whose pools have the same size, for the database and each alias."""
+    rows = []
+    for served, _options in _served(database):
+        sizes: dict[tuple[str, int, int], list[str]] = {}
+        for pooler in request.poolers:
+            pool = (*pooler.pool(served, role.name), pooler.processes)
+            sizes.setdefault(pool, []).append(pooler.name)
+        rows += [
+            Row(
+                "pool",
+                served,
+                role.name,
+                f"{served}: {role.name} from {_hosts(names)}",
+                f"{_times(names, processes)} x {text}",
+                len(names) * processes * connections,
+            )
+            for (text, connections, processes), names in sizes.items()
+        ]
+    return rows
 
 
 def _limit_rows(request: _Request, database: Database, pooled: list[Role]) -> list[Row]:
-    """What the pools of a database can't all have at once, for hosts that limit them together."""
-    sizes: dict[tuple[tuple[int, ...], int], list[str]] = {}
-    for pooler in request.poolers:
-        limit = pooler.database_limit(database.name)
-        pools = tuple(pooler.pool(database.name, role.name)[1] for role in pooled)
-        if 0 < limit < sum(pools):
-            sizes.setdefault((pools, limit), []).append(pooler.name)
-    return [
-        Row(
-            "limit",
-            database.name,
-            "",
-            f"{database.name}: beyond max_db_connections of {_hosts(names)}",
-            f"{len(names)} x ({' + '.join(map(str, pools))} - {limit})",
-            -len(names) * (sum(pools) - limit),
-        )
-        for (pools, limit), names in sizes.items()
-    ]
+    """What the pools of a database can't have all at once, for hosts that limit them together."""
+    rows = []
+    for served, _options in _served(database):
+        sizes: dict[tuple[tuple[int, ...], int, int], list[str]] = {}
+        for pooler in request.poolers:
+            limit = pooler.database_limit(served)
+            pools = tuple(pooler.pool(served, role.name)[1] for role in pooled)
+            if 0 < limit < sum(pools):
+                sizes.setdefault((pools, limit, pooler.processes), []).append(pooler.name)
+        rows += [
+            Row(
+                "limit",
+                served,
+                "",
+                f"{served}: beyond max_db_connections of {_hosts(names)}",
+                f"{_times(names, processes)} x ({' + '.join(map(str, pools))} - {limit})",
+                -len(names) * processes * (sum(pools) - limit),
+            )
+            for (pools, limit, processes), names in sizes.items()
+        ]
+    return rows
 
 
 def _auth_query_rows(request: _Request, database: Database) -> list[Row]:
     hosts = [pooler.name for pooler in request.poolers]
     if not hosts:
         return []
+    processes = sum(pooler.processes for pooler in request.poolers)
+    sessions = AUTH_QUERY_SESSIONS * (1 + len(database.aliases))
     return [
         Row(
             "auth_query",
             database.name,
             "",
             f"{database.name}: auth_query from {_hosts(hosts)}",
-            f"{len(hosts)} x {AUTH_QUERY_SESSIONS}",
-            len(hosts) * AUTH_QUERY_SESSIONS,
+            f"{processes} x {sessions}",
+            processes * sessions,
         )
     ]
+
+
+def _times(names: list[str], processes: int) -> str:
+    return f"{len(names)} x {processes} processes" if processes > 1 else str(len(names))
 
 
 def _hosts(names: list[str]) -> str:
@@ -478,7 +524,12 @@ def _table(request: _Request, budget: ConnectionBudget) -> tuple[str, ...]:
         (
             "max_client_conn",
             budget.max_client_connections,
-            " + ".join(str(pooler.max_client_conn) for pooler in request.poolers)
+            " + ".join(
+                f"{pooler.processes} x {pooler.max_client_conn}"
+                if pooler.processes > 1
+                else str(pooler.max_client_conn)
+                for pooler in request.poolers
+            )
             + f" on {_hosts([pooler.name for pooler in request.poolers])}"
             if request.poolers
             else "",
@@ -605,7 +656,7 @@ def _shrink_way(request: _Request, budget: ConnectionBudget) -> str:
 
 def _shrink_pools(request: _Request, budget: ConnectionBudget, pools: list[Row]) -> str:
     each_host = len({(row.database, row.role) for row in pools if row.kind == "pool"})
-    count = each_host * len(request.poolers)
+    count = each_host * sum(pooler.processes for pooler in request.poolers)
     left = budget.max_connections - (budget.needed - _total(pools))
     pools_of = f"{count} {'pool' if count == 1 else 'pools'} of PgBouncer"
     if _has_own_sizes(request):
@@ -613,7 +664,9 @@ def _shrink_pools(request: _Request, budget: ConnectionBudget, pools: list[Row])
             f"to at most {max(left, 0)} connections in all, for {pools_of}; databases and users"
             " have sizes or limits of their own"
         )
-    left -= each_host * sum(pooler.reserve_pool_size for pooler in request.poolers)
+    left -= each_host * sum(
+        pooler.processes * pooler.reserve_pool_size for pooler in request.poolers
+    )
     if left < count:
         return (
             f"in vain: {max(left, 0)} connections are left for the {pools_of} beside their reserves"
@@ -624,7 +677,7 @@ def _shrink_pools(request: _Request, budget: ConnectionBudget, pools: list[Row])
 def _pooler_problems(request: _Request, budget: ConnectionBudget) -> list[str]:
     if budget.client_connections <= budget.max_client_connections:
         return []
-    each = -(-budget.client_connections // len(request.poolers))
+    each = -(-budget.client_connections // sum(pooler.processes for pooler in request.poolers))
     return [
         f"{budget.client_connections} clients connect to PgBouncer,"
         f" {budget.client_connections - budget.max_client_connections} more than max_client_conn"

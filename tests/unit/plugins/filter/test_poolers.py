@@ -20,6 +20,7 @@ HOSTVARS = {
         "pgbouncer_default_pool_size": 10,
         "pgbouncer_reserve_pool_size": 0,
         "pgbouncer_max_client_conn": 500,
+        "pgbouncer_processes": "2",
         "pgbouncer_listen_port": 6432,
     },
     "settings": {
@@ -67,6 +68,7 @@ HOSTVARS = {
                     "default_pool_size": 10,
                     "reserve_pool_size": 0,
                     "max_client_conn": 500,
+                    "processes": 2,
                 },
                 {"name": "bare"},
             ],
@@ -138,3 +140,22 @@ def test_the_role_takes_what_the_filter_gives() -> None:
     options = yaml.safe_load(specs.read_text())["argument_specs"]["main"]["options"]
     taken = set(options["postgres_poolers"]["options"])
     assert set().union(*poolers(HOSTVARS, HOSTVARS)) == taken
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"pgbouncer_default_pool_size": "lots"},
+         "pool1: pgbouncer_default_pool_size: 'lots' is no whole number of at least 0"),
+        ({"pgbouncer_settings": {"max_client_conn": 0}},
+         "pool1: pgbouncer_max_client_conn: 0 is no whole number of at least 1"),
+        ({"pgbouncer_processes": True},
+         "pool1: pgbouncer_processes: True is no whole number of at least 1"),
+    ],
+)  # fmt: skip
+def test_sizes_that_are_none_are_refused_by_the_variables_name(
+    variables: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(AnsibleFilterError) as error:
+        poolers(["pool1"], {"pool1": variables})
+    assert str(error.value) == message

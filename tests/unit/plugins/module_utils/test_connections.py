@@ -372,7 +372,7 @@ BAD_INPUTS = [
     (
         {"poolers": [{"name": "a", "pool_size": 3}]},
         "poolers[0]: unknown key pool_size; allowed are name, default_pool_size,"
-        " reserve_pool_size, max_client_conn, databases, users",
+        " reserve_pool_size, max_client_conn, processes, databases, users",
     ),
     (
         {"poolers": [{"name": "a", "databases": []}]},
@@ -508,3 +508,44 @@ def test_what_exceeds_never_passes(
         assert not fits
     else:
         assert fits
+
+
+def test_aliases_and_processes_have_pools_of_their_own() -> None:
+    model = fleet()
+    model[0]["pools"] = {"pool_size": 10, "pool_mode": "transaction"}
+    model[0]["aliases"] = [
+        {"name": "mydb_session", "pool_mode": "session", "pool_size": 4, "reserve_pool_size": 0},
+        {"name": "mydb_ro", "host": "replica.internal"},
+    ]
+    two = [{"name": "pool1", "processes": 2}, {"name": "pool2", "processes": 2}]
+    budget = connection_budget(model, two, 200)
+    rows = {row.what: (row.connections, row.formula) for row in budget.rows}
+    assert rows["mydb: app_user from 2 PgBouncer hosts"] == (
+        60,
+        "2 x 2 processes x (pool 10 + reserve 5)",
+    )
+    assert rows["mydb_session: app_user from 2 PgBouncer hosts"] == (
+        16,
+        "2 x 2 processes x (pool 4 + reserve 0)",
+    )
+    assert rows["mydb: auth_query from 2 PgBouncer hosts"] == (24, "4 x 6")
+    assert budget.max_client_connections == 40000
+    assert budget.table[-2].endswith("40000  2 x 10000 + 2 x 10000 on 2 PgBouncer hosts")
+
+
+def test_the_models_pools_count_and_a_hosts_variables_win_over_them() -> None:
+    model = fleet()
+    model[0]["roles"][0]["pools"] = {"pool_size": 7, "reserve_pool_size": 0}
+    assert connection_budget(model, POOLERS).rows[0].connections == 7
+    own = [{**POOLERS[0], "users": {"app_user": {"pool_size": 9}}}]
+    assert connection_budget(model, own).rows[0].connections == 9
+
+
+def test_an_alias_has_a_limit_of_its_own() -> None:
+    model = fleet()
+    model[0]["roles"].append({"name": "app_reader", "kind": "reader"})
+    model[0]["aliases"] = [{"name": "mydb_session", "max_db_connections": 40}]
+    rows = {row.what: row.connections for row in connection_budget(model, POOLERS).rows}
+    assert rows["mydb_session: app_user from pool1"] == 30
+    assert rows["mydb_session: beyond max_db_connections of pool1"] == -20
+    assert "mydb: beyond max_db_connections of pool1" not in rows

@@ -324,6 +324,164 @@ def test_user_entries_hold_the_auth_role_to_what_the_budget_counts():
     assert _pgbouncer_entries.user_entries((), {}, OLD, auth_role="pgbouncer_auth") == {}
 
 
+def parsed(**more):
+    roles = [{"name": "app_user", "kind": "user"}, {"name": "Größe", "kind": "reader"}]
+    return parse_databases([{"name": "mydb", "roles": roles, **more}])
+
+
+ALIASES = [
+    {"name": "mydb_session", "pool_mode": "session", "pool_size": 4},
+    {"name": "mydb_ro", "host": ["r1", "r2"], "port": 5433},
+]
+
+
+def served(version=NEW, overrides=None, **more):
+    return _pgbouncer_entries.database_entries(
+        parsed(**more), version, host="/run/pg", port=5432, overrides=overrides or {}
+    )
+
+
+def test_aliases_are_served_beside_their_database():
+    here = {"host": "/run/pg", "port": "5432", "dbname": "mydb"}
+    there = {"host": "r1,r2", "port": "5433", "dbname": "mydb"}
+    session = {**here, "pool_mode": "session", "pool_size": "4"}
+    assert served(aliases=ALIASES) == {
+        "mydb": here,
+        "mydb_session": session,
+        "mydb_ro": {**there, "auth_dbname": "mydb"},
+    }
+    assert served(OLD, aliases=ALIASES)["mydb_ro"] == there
+
+
+def test_variables_win_over_the_models_pools():
+    pools = {"pool_size": 9, "reserve_pool_size": 2, "timezone": "UTC"}
+    overrides = {"mydb": {"pool_size": 3, "timezone": None}, "mydb_session": {"pool_size": 1}}
+    entries = served(OLD, overrides, pools=pools, aliases=ALIASES)
+    assert entries["mydb"]["pool_size"] == "3"
+    assert entries["mydb"]["reserve_pool"] == "2"
+    assert "timezone" not in entries["mydb"]
+    assert entries["mydb_session"]["pool_size"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"pools": {"pool_siz": 3}},
+         "database 'mydb': pools.pool_siz: PgBouncer 1.18.0 has no option 'pool_siz'; did"),
+        ({"pools": {"server_lifetime": 3}},
+         "database 'mydb': pools.server_lifetime: option server_lifetime exists since PgBouncer 1"),
+        ({"aliases": [{"name": "x", "pool_mode": "sesion"}]},
+         "database 'mydb': alias 'x': pool_mode: 'sesion' is not allowed; give one of session,"),
+        ({"aliases": [{"name": "my db"}]},
+         "database 'my db': PgBouncer's configuration can't carry this name; it takes letters"),
+        ({"aliases": [{"name": "x", "user": "root"}]},
+         "database 'mydb': alias 'x': user: this option can't be set here: a forced user takes"),
+    ],
+)  # fmt: skip
+def test_aliases_and_pools_that_are_refused(more, message):
+    with pytest.raises(ValueError) as caught:
+        served(OLD, **more)
+    assert str(caught.value).startswith(message)
+
+
+def test_every_role_has_an_entry_that_takes_options_back():
+    assert _pgbouncer_entries.user_entries(parsed(), {}, NEW, auth_role="auth") == {
+        "auth": {"max_user_connections": "2"},
+        "app_user": {},
+    }
+    # Before 1.23 a user with an entry is not looked up, and can't log in.
+    assert _pgbouncer_entries.user_entries(parsed(), {}, OLD, auth_role="auth") == {
+        "auth": {"max_user_connections": "2"}
+    }
+    assert _pgbouncer_entries.user_entries(parsed(), {}, OLD) == {"app_user": {}}
+
+
+def with_pools(name, **pools):
+    roles = [{"name": name, "kind": "user", "pools": pools}]
+    return parse_databases([{"name": "mydb", "roles": roles}])
+
+
+def test_a_roles_pools():
+    databases = with_pools("app_user", pool_size=3, pool_mode="session")
+    assert _pgbouncer_entries.user_entries(
+        databases, {"app_user": {"pool_size": 5, "pool_mode": None}}, NEW
+    ) == {"app_user": {"pool_size": "5"}}
+    for broken, version, role, message in (
+        (databases, OLD, "", "role 'app_user': pools.pool_size: option pool_size exists since"),
+        (with_pools("app_user", pool_mode="session"), OLD, "auth",
+         "role 'app_user': pools.pool_mode: PgBouncer 1.18.0 lets no role with options of its own"
+         " log in by auth_query; give the database an alias with these options, set"
+         " pgbouncer_auth: userlist, or install PgBouncer 1.23 or newer"),
+        (with_pools("Größe", pool_size=3), NEW, "",
+         "role 'Größe': pools.pool_size: PgBouncer's configuration can't carry the name 'Größe';"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=re.escape(message)):
+            _pgbouncer_entries.user_entries(broken, {}, version, auth_role=role)
+
+
+@pytest.mark.parametrize(
+    ("version", "aliases", "auth_role", "expected"),
+    [
+        (OLD, ALIASES, "auth", "mydb_ro"),
+        (OLD, ALIASES[:1], "auth", ""),
+        (OLD, ALIASES, "", ""),
+        (NEW, ALIASES, "auth", ""),
+    ],
+)
+def test_needs_own_password(version, aliases, auth_role, expected):
+    databases = parsed(aliases=aliases)
+    assert _pgbouncer_entries.needs_own_password(databases, version, auth_role) == expected
+
+
+def test_descriptors_of_aliases_and_of_roles_with_pools_of_their_own():
+    databases = with_pools("app_user", pool_size=50, reserve_pool_size=0)
+    (database,) = databases
+    databases = (replace(database, aliases=parsed(aliases=ALIASES[:1])[0].aliases),)
+    options = effective(given={"max_client_conn": 100, "reserve_pool_size": 5})
+    described = _pgbouncer_entries.database_entries(databases, NEW, host="", port=1, overrides={})
+    users = _pgbouncer_entries.user_entries(databases, {}, NEW)
+    # app_user's 50 and PgBouncer's own 25 + 5 in mydb, 50 and 4 + 5 in its alias.
+    assert (
+        _pgbouncer_entries.descriptors_needed(options, databases, described, users)
+        == 100 + 50 + 30 + 50 + 9 + 64
+    )
+
+
+TLS = {"client_tls_sslmode": "require", "client_tls_cert_file": "/c", "client_tls_key_file": "/k"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"client_tls_sslmode": "require"},
+         "pgbouncer_client_tls_sslmode: 'require' needs pgbouncer_client_tls_key_file and"
+         " pgbouncer_client_tls_cert_file, which PgBouncer shows its clients"),
+        ({**TLS, "client_tls_key_file": None},
+         "pgbouncer_client_tls_key_file: it is missing; a certificate and its key come together"),
+        ({"server_tls_key_file": "/k"},
+         "pgbouncer_server_tls_cert_file: it is missing; a certificate and its key come together"),
+        ({**TLS, "client_tls_cert_file": "server.crt"},
+         "pgbouncer_client_tls_cert_file: 'server.crt' is no absolute path, such as"
+         " /etc/pgbouncer/client.crt"),
+        ({**TLS, "client_tls_sslmode": "verify-ca"},
+         "pgbouncer_client_tls_sslmode: 'verify-ca' needs pgbouncer_client_tls_ca_file, with the"
+         " authorities to trust"),
+        ({"server_tls_sslmode": "verify-full"},
+         "pgbouncer_server_tls_sslmode: 'verify-full' needs pgbouncer_server_tls_ca_file, with the"
+         " authorities to trust"),
+    ],
+)  # fmt: skip
+def test_tls_options_that_do_not_go_together(given, message):
+    with pytest.raises(ValueError) as caught:
+        effective(given=given, where="pgbouncer_settings")
+    assert str(caught.value) == message
+
+
+def test_tls_options_that_go_together():
+    assert effective(given=TLS)["client_tls_cert_file"] == "/c"
+    assert effective(given={"server_tls_sslmode": "require"})["server_tls_sslmode"] == "require"
+
+
 def test_descriptors_needed_counts_clients_and_every_pool():
     options = effective(given={"max_client_conn": 100, "reserve_pool_size": 5})
     databases = model("a", "b")
@@ -468,6 +626,40 @@ def test_the_least_that_works(runs, given, actions):
 def test_databases_that_run_otherwise(rows, actions):
     wanted = desired()
     assert steps(wanted, running_as(wanted, **rows)).actions == actions
+
+
+@pytest.mark.parametrize(
+    ("given", "row", "found"),
+    [
+        ({}, {}, []),
+        ({"pool_size": 3}, {"pool_size": 3}, []),
+        ({"pool_size": 3}, {}, [("user app_user pool_size", "", "3")]),
+        ({}, {"pool_mode": "session"}, [("user app_user pool_mode", "session", "")]),
+        ({}, {"max_user_connections": 7}, [("user app_user max_user_connections", "7", "0")]),
+        ({"max_user_connections": 7}, {"max_user_connections": 7}, []),
+    ],
+)
+def test_users_that_run_otherwise(given, row, found):
+    wanted = desired(user_overrides={"app_user": given})
+    running = running_as(wanted)
+    running = replace(running, users={"app_user": {**running.users["app_user"], **row}})
+    differences = _pgbouncer_plan.differences(wanted, running)
+    assert [(one.name, one.running, one.wanted) for one in differences] == found
+    assert all(one.reloads for one in differences)
+
+
+@pytest.mark.parametrize(
+    ("shown", "wanted", "actions"),
+    [
+        ("a", "a", []),
+        ("a", "b", ["RELOAD"]),
+        ("", "b", []),  # it could not be asked
+        ("a", "", []),
+    ],
+)
+def test_a_certificate_that_is_served_otherwise(shown, wanted, actions):
+    target = replace(desired(), certificate=wanted)
+    assert steps(target, replace(running_as(target), certificate=shown)).actions == actions
 
 
 def test_databases_that_come_and_go():
