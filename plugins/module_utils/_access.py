@@ -40,6 +40,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Plan,
     RoleSetting,
     Wanted,
+    in_order,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     Database,
@@ -65,6 +66,7 @@ def plan(wanted: Wanted, actual: Actual) -> Plan:
     Raises:
         ValueError: when the model can't be had on this server, with one line for each reason.
     """
+    actual = in_order(actual)
     problems = [*model_problems(wanted), *server_problems(wanted, actual)]
     if problems:
         raise ValueError("\n".join(problems))

@@ -52,7 +52,7 @@ def rights_on_objects(
     grouped: dict[tuple[int, int, Need], list[Securable]] = {}
     total: dict[tuple[str, str], int] = {}
     places = {schema: index for index, schema in enumerate(database.schemas)}
-    for item in sorted(state.securables, key=_order):
+    for item in state.securables:
         if item.schema not in places:
             continue
         total[item.schema, item.kind] = total.get((item.schema, item.kind), 0) + 1
@@ -90,7 +90,7 @@ def rights_on_columns(
 ) -> Iterator[Change]:
     """Rights on single columns that are beyond what a role may have on the table."""
     grouped: dict[tuple[str, str, str, Need], list[str]] = {}
-    for column in sorted(state.columns, key=lambda item: (item.schema, item.table, item.name)):
+    for column in state.columns:
         if column.schema not in database.schemas:
             continue
         for need in rights_needs("tables", column.owner, column.grants, rights, wanted.exclusive):
@@ -119,7 +119,7 @@ def rights_on_large_objects(
     """
     migrators = {role.name for role in database.roles if role.kind == "migrator"}
     grouped: dict[Need, list[Securable]] = {}
-    for item in sorted(state.large_objects, key=lambda item: int(item.name)):
+    for item in state.large_objects:
         of_migrator = item.owner in migrators
         if not of_migrator and actual.login is not None:
             continue
@@ -150,10 +150,6 @@ def _on_many(
         shortened = f"{keyword} {shown} /* and {more} more */"
         change = replace(change, text=change.text.replace(target, shortened))
     return replace(change, objects=len(items))
-
-
-def _order(item: Securable) -> tuple[str, str, str, str]:
-    return (item.schema, item.kind, item.name, item.arguments)
 
 
 def _object_sql(item: Securable) -> str:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
@@ -354,6 +354,35 @@ class Plan:
 
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]
+
+
+def in_order(actual: Actual) -> Actual:
+    """The same with everything in the order of names, whatever order the catalogs' rows had."""
+    return replace(
+        actual,
+        outsiders=tuple(sorted(actual.outsiders, key=lambda role: role.name)),
+        databases={
+            name: replace(
+                state,
+                securables=tuple(sorted(state.securables, key=_place)),
+                columns=tuple(
+                    sorted(state.columns, key=lambda item: (item.schema, item.table, item.name))
+                ),
+                large_objects=tuple(sorted(state.large_objects, key=lambda item: int(item.name))),
+                default_rights=tuple(
+                    sorted(
+                        state.default_rights,
+                        key=lambda item: (item.creator, item.schema, item.kind),
+                    )
+                ),
+            )
+            for name, state in actual.databases.items()
+        },
+    )
+
+
+def _place(item: Securable) -> tuple[str, str, str, str]:
+    return (item.schema, item.kind, item.name, item.arguments)
 
 
 def created_database(name: str, owner: str, template: ActualDatabase) -> ActualDatabase:
