@@ -170,3 +170,65 @@ def test_a_good_file_makes_the_last_one_superfluous(managed):
     good.keep()
     good.forget()
     assert names(managed) == ["a.conf"]
+
+
+def test_going_back_needs_no_space(managed, monkeypatch):
+    _files.write_file(managed)
+    good = _files.LastGood(_files.read_file(managed.path))
+    good.keep()
+    _files.write_file(replace(managed, content="two\n"))
+
+    def full(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        patch.setattr(os, "fsync", full)
+        assert good.put_back()
+    assert _files.read_file(managed.path).content == "one\n"
+    assert names(managed) == ["a.conf"]
+
+
+def test_a_file_that_was_empty_comes_back_empty(managed):
+    empty = replace(managed, content="")
+    _files.write_file(empty)
+    good = _files.LastGood(_files.read_file(managed.path))
+    good.keep()
+    _files.write_file(managed)
+    assert good.put_back()
+    assert _files.read_file(managed.path).content == ""
+
+
+def test_going_back_to_what_is_there_is_no_change(managed):
+    _files.write_file(managed)
+    good = _files.LastGood(_files.read_file(managed.path))
+    good.keep()
+    assert not good.put_back()
+    assert names(managed) == ["a.conf"]
+
+
+def test_another_file_can_be_kept_instead(managed):
+    _files.write_file(managed)
+    good = _files.LastGood(_files.read_file(managed.path))
+    good.keep()
+    newer = replace(managed, content="two\n")
+    _files.write_file(newer)
+    good.keep_instead(replace(newer, content="half\n"))
+    assert good.content == "half\n"
+    assert _files.LastGood(newer).put_back()
+    assert _files.read_file(managed.path).content == "half\n"
+
+
+def test_forgetting_removes_what_killed_runs_left(managed):
+    _files.write_file(managed)
+    for left in (".a.conf.new", ".a.conf.last-good", "..a.conf.last-good.new"):
+        Path(managed.path).with_name(left).write_text("half")
+    _files.LastGood(managed).forget()
+    assert names(managed) == ["a.conf"]
+
+
+def test_a_write_that_takes_only_a_part_goes_on(managed, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:2]))
+    _files.write_file(managed)
+    assert _files.read_file(managed.path).content == "one\n"

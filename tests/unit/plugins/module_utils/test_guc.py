@@ -484,3 +484,33 @@ def test_check_role_settings_takes_what_a_role_can_hold():
         17,
         "role",
     )
+
+
+# (the file it last started with, what waits, the file it runs with)
+LAST_GOOD = [
+    ("a = '0'\nb = '0'\n", ["B"], {"a": "1", "b": "0"}),
+    ("a = '0'\n", ["b"], {"a": "1"}),
+    ("gone = '0'\n", ["gone"], {"a": "1", "b": "1", "gone": "0"}),
+    ("what is this?", ["b"], {"a": "1"}),
+    ("", [], {"a": "1", "b": "1"}),
+]
+
+
+@pytest.mark.parametrize(("before", "waiting", "expected"), LAST_GOOD)
+def test_last_good(before, waiting, expected):
+    wanted = "a = '1'\nb = '1'\n"
+    assert _guc.last_good(wanted, before, waiting) == _guc.render_file(expected)
+
+
+# (a file, another one, whether it sets nothing that the other does not set likewise)
+PARTS = [
+    ("", "a = 1\n", True),
+    ("a = 1\n", "b = 2\na = 1\n", True),
+    ("a = 2\n", "a = 1\n", False),
+    ("what is this?", "a = 1\n", False),
+]
+
+
+@pytest.mark.parametrize(("text", "whole", "expected"), PARTS)
+def test_is_part_of(text, whole, expected):
+    assert _guc.is_part_of(text, whole) is expected

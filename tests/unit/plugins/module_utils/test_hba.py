@@ -466,3 +466,37 @@ def test_lines_for_what_only_others_have(line: str, kept: bool) -> None:
 def test_others() -> None:
     names = ["app_user", "mydb", "legacy", "pgbouncer_auth"]
     assert _hba.others(MODEL, names, ["pgbouncer_auth"]) == ["legacy"]
+
+
+def test_columns_are_as_wide_as_they_need_to_be_but_for_very_long_lists() -> None:
+    many = tuple(f"application_{number}" for number in range(6))
+    rules = (
+        Rule("local", ("mydb",), ("a", "somewhat_longer"), "", "peer", ("map=pooled",)),
+        Rule("host", ("mydb",), ("a",), "10.0.0.0/8", "scram-sha-256"),
+        Rule("host", ("mydb",), many, "10.0.0.0/8", "scram-sha-256"),
+    )
+    assert _hba.aligned(rules) == [
+        "local mydb a,somewhat_longer            peer map=pooled",
+        "host  mydb a                 10.0.0.0/8 scram-sha-256",
+        f"host  mydb {','.join(many)} 10.0.0.0/8 scram-sha-256",
+    ]
+
+
+def test_shown_change_leaves_out_what_is_only_aligned_otherwise() -> None:
+    before = "host mydb a 10.0.0.0/8 scram-sha-256\nhost mydb b 10.0.0.0/8 scram-sha-256\n"
+    after = (
+        "host mydb   a   10.0.0.0/8 scram-sha-256\nhost mydb   longer 10.0.0.0/8 scram-sha-256\n"
+    )
+    shown = _hba.shown_change(before, after)
+    assert shown == {
+        "before": after.splitlines(keepends=True)[0] + before.splitlines(keepends=True)[1],
+        "after": after,
+    }
+    spaced = before.replace(" ", "  ")
+    assert _hba.shown_change(before, spaced) == {"before": before, "after": spaced}
+
+
+def test_what_others_lines_name() -> None:
+    text = f"{WHOLE}host one,two  a,+group 10.0.0.0/8 md5\nlocal all b peer\nnonsense\n"
+    databases, roles = _hba.named_by_others(text)
+    assert (sorted(databases), sorted(roles)) == (["one", "two"], ["a", "b"])
