@@ -26,7 +26,7 @@ TABLES = """
 CREATE TABLE t1 (i serial); CREATE TABLE t2 (i int); CREATE FUNCTION f() RETURNS int LANGUAGE sql
 AS 'SELECT 1'; CREATE TYPE mood AS ENUM ('good'); GRANT TRUNCATE ON t1 TO app_user;
 """
-ALL_RIGHTS = """
+INSIDE = """
 SELECT relname::text, relacl::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
 UNION ALL SELECT proname::text, proacl::text FROM pg_proc
            WHERE pronamespace = 'public'::regnamespace
@@ -34,12 +34,14 @@ UNION ALL SELECT 'default ' || defaclobjtype::text || defaclrole::regrole::text,
             FROM pg_default_acl
 UNION ALL SELECT 'schema', nspacl::text FROM pg_namespace WHERE nspname = 'public'
 UNION ALL SELECT 'database', datacl::text FROM pg_database WHERE datname = current_database()
+"""
+ROLES = """
 UNION ALL SELECT rolname::text, setconfig::text FROM pg_db_role_setting
             JOIN pg_roles r ON r.oid = setrole
 UNION ALL SELECT rolname::text, concat(rolcanlogin, rolbypassrls, rolconnlimit) FROM pg_roles
            WHERE rolname LIKE 'app%'
-ORDER BY 1, 2
 """
+ORDER = " ORDER BY 1, 2"
 
 
 def role(name, kind, **more):
@@ -103,9 +105,12 @@ def prepare_drift(server):
 def test_killed_at_each_statement(clean_server, run_module, monkeypatch):
     args = arguments(clean_server, model(), model("other", schemas=["app"]))
     prepare_drift(clean_server)
+    untouched = clean_server.sql(INSIDE + ORDER, "mydb")
     whole = run_module("postgres_access", args)
     assert not whole.get("failed"), whole.get("msg")
-    expected = [clean_server.sql(ALL_RIGHTS, name) for name in ("mydb", "other")]
+    expected = [clean_server.sql(INSIDE + ROLES + ORDER, name) for name in ("mydb", "other")]
+    mended = clean_server.sql(INSIDE + ORDER, "mydb")
+    assert mended != untouched
     original = _access_apply.execute
     killed = 0
     # After one statement and before the next are the same place; a commit lies between some.
@@ -118,11 +123,12 @@ def test_killed_at_each_statement(clean_server, run_module, monkeypatch):
         if not died:
             break
         killed += 1
+        assert clean_server.sql(INSIDE + ORDER, "mydb") in (untouched, mended), point
         result = run_module("postgres_access", args)
         assert not result.get("failed"), (point, result.get("msg"))
         again = run_module("postgres_access", args)
         assert again["statements"] == [], point
-        found = [clean_server.sql(ALL_RIGHTS, name) for name in ("mydb", "other")]
+        found = [clean_server.sql(INSIDE + ROLES + ORDER, name) for name in ("mydb", "other")]
         assert found == expected, point
     assert killed > len(whole["statements"]) / step
 
