@@ -10,7 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model import Database, model_roles
+from ansible_collections.pooled.postgres.plugins.module_utils._model import (
+    Database,
+    absent_roles,
+    model_roles,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._names import IDENT_MAP
 
 FILE_HEADER = "# Managed by pooled.postgres: lines of others in this file are removed."
@@ -429,7 +433,7 @@ def shown_change(before: str, after: str) -> dict[str, str]:
 
 def others(databases: Sequence[Database], names: Iterable[str], more: Iterable[str]) -> list[str]:
     """Names on the server that are neither the model's nor among some more."""
-    ours = {role.name for role in model_roles(databases)}
+    ours = {role.name for role in (*model_roles(databases), *absent_roles(databases))}
     ours.update(database.name for database in databases)
     ours.update(more)
     return sorted(name for name in names if name not in ours)

@@ -468,6 +468,13 @@ def test_others() -> None:
     assert _hba.others(MODEL, names, ["pgbouncer_auth"]) == ["legacy"]
 
 
+def test_a_role_that_shall_go_may_log_in_nowhere_and_is_nobody_else_s() -> None:
+    roles = [{"name": "app_user", "kind": "user"}, {"name": "legacy", "state": "absent"}]
+    databases = parse_databases([{"name": "mydb", "roles": roles}])
+    assert "legacy" not in " ".join(words(_hba.model_rules(databases, major=15)))
+    assert _hba.others(databases, ["app_user", "legacy", "mydb"], []) == []
+
+
 def test_columns_are_as_wide_as_they_need_to_be_but_for_very_long_lists() -> None:
     many = tuple(f"application_{number}" for number in range(6))
     rules = (
