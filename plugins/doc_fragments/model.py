@@ -50,6 +50,8 @@ options:
           password:
             description:
               - Plain text or a SCRAM verifier, C(SCRAM-SHA-256$...). It is compared with what the server stores and sent only when it differs.
+              - Where the login may not read what the server stores, a plain-text password is tried by logging in with it. A warning names those that can't be
+                told apart that way, and they stay as they are.
               - When left out, the password stays as it is.
             type: str
           connection_limit:
