@@ -120,7 +120,8 @@ SELECT r.rolname, coalesce(d.datname, '') AS datname,
  ORDER BY 1, 2, 3
 """
 _MEMBERSHIPS = """
-SELECT m.rolname AS member, g.rolname AS granted, by.rolname AS grantor, a.admin_option
+SELECT m.rolname AS member, g.rolname AS granted, by.rolname AS grantor, a.admin_option,
+       coalesce((to_jsonb(a) ->> 'inherit_option')::boolean, true) AS inherits
   FROM pg_auth_members a
   JOIN pg_roles g ON g.oid = a.roleid
   JOIN pg_roles m ON m.oid = a.member
@@ -254,7 +255,7 @@ def _read_roles(
         settings.setdefault(row.rolname, []).append(item)
     memberships: dict[str, list[Membership]] = {}
     for row in fetch(connection, _MEMBERSHIPS, values):
-        membership = Membership(row.granted, row.admin_option, row.grantor or "")
+        membership = Membership(row.granted, row.admin_option, row.grantor or "", row.inherits)
         memberships.setdefault(row.member, []).append(membership)
     roles: dict[str, ActualRole] = {}
     for row in fetch(connection, _ROLES, values):

@@ -26,7 +26,7 @@ def planned_links(wanted: Wanted, links: Iterable[Link]) -> tuple[Link, ...]:
         or not wanted.exclusive
         or link.group in member_of[link.member]
     ]
-    known = {(link.member, link.group) for link in kept}
+    known = {(link.member, link.group) for link in kept if link.inherits}
     added = [
         Link(member, group)
         for member, groups in member_of.items()

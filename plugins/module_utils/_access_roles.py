@@ -226,11 +226,15 @@ def _memberships(
     existing = actual.roles.get(role.name)
     member = quote_ident(role.name)
     current = existing.memberships if existing else ()
-    held = {membership.role for membership in current}
+    held = {membership.role: membership.inherits for membership in current}
+    held.update({membership.role: True for membership in current if membership.inherits})
     for group in role.member_of:
-        if group not in held:
+        if not held.get(group):
+            without = group in held
             sql = f"GRANT {quote_ident(group)} TO {member}"
-            difference = _membership_difference(role, group, "", "member")
+            sql += " WITH INHERIT TRUE" if without else ""
+            before = "member without its rights" if without else ""
+            difference = _membership_difference(role, group, before, "member")
             yield replace(_change(role, sql, difference), acts_for=frozenset({group}))
     if not wanted.exclusive:
         return

@@ -50,11 +50,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Membership:
-    """That a role is a member of another one, as granted by a third."""
+    """That a role is a member of another one, as granted by a third, with its rights or without."""
 
     role: str
     admin: bool
     grantor: str
+    inherits: bool = True
 
 
 @dataclass(frozen=True)

@@ -1414,8 +1414,9 @@ REPORTED = [
         ],
     ),
     (
-        "GRANT CREATE ON TABLESPACE pg_default TO app_user; CREATE ROLE anna LOGIN IN ROLE app_user;"
-        " CREATE TABLE t (i int); GRANT TRUNCATE ON t TO app_user",
+        "GRANT CREATE ON TABLESPACE pg_default TO app_user;"
+        " CREATE ROLE anna LOGIN IN ROLE app_user; CREATE TABLE t (i int);"
+        " GRANT TRUNCATE ON t TO app_user",
         {},
         [
             "database 'mydb', schema 'public': 1 table(s) belong to 'postgres', no migrator of the"
@@ -1524,3 +1525,49 @@ def test_rights_that_a_model_s_role_passed_on_stay(clean_server, settled):
     assert clean_server.sql(question, "mydb") == before
     assert clean_server.refusal("TRUNCATE t", "mydb", "app_user") == PERMISSION_DENIED
     assert clean_server.refusal("UPDATE t SET i = 1", "mydb", "app_reader") == PERMISSION_DENIED
+
+
+# Rights, memberships and default privileges beyond a role's kind, of every kind of object.
+BEYOND = """
+GRANT CREATE, TEMPORARY ON DATABASE mydb TO app_user;
+GRANT CREATE ON SCHEMA public TO app_reader WITH GRANT OPTION;
+GRANT TRUNCATE ON t TO app_user; GRANT UPDATE (i) ON t TO app_reader;
+GRANT TRIGGER ON v TO app_user; GRANT UPDATE ON SEQUENCE s TO app_reader;
+GRANT EXECUTE ON FUNCTION f() TO app_reader; GRANT EXECUTE ON PROCEDURE p() TO app_reader;
+GRANT USAGE ON TYPE e, d TO app_reader; GRANT UPDATE ON LARGE OBJECT 7 TO app_reader;
+ALTER DEFAULT PRIVILEGES FOR ROLE app_migrator IN SCHEMA public GRANT ALL ON TABLES TO app_reader;
+ALTER DEFAULT PRIVILEGES FOR ROLE app_migrator IN SCHEMA public GRANT ALL ON SEQUENCES TO app_user;
+ALTER DEFAULT PRIVILEGES FOR ROLE app_migrator GRANT EXECUTE ON ROUTINES TO app_reader;
+ALTER DEFAULT PRIVILEGES FOR ROLE app_migrator GRANT USAGE ON TYPES TO app_reader;
+GRANT pg_monitor TO app_reader; GRANT pg_signal_backend TO app_user WITH ADMIN OPTION;
+"""
+
+
+def test_not_exclusive_takes_nothing_away_of_any_kind(clean_server, settled):
+    settled(model())
+    clean_server.sql(
+        "CREATE TABLE t (i int); CREATE VIEW v AS SELECT 1; CREATE SEQUENCE s; CREATE FUNCTION f()"
+        " RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE PROCEDURE p() LANGUAGE sql AS 'SELECT 1';"
+        " CREATE TYPE e AS ENUM (); CREATE DOMAIN d AS int; SELECT lo_create(7)",
+        "mydb",
+        "app_migrator",
+    )
+    settled(model())
+    clean_server.sql(BEYOND, "mydb")
+    assert statements(settled(model(), exclusive=False)) == []
+    taken = statements(settled(model()))
+    assert len(taken) == 15
+    assert [text for text in taken if "REVOKE" not in text] == []
+
+
+def test_membership_without_the_group_s_rights_is_mended(clean_server, settled):
+    if clean_server.major < 16:
+        return  # There a role inherits from all its groups or from none, which is an attribute.
+    clean_server.sql("CREATE ROLE reports; CREATE ROLE app_user LOGIN")
+    clean_server.sql("GRANT reports TO app_user WITH INHERIT FALSE")
+    databases = model()
+    databases[0]["roles"][0]["member_of"] = ["reports"]
+    result = settled(databases)
+    assert "GRANT reports TO app_user WITH INHERIT TRUE" in statements(result)
+    assert "reports: member without its rights" in result["diff"]["before"]
+    assert clean_server.sql("SELECT pg_has_role('app_user', 'reports', 'USAGE')") == [(True,)]
