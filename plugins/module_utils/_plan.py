@@ -104,7 +104,7 @@ def _said(name: str, value: Any) -> Any:
     text = str(value).strip()
     if name == "memory":
         size = memory_amount_bytes("memory", value)
-        if text.isdigit() or size < 64 * _MIB:
+        if size < 64 * _MIB:
             raise ValueError(
                 f"memory: {text} is no machine's; give a number with a unit, such as 64GB"
             )

@@ -315,7 +315,7 @@ def _unit_values(text: str) -> dict[str, str]:
         if line.startswith("["):
             section = line
         name, separator, value = line.partition("=")
-        if separator and section in ("[Service]", "[Slice]") and line[0] not in "#;":
+        if separator and section in ("[Service]", "[Slice]"):
             values[name.strip()] = value.strip()
     return values
 
