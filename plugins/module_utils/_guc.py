@@ -551,6 +551,12 @@ def last_good(wanted: str, before: str, waiting: Iterable[str]) -> str:
     return render_file(settings)
 
 
+def running(wanted: Iterable[str], live: Mapping[str, Live]) -> dict[str, str]:
+    """The values with which a server runs, of those settings that are not the default."""
+    rows = [live[name.lower()] for name in wanted if name.lower() in live]
+    return {row.definition.name: row.setting for row in rows if row.source != "default"}
+
+
 def waiting_lines(
     waiting: Iterable[str], live: Mapping[str, Live], rows: Sequence[FileRow], plan_: Plan
 ) -> list[str]:

@@ -237,7 +237,8 @@ def converge(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) ->
         server.check_logins()
     actions = actions_of(cluster, plan, write, restart, runs, logins)
     if actions and not module.check_mode:
-        waiting = apply(server, plan, before, after, restart, logins)
+        good = last_good(cluster, before, after, _guc.running(wanted, live) if runs else {})
+        waiting = apply(server, plan, good, before, after, restart, logins)
     elif restart:
         waiting = set()
     elif not module.check_mode:
@@ -275,6 +276,19 @@ def kept_logins(current: Configuration, live: dict[str, _guc.Live]) -> list[Last
         good = LastGood(read_file(path))
         kept += [good] if good.exists else []
     return kept
+
+
+def last_good(
+    cluster: Cluster, before: ManagedFile, after: ManagedFile, running: dict[str, str]
+) -> LastGood:
+    """What to go back to: the file as it is, or what runs when an edit by hand has broken the file."""
+    good = LastGood(before)
+    if running and before.content is not None and not good.exists and differs(before, after):
+        try:
+            Configuration(cluster, before.content).ask(_guc.MARKER)
+        except Refused:
+            good.keep_instead(replace(after, content=_guc.render_file(running)))
+    return good
 
 
 def settle(server: Server, plan: _guc.Plan, before: ManagedFile) -> None:
@@ -331,6 +345,7 @@ def check_installed(
 def apply(
     server: Server,
     plan: _guc.Plan,
+    good: LastGood,
     before: ManagedFile,
     after: ManagedFile,
     restart: bool,
@@ -339,6 +354,7 @@ def apply(
     """Carry out the plan; on failure put everything back. A stopped server is started.
 
     Args:
+        good: what to go back to.
         before: the file as it is.
         after: the file as it shall be.
         restart: whether to restart a running server.
@@ -353,7 +369,7 @@ def apply(
     cluster = server.cluster
     runs, pid = server.runs(), cluster.pid()
     auto_conf = read_file(cluster.auto_conf)
-    good, good_auto_conf = LastGood(before), LastGood(auto_conf)
+    good_auto_conf = LastGood(auto_conf)
     try:
         for login in logins:
             login.put_back()
@@ -386,9 +402,7 @@ def apply(
         if _guc.is_part_of(read_file(cluster.auto_conf).content or "", good_auto_conf.content):
             back = good_auto_conf.put_back() or back
         outcome = (
-            after_rollback(server, pid)
-            if back
-            else f"no file was changed, and {state(server)}"
+            after_rollback(server, pid) if back else f"no file was changed, and {state(server)}"
         )
         raise Refused(f"{error}; {outcome}") from error
     good_auto_conf.forget()

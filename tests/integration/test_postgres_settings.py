@@ -447,6 +447,16 @@ def test_an_edit_by_hand_that_no_server_takes_is_mended(managed):
     assert managed.drop_in.read_text() == text
 
 
+def test_an_edit_by_hand_that_no_server_takes_is_nothing_to_go_back_to(managed):
+    managed.run({"work_mem": "6MB", "max_connections": 30})
+    managed.drop_in.write_text("what is this?\n")
+    wanted = {"work_mem": "7MB", "max_connections": 30, **TOO_MUCH}
+    result = managed.run(wanted, restart="always")
+    assert result["msg"].endswith("the last good files are back, and the server runs with them")
+    assert (managed.show("work_mem"), managed.show("max_connections")) == ("6MB", "30")
+    assert managed.left_over() == []
+
+
 def test_a_file_of_another_mode_is_mended_without_a_reload(managed):
     managed.run({"work_mem": "6MB"})
     managed.drop_in.chmod(0o600)
