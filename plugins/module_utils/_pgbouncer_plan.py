@@ -197,7 +197,7 @@ def plan(
     if restart and may_restart:
         return Plan(write, must_reload, False, restart, False, False, ())
     reload = bool(reads) or unfinished or any(one.reloads for one in found)
-    return Plan(write, must_reload, False, (), reload, reconnect or unfinished, restart)
+    return Plan(write, must_reload, False, (), reload, reconnect, restart)
 
 
 def role_settings_lines(databases: Iterable[Database]) -> list[str]:
@@ -293,7 +293,8 @@ def _database_row(
         "max_client_connections": inherited(
             "max_db_client_connections", "max_db_client_connections"
         ),
-        "server_lifetime": inherited("server_lifetime", "server_lifetime"),
+        # Without a fraction, whatever the file says.
+        "server_lifetime": str(int(float(inherited("server_lifetime", "server_lifetime")))),
         "load_balance_hosts": entry.get("load_balance_hosts", ""),
     }
     return {column: value for column, value in wanted.items() if column in row}

@@ -178,6 +178,7 @@ import grp
 import os
 import pwd
 import socket
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Mapping
 
@@ -439,15 +440,17 @@ def carry_out(
     desired: _pgbouncer_plan.Desired,
     steps: _pgbouncer_plan.Plan,
     files: list[_files.ManagedFile],
+    kept: list[_files.LastGood],
 ) -> None:
     """Do what was planned, and verify it.
 
     Raises:
         PoolerError: when the pooler does not run as desired.
     """
-    for file in files:
+    for file, last_good in zip(files, kept):
         if file.path in steps.write:
             os.makedirs(os.path.dirname(file.path), mode=0o755, exist_ok=True)
+            last_good.keep()
             _files.write_file(file)
     if steps.daemon_reload:
         pooler.systemctl("daemon-reload")
@@ -461,12 +464,11 @@ def carry_out(
 
 
 def put_back(
-    pooler: _pooler.Pooler, steps: _pgbouncer_plan.Plan, files: list[_files.ManagedFile]
+    pooler: _pooler.Pooler, steps: _pgbouncer_plan.Plan, kept: list[_files.LastGood]
 ) -> str:
     """Put the previous files back and bring the pooler back; says how that went."""
-    for file in files:
-        if file.path in steps.write:
-            _files.write_file(file)
+    for last_good in kept:
+        last_good.put_back()
     try:
         if steps.daemon_reload:
             pooler.systemctl("daemon-reload")
@@ -553,7 +555,8 @@ def main() -> None:
     service = pooler.service()
     marker = os.path.join(os.path.dirname(params["config_file"]), ".pooled-unfinished")
     unfinished = os.path.exists(marker)
-    interrupted_restart = "restart for" in (_files.read_file(marker).content or "")
+    interrupted = _files.read_file(marker).content or ""
+    interrupted_restart = "restart for" in interrupted
     if installed is None:
         unit, auth_file, ini = after
         before = [
@@ -575,13 +578,15 @@ def main() -> None:
             msg=f"The console of {params['service']} does not answer, and restart={policy} forbids to"
             " restart it"
         )
-    userlists = (before[1].content or "", after[1].content or "")
+    # What the pooler has read, also when a run was killed after it wrote new files.
+    kept = [_files.LastGood(file) for file in before]
+    userlists = (kept[1].content, after[1].content or "")
     stale = []
     if _ini.stale_users(*userlists, asks_server=params["auth"] == "query"):
         stale.append("users of the old auth file")
     if interrupted_restart:
         stale.append("an interrupted restart")
-    noted = _ini.role_settings_in(before[2].content or "")
+    noted = _ini.role_settings_in(kept[2].content)
     steps = _pgbouncer_plan.plan(
         desired,
         running,
@@ -590,7 +595,9 @@ def main() -> None:
         daemon_reload=service.reload_needed,
         unfinished=unfinished,
         stale=stale,
-        reconnect=params["reconnect"] or _pgbouncer_plan.carries_old_settings(noted, databases),
+        reconnect=params["reconnect"]
+        or "RECONNECT" in interrupted
+        or _pgbouncer_plan.carries_old_settings(noted, databases),
         may_restart=may_restart,
     )
     found = [
@@ -636,17 +643,25 @@ def main() -> None:
     logfile = options.get("logfile", "")
     offset = os.path.getsize(logfile) if logfile and os.path.exists(logfile) else 0
     note = "\n".join([UNFINISHED, *steps.actions, ""])
-    _files.write_file(_files.ManagedFile(marker, note, after[0].owner, after[0].group, 0o644))
     try:
-        carry_out(pooler, desired, steps, after)
+        _files.write_file(_files.ManagedFile(marker, note, after[0].owner, after[0].group, 0o644))
+    except OSError as error:
+        if not unfinished:
+            with suppress(OSError):
+                os.unlink(marker)
+        module.fail_json(msg=f"{marker} can't be written, and nothing was changed: {error}")
+    try:
+        carry_out(pooler, desired, steps, after, kept)
     except (_pooler.PoolerError, _postgres.ConnectionFailed, OSError) as error:
         words = pooler.complaints(logfile, offset)
-        outcome = put_back(pooler, steps, before)
+        outcome = put_back(pooler, steps, kept)
         os.unlink(marker)
         module.fail_json(
             msg=f"The pooler did not take the new configuration: {error}. PgBouncer says: {words or 'nothing'}."
             f" {outcome}"
         )
+    for last_good in kept:
+        last_good.forget()
     os.unlink(marker)
     module.exit_json(**result)
 

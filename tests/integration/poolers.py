@@ -28,6 +28,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from .clusters import INSTALLED
+
 PGBOUNCER = os.environ.get("POOLED_TEST_PGBOUNCER") or shutil.which(
     "pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
 )
@@ -194,7 +196,8 @@ class Pooler:
             os.seteuid(user.pw_uid)
         try:
             connection = psycopg.connect(
-                host=str(self.home / directory), port=self.port, user="pgbouncer", dbname="pgbouncer",
+                host=str(self.home / directory), port=self.port, user="pgbouncer",
+                dbname="pgbouncer",
                 autocommit=True, cursor_factory=psycopg.ClientCursor,
             )  # fmt: skip
         finally:
@@ -219,8 +222,6 @@ class Pooler:
 
 @pytest.fixture(scope="module")
 def pooled_server(make_cluster: Callable[[int], Any]) -> Iterator[Any]:
-    from .conftest import INSTALLED
-
     made = make_cluster(max(INSTALLED, default=0))
     for statement in (
         f"CREATE ROLE app_user LOGIN PASSWORD '{PASSWORD}'",

@@ -10,6 +10,9 @@ import socket
 import psycopg
 import pytest
 
+from ansible_collections.pooled.postgres.plugins.modules import pgbouncer_config
+
+from . import faults
 from .poolers import PASSWORD, ROLE, SERVICE, free_port
 
 
@@ -146,6 +149,9 @@ def test_an_interrupted_run_is_finished(pooler):
     pooler.configure()
     marker = pooler.ini.with_name(".pooled-unfinished")
     marker.write_text("write it\nRELOAD\n")
+    # A RECONNECT that nobody planned could cut clients with an old password off.
+    assert pooler.predicted_and_done() == ["RELOAD"]
+    marker.write_text("write it\nRELOAD\nRECONNECT\n")
     assert pooler.predicted_and_done() == ["RELOAD", "RECONNECT"]
     marker.write_text("write it\nrestart for listen_port\n")
     assert pooler.predicted_and_done() == ["restart for an interrupted restart"]
@@ -195,3 +201,63 @@ def test_the_role_of_a_pooler_elsewhere_is_the_only_one_in_its_userlist(pooler):
     assert "bouncers-own" not in str(result)
     pooler.cluster.sql("ALTER ROLE pgbouncer_auth PASSWORD 'bouncers-own'")
     assert pooler.query("SELECT 1") == 1
+
+
+# Two states, which differ in what a reload and what only a restart changes.
+EVEN = {"options": {"query_timeout": 5}}
+ODD = {
+    "options": {"query_timeout": 6, "pkt_buf": 8192},
+    "auth": "userlist",
+    "databases": [{"name": "mydb", "roles": [{**ROLE, "settings": {"lock_timeout": "1s"}}],
+                   "aliases": [{"name": "mydb_session", "pool_mode": "session"}]}],
+}  # fmt: skip
+
+
+def left_over(pooler):
+    return sorted(path.name for path in (pooler.home / "etc").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "states",
+    [(EVEN, {**ODD, "options": {"query_timeout": 6}}), (EVEN, ODD)],
+    ids=["reload", "restart"],
+)
+def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(pooler, states, monkeypatch):
+    pooler.configure(**states[0])
+    step, ended = 0, None
+    while not ended:
+        step += 1
+        wanted = states[step % 2]
+        with monkeypatch.context() as patch:
+            patch.setattr(pgbouncer_config, "main", faults.killed_at(step, pgbouncer_config.main))
+            try:
+                ended = pooler.configure(**wanted)
+            except pytest.fail.Exception:
+                ended = None
+        if not ended:
+            result = pooler.configure(**wanted)
+            assert not result.get("failed"), (step, result["msg"])
+        again = pooler.configure(**wanted)
+        assert (again["changed"], left_over(pooler)) == (False, []), (step, again["actions"])
+        assert pooler.shows("query_timeout") == str(wanted["options"]["query_timeout"]), step
+        assert pooler.query("SELECT 1") == 1, step
+    print(f"{step - 1} kill points, and after each the next run converged")
+    assert step > 40
+
+
+def test_a_disk_that_is_full_from_any_step_on_changes_nothing(pooler, monkeypatch):
+    pooler.configure(**EVEN)
+    before, step = pooler.files(), 0
+    wanted = {**ODD, "options": {"query_timeout": 6}, "auth": "query"}
+    while True:
+        step += 1
+        with monkeypatch.context() as patch:
+            patch.setattr(pgbouncer_config, "main", faults.full_from(step, pgbouncer_config.main))
+            result = pooler.configure(**wanted)
+        if not result.get("failed"):
+            break
+        assert "No space left on device" in result["msg"], (step, result)
+        assert (pooler.files(), left_over(pooler)) == (before, []), step
+        assert pooler.configure(**EVEN)["changed"] is False, step
+    assert step > 4
+    assert pooler.configure(**wanted)["changed"] is False

@@ -662,6 +662,12 @@ def test_a_certificate_that_is_served_otherwise(shown, wanted, actions):
     assert steps(target, replace(running_as(target), certificate=shown)).actions == actions
 
 
+def test_a_lifetime_is_shown_without_its_fraction():
+    wanted = desired(given={"server_lifetime": 90.5})
+    assert steps(wanted, running_as(wanted, server_lifetime=90)).actions == []
+    assert steps(wanted, running_as(wanted, server_lifetime=91)).actions == ["RELOAD"]
+
+
 def test_databases_that_come_and_go():
     wanted = desired()
     running = running_as(wanted)
@@ -700,7 +706,7 @@ def test_a_pooler_that_does_not_answer_is_restarted():
 def test_an_unfinished_run_is_finished():
     wanted = desired()
     running = running_as(wanted)
-    assert steps(wanted, running, unfinished=True).actions == ["RELOAD", "RECONNECT"]
+    assert steps(wanted, running, unfinished=True).actions == ["RELOAD"]
     assert steps(wanted, running, unfinished=True, stale=["x"]).actions == ["restart for x"]
 
 
