@@ -20,7 +20,7 @@ options:
   version:
     description:
       - Major version of the server that is meant, to ask systemd for the limits of its unit.
-      - The units of all clusters that exist are asked anyway.
+      - Without it, what binds any cluster of that name counts.
     type: str
     default: ''
   cluster:
@@ -58,8 +58,11 @@ resources:
   type: dict
   contains:
     memory_bytes:
-      description: The least of the host's memory, the limits of the service's cgroup and of all
-        cgroups around it, and the limits that its unit and slices ask for.
+      description:
+        - The least of the host's memory, the limits of the service's cgroup and of all cgroups
+          around it, and the limits that its unit and slices ask for.
+        - Files of the unit that systemd has not read yet count too, also before the server is
+          installed. The limits of the session that asks do not.
       type: int
       sample: 536870912
     memory_bound_by:
@@ -70,11 +73,11 @@ resources:
       description: Whether it is a limit rather than the host's memory.
       type: bool
     cpus:
-      description: CPUs that may be used, by affinity and quota.
+      description: CPUs that may be used, by affinity, sets of CPUs and quota.
       type: int
       sample: 2
     cpus_bound_by:
-      description: Which of the two.
+      description: Which of them.
       type: str
       sample: CPU affinity
     shm_bytes:
