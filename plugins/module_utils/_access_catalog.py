@@ -209,7 +209,7 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
                 migrators = [role.name for role in database.roles if role.kind == "migrator"]
                 rest = [name for name in names if name not in migrators]
                 outside = read_other_schemas(other, database.schemas, migrators, rest)
-                state = replace(state, belongings=read_belongings(other, absent), **outside)
+                state = replace(state, belongings=read_belongings(other, leaving), **outside)
         finally:
             other.close()
         databases[database.name] = (

@@ -53,36 +53,43 @@ def outsiders(
         dropped: roles that this run drops.
     """
     planned = planned_links(wanted, links)
+    holding, becoming = groups_of(planned, _inherits), groups_of(planned, _may_set)
     ours = {role.name for role in wanted_roles(wanted)} | set(dropped)
     outside = [
         role
         for name, role in sorted(others.items())
         if not role.superuser and name not in ours and not name.startswith("pg_")
     ]
-    logins = [role.name for role in outside if role.login]
-    may_be = {name: reached(name, planned, lambda link: link.may_set) for name in logins}
-    used_by = {
-        role.name: frozenset(name for name in logins if role.name in may_be[name])
-        for role in outside
-    }
+    used_by: dict[str, set[str]] = {}
+    for role in outside:
+        if role.login:
+            for name in reached(role.name, becoming):
+                used_by.setdefault(name, set()).add(role.name)
     return tuple(
         Outsider(
             role.name,
-            reached(role.name, planned, lambda link: link.inherits),
+            reached(role.name, holding),
             role.login,
-            used_by[role.name],
+            frozenset(used_by[role.name]),
         )
         for role in outside
-        if used_by[role.name]
+        if role.name in used_by
     )
 
 
-def reached(name: str, links: Iterable[Link], follows: Callable[[Link], bool]) -> frozenset[str]:
-    """A role and all that it reaches through memberships that are followed."""
+def groups_of(
+    links: Iterable[Link], follows: Callable[[Link], bool] | None = None
+) -> dict[str, list[str]]:
+    """Of each member its groups, by the memberships that are followed, or all."""
     groups: dict[str, list[str]] = {}
     for link in links:
-        if follows(link):
+        if follows is None or follows(link):
             groups.setdefault(link.member, []).append(link.group)
+    return groups
+
+
+def reached(name: str, groups: Mapping[str, Iterable[str]]) -> frozenset[str]:
+    """A role and all that it reaches through the groups of members."""
     found = {name}
     waiting = [name]
     while waiting:
@@ -91,3 +98,21 @@ def reached(name: str, links: Iterable[Link], follows: Callable[[Link], bool]) -
                 found.add(group)
                 waiting.append(group)
     return frozenset(found)
+
+
+def holding_groups(wanted: Wanted, links: Iterable[Link]) -> dict[str, list[str]]:
+    """Whose rights each role has by membership, once the run is done."""
+    return groups_of(planned_links(wanted, links), _inherits)
+
+
+def becoming_groups(wanted: Wanted, links: Iterable[Link]) -> dict[str, list[str]]:
+    """Whom each role may SET ROLE to, once the run is done."""
+    return groups_of(planned_links(wanted, links), _may_set)
+
+
+def _inherits(link: Link) -> bool:
+    return link.inherits
+
+
+def _may_set(link: Link) -> bool:
+    return link.may_set

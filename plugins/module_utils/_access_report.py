@@ -9,7 +9,8 @@ from typing import Iterator
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access_objects import summary
 from ansible_collections.pooled.postgres.plugins.module_utils._access_outside import (
-    planned_links,
+    becoming_groups,
+    holding_groups,
     reached,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access_rights import (
@@ -100,10 +101,11 @@ def _owners(
                 f" kind {kinds[schema.owner]}, which may therefore create in it and drop it; mend"
                 f" it with ALTER SCHEMA {quote_ident(name)} OWNER TO {heir}"
             )
-    links = planned_links(wanted, actual.links)
+    holding = holding_groups(wanted, actual.links)
+    schemas = set(database.schemas)
     owned: dict[tuple[str, str, str], list[Securable]] = {}
     for item in state.securables:
-        if item.schema in database.schemas and item.kind != "sequences":
+        if item.schema in schemas and item.kind != "sequences":
             owned.setdefault((item.schema, item.kind, item.owner), []).append(item)
     for (schema_name, kind, owner), items in sorted(owned.items()):
         of_kind = kinds.get(owner)
@@ -119,9 +121,7 @@ def _owners(
             continue
         if of_kind == "migrator" or not (migrators or of_kind):
             continue
-        able = [
-            name for name in migrators if owner in reached(name, links, lambda link: link.inherits)
-        ]
+        able = [name for name in migrators if owner in reached(name, holding)]
         if of_kind:
             consequence = (
                 f"role {owner!r} of kind {of_kind} may alter them and row-level security does not"
@@ -142,6 +142,10 @@ def _creators(
 ) -> Iterator[str]:
     """Roles that create objects which the model's roles don't get rights on at once."""
     ours = {role.name for role in model_roles(wanted.databases)} | {wanted.pooler_role}
+    makers_of: dict[str, set[str]] = {}
+    for item in state.securables:
+        if item.kind == "tables":
+            makers_of.setdefault(item.schema, set()).add(item.owner)
     found: dict[str, list[str]] = {}
     for name in database.schemas:
         schema = state.schemas.get(name)
@@ -149,25 +153,22 @@ def _creators(
             continue
         makers = {schema.owner}
         makers |= {grant.grantee for grant in schema.grants if grant.privilege == "CREATE"}
-        makers |= {
-            item.owner for item in state.securables if item.schema == name and item.kind == "tables"
-        }
+        makers |= makers_of.get(name, set())
         if _DATABASE_OWNER in makers:
             makers.add(state.owner)
         for maker in makers - ours - {PUBLIC, _DATABASE_OWNER, actual.login_user}:
             role = actual.others.get(maker)
             if role and not role.superuser and _lacks_defaults(database, state, name, maker):
                 found.setdefault(maker, []).append(name)
-    links = planned_links(wanted, actual.links)
+    becoming = becoming_groups(wanted, actual.links)
     served = [role.name for role in database.roles if role.kind != "migrator"]
     for maker, schemas in sorted(found.items()):
-        becoming = [
+        by_way_of = [
             role.name
             for role in database.roles
-            if role.kind == "migrator"
-            and maker in reached(role.name, links, lambda link: link.may_set)
+            if role.kind == "migrator" and maker in reached(role.name, becoming)
         ]
-        through = f", also through SET ROLE of {name_list(becoming)}" if becoming else ""
+        through = f", also through SET ROLE of {name_list(by_way_of)}" if by_way_of else ""
         yield (
             f"database {database.name!r}: {maker!r} may create objects in {name_list(schemas)}"
             f"{through}, and its default privileges do not give {name_list(served)} their rights"
@@ -226,9 +227,10 @@ def _default_rights(database: Database, state: ActualDatabase, wanted: Wanted) -
 def _open_to_all(database: Database, state: ActualDatabase) -> Iterator[str]:
     """What PUBLIC may do with objects, and with it roles of the model beyond their kind."""
     kinds = {role.kind for role in database.roles} - {"migrator"}
+    schemas = set(database.schemas)
     found: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for item in state.securables:
-        if item.schema in database.schemas and item.kind in ("tables", "sequences"):
+        if item.schema in schemas and item.kind in ("tables", "sequences"):
             public = held(item.grants, PUBLIC)
             beyond = {
                 privilege

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator
+from collections import Counter
+from typing import Iterable, Iterator, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access_outside import (
+    groups_of,
     planned_links,
     reached,
 )
@@ -31,8 +33,12 @@ _POWERS = {
 
 def role_reports(wanted: Wanted, actual: Actual, changes: Iterable[Change]) -> Iterator[str]:
     """What roles of the model may do beyond it, and who loses what they lose."""
+    # Any membership counts: what a role does not inherit, it may mostly become.
+    groups = groups_of(planned_links(wanted, actual.links))
+    owned = _owned(wanted, actual)
     for role in model_roles(wanted.databases):
-        for group, power in _powers(role, wanted, actual):
+        reachable = reached(role.name, groups) - {role.name}
+        for group, power in _powers(role, reachable, owned, wanted, actual):
             yield (
                 f"role {role.name!r} of kind {role.kind} is a member of {group!r}, directly or by"
                 f" way of others, and so may {power}; take it out of member_of unless that is meant"
@@ -53,9 +59,13 @@ def role_reports(wanted: Wanted, actual: Actual, changes: Iterable[Change]) -> I
     yield from _losers(wanted, actual, changes)
 
 
-def _powers(role: Role, wanted: Wanted, actual: Actual) -> Iterator[tuple[str, str]]:
-    links = planned_links(wanted, actual.links)
-    groups = reached(role.name, links, lambda link: link.inherits or link.may_set) - {role.name}
+def _powers(
+    role: Role,
+    groups: frozenset[str],
+    owned: Mapping[str, str],
+    wanted: Wanted,
+    actual: Actual,
+) -> Iterator[tuple[str, str]]:
     migrators = {other.name for other in model_roles(wanted.databases) if other.kind == "migrator"}
     for group in sorted(groups):
         other = actual.others.get(group)
@@ -69,45 +79,41 @@ def _powers(role: Role, wanted: Wanted, actual: Actual) -> Iterator[tuple[str, s
             continue
         if group in migrators:
             yield group, "do what a migrator may"
-            continue
-        owned = _owned_by(group, wanted, actual)
-        if owned:
-            yield group, f"do anything with what it owns: {owned}"
+        elif group in owned:
+            yield group, f"do anything with what it owns: {owned[group]}"
 
 
-def _owned_by(group: str, wanted: Wanted, actual: Actual) -> str:
-    """What of the model a group owns."""
-    parts = []
+def _owned(wanted: Wanted, actual: Actual) -> dict[str, str]:
+    """What of the model each role owns."""
+    parts: dict[str, list[str]] = {}
     for database in wanted.databases:
         state = actual.databases[database.name]
-        if state.owner == group:
-            parts.append(f"database {database.name}")
-        schemas = [
-            name
-            for name in database.schemas
-            if name in state.schemas and state.schemas[name].owner == group
-        ]
-        parts.extend(f"schema {name} of {database.name}" for name in schemas)
-        tables = sum(
-            item.owner == group and item.kind == "tables" and item.schema in database.schemas
+        parts.setdefault(state.owner, []).append(f"database {database.name}")
+        for name in database.schemas:
+            if name in state.schemas:
+                owner = state.schemas[name].owner
+                parts.setdefault(owner, []).append(f"schema {name} of {database.name}")
+        schemas = set(database.schemas)
+        tables = Counter(
+            item.owner
             for item in state.securables
+            if item.kind == "tables" and item.schema in schemas
         )
-        if tables:
-            parts.append(f"{tables} table(s) of {database.name}")
-    return ", ".join(parts)
+        for owner, count in tables.items():
+            parts.setdefault(owner, []).append(f"{count} table(s) of {database.name}")
+    return {owner: ", ".join(texts) for owner, texts in parts.items()}
 
 
 def _losers(wanted: Wanted, actual: Actual, changes: Iterable[Change]) -> Iterator[str]:
     """Roles outside the model that are members of a role that this run takes something from."""
     ours = {role.name for role in model_roles(wanted.databases)}
     losing = {name for change in changes for name in change.takes_from} & ours
-    links = planned_links(wanted, actual.links)
+    groups = groups_of(planned_links(wanted, actual.links))
     for name in sorted(losing):
         members = [
             outsider.name
             for outsider in actual.outsiders
-            if name in reached(outsider.name, links, lambda link: link.inherits or link.may_set)
-            and outsider.name != actual.login_user
+            if name in reached(outsider.name, groups) and outsider.name != actual.login_user
         ]
         if members:
             yield (

@@ -305,8 +305,9 @@ def _found(wanted: Wanted, actual: Actual) -> list[dict[str, Any]]:
     for database in wanted.databases:
         state = actual.databases[database.name]
         counts = dict.fromkeys(OBJECT_CLASSES, 0)
+        schemas = set(database.schemas)
         for item in state.securables:
-            if item.schema in database.schemas:
+            if item.schema in schemas:
                 counts[item.kind] += 1
         found.append(
             {
