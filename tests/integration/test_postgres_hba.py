@@ -387,7 +387,12 @@ def test_foreseeing_a_server_that_is_not_installed(run_module: Run) -> None:
     assert result["changed"] and result["exclusive"]
     assert result["hba_file"] == "/etc/postgresql/99/main/pg_hba.conf"
     # In the columns that it will have, so that it is no difference.
-    assert result["diff"][0]["before"].splitlines()[0].split() == "local all postgres peer".split()
+    assert result["diff"][0]["before"].splitlines()[0].split() == [
+        "local",
+        "all",
+        "postgres",
+        "peer",
+    ]
 
 
 def test_a_server_that_does_not_answer_is_an_error(run_module: Run, tmp_path: Any) -> None:
