@@ -76,7 +76,7 @@ def machine(
     decided["postgres_version"] = int(decided["postgres_version"] or newest)
     if "huge_pages" in said:
         decided["postgres_settings"] = {
-            **(decided["postgres_settings"] or {}),
+            **decided["postgres_settings"],
             "huge_pages": said["huge_pages"],
         }
     return {
