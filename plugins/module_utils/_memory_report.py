@@ -130,7 +130,7 @@ def refusal(machine: Machine, request: Request, solution: Solution) -> str:
     if request.says("work_mem"):
         why = (
             f"with work_mem = {request.settings['work_mem'] or 'the default'} in postgres_settings"
-            f" everything together takes {memory_text(cost_bytes(exact))}"
+            f" everything together takes {memory_text(cost_bytes(exact) + exact.slack)}"
         )
     else:
         why = "not even 1 MB of work_mem is left for each backend"

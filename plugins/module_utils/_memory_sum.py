@@ -103,9 +103,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the sum consists of; bytes where it is memory."""
+    """What the sum consists of; bytes where it is memory.
+
+    C(slack) of the budget is left free, so that everything still fits when the kernel counts a
+    little less memory.
+    """
 
     budget: float
+    slack: float
     connections: int
     active: int
     processes: int
@@ -282,6 +287,7 @@ def exact_sizes(machine: Machine, request: Request, huge: bool, own_pages: int =
     more, more_for = _more_shared(request, processes)
     sizes = Sizes(
         budget=budget,
+        slack=slack,
         connections=request.max_connections,
         active=active,
         processes=processes,
@@ -400,14 +406,16 @@ def _with(sizes: Sizes, request: Request, chosen: Mapping[str, Any]) -> Sizes:
     if request.says("autovacuum_work_mem") and request.size("autovacuum_work_mem") < 0:
         changed = replace(changed, autovacuum_work_mem=changed.maintenance_work_mem)
     if request.size("wal_buffers") < 0:
-        wal = int(changed.shared_buffers / 32) // (64 * KIB) * 64 * KIB
+        wal = changed.shared_buffers / 32
+        if not request.says("wal_buffers"):
+            wal = wal // (64 * KIB) * 64 * KIB
         changed = replace(changed, wal_buffers=min(max(wal, 64 * KIB), 16 * MIB))
     return changed
 
 
 def _fits(exact: Sizes, request: Request) -> bool:
     if request.says("work_mem"):
-        return cost_bytes(exact) <= int(exact.budget)
+        return cost_bytes(exact) <= int(exact.budget - exact.slack)
     return exact.work_mem >= LEAST_WORK_MEM_BYTES
 
 
@@ -444,7 +452,7 @@ def _settled(
     fits = _fits(exact, request)
     names = [name for name in _STEADY if not request.says(name)]
     runs = {name: running_bytes(running, name, request.major) for name in names}
-    if not any(runs.values()):
+    if not running:
         return Solution(exact, target, fits, {}, False)
     near = tuple(
         exact_sizes(machine.with_more(more), request, huge, own_pages)
@@ -482,20 +490,20 @@ def solve(machine: Machine, request: Request, running: Mapping[str, str]) -> Sol
     found = machine.huge_pages
     if word == "on":
         return _settled(machine, request, True, own_pages, running)
-    if word == "try" and found and found.total and _default_pages(request, found):
-        available = (min(found.free + own_pages, found.total)) * found.page_bytes
-        huge = _settled(machine, request, True, own_pages, running)
-        enough = huge.sizes.shared_bytes <= available
-        if enough and running.get("shared_buffers") is not None and not huge.steady:
-            # What runs is on ordinary pages, or is to change anyway. A little more or less memory
-            # must not decide.
-            larger = rounded_sizes(
-                exact_sizes(machine.with_more(JITTER_BYTES), request, True, own_pages), request
-            )
-            enough = larger.shared_bytes <= available
-        if enough and huge.fits:
-            return huge
-    return _settled(machine, request, False, own_pages, running)
+    plain = _settled(machine, request, False, own_pages, running)
+    if word != "try" or not found or not found.total or not _default_pages(request, found):
+        return plain
+    if plain.steady:
+        # What runs is on ordinary pages, and pages in use are somebody else's.
+        own_pages = 0
+    available = min(found.free + own_pages, found.total) * found.page_bytes
+    huge = _settled(machine, request, True, own_pages, running)
+    enough = huge.sizes.shared_bytes <= available
+    if enough and running.get("shared_buffers") is not None and (plain.steady or not huge.steady):
+        # A little more or less memory must not decide.
+        near = exact_sizes(machine.with_more(JITTER_BYTES), request, True, own_pages)
+        enough = rounded_sizes(near, request).shared_bytes <= available
+    return huge if enough and huge.fits else plain
 
 
 def _default_pages(request: Request, found: HugePages) -> bool:
@@ -552,7 +560,8 @@ def automatic_connections(
 ) -> int:
     """The largest number up to 100 that leaves a useful work_mem on each of the machines.
 
-    One that runs and that a little more or less memory would lead to stays.
+    One that runs and that a little more or less memory would lead to stays, except in a cluster,
+    whose servers do not know of each other what runs.
     """
     wanted = 0 if request.says("work_mem") else _PLENTY_WORK_MEM_BYTES
     least = reserved_connections(request) + 1
@@ -570,7 +579,7 @@ def automatic_connections(
 
     best = max(number(0), least)
     runs = str(running.get("max_connections", ""))
-    if runs.isdigit() and int(runs) != best:
+    if len(machines) == 1 and runs.isdigit() and int(runs) != best:
         lower, upper = number(-JITTER_BYTES), number(JITTER_BYTES)
         if lower <= int(runs) <= upper and int(runs) >= least:
             return int(runs)

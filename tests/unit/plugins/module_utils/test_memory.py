@@ -113,7 +113,7 @@ REFUSALS = [
         },
         "max_connections = 100 does not fit into the 3.6 GB that Postgres may use here (4 GB"
         " MemTotal): with work_mem = 64MB in postgres_settings everything together takes 15 GB. The"
-        " largest number that fits is 14. 100 connections need 26.2 GB of memory. Usually the"
+        " largest number that fits is 14. 100 connections need 26.3 GB of memory. Usually the"
         " answer is a pooler: clients that go through PgBouncer share few server connections.",
     ),
     (
