@@ -1,0 +1,21 @@
+-- Roles that nobody but their owners know, and some that the model will name.
+CREATE ROLE "Report Team";
+CREATE ROLE "o'brien" LOGIN PASSWORD 'brien';
+CREATE ROLE "select" LOGIN CONNECTION LIMIT 3 VALID UNTIL '2031-01-01';
+CREATE ROLE "Größe; DROP ROLE x" LOGIN NOINHERIT;
+CREATE ROLE legacy_owner LOGIN CREATEDB;
+CREATE ROLE batch LOGIN CREATEROLE;
+CREATE ROLE monitoring LOGIN;
+GRANT pg_monitor TO monitoring;
+GRANT "Report Team" TO "o'brien" WITH ADMIN OPTION;
+GRANT "Report Team" TO "Größe; DROP ROLE x";
+ALTER ROLE "o'brien" SET statement_timeout = '1h';
+CREATE ROLE "App User" LOGIN SUPERUSER CREATEDB VALID UNTIL '2020-01-01' PASSWORD 'old';
+CREATE ROLE "reader's" NOLOGIN;
+GRANT "Report Team" TO "reader's";
+ALTER ROLE "App User" SET work_mem = '1GB';
+CREATE DATABASE "Legacy Shop" OWNER legacy_owner;
+CREATE DATABASE "other people's" OWNER batch;
+GRANT CONNECT, TEMPORARY ON DATABASE "other people's" TO "App User";
+ALTER SYSTEM SET log_min_duration_statement = '2s';
+ALTER SYSTEM SET work_mem = '7MB';
