@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +63,28 @@ def test_orientation(
     budget = memory_budget(machine(memory * GIB, cpus), "web", connections, settings=given_settings)
     assert size(budget, "shared_buffers") == shared * MIB
     assert size(budget, "work_mem") / MIB == pytest.approx(work, rel=0.05)
+
+
+def documented() -> list[list[str]]:
+    """Rows of the table in docs/sizing.md: memory, CPUs, connections and what they lead to."""
+    text = (Path(__file__).resolve().parents[4] / "docs" / "sizing.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([0-9.]+ GB.*) \|$", text, re.MULTILINE)
+    return [[cell.strip() for cell in row.split("|")] for row in rows]
+
+
+@pytest.mark.parametrize("row", documented(), ids=" ".join)
+def test_the_documented_table(row: list[str]) -> None:
+    memory, _comma, more = row[0].partition(", ")
+    gigabytes = float(memory.split()[0])
+    on = {"huge_pages": "on"} if "huge_pages" in more else {}
+    here = machine(gigabytes * GIB, int(row[1]))
+    if row[3].startswith("refused"):
+        with pytest.raises(DoesNotFitError) as refusal:
+            memory_budget(here, "web", int(row[2]))
+        assert f"fits is {row[3].split()[1]}." in str(refusal.value)
+        return
+    budget = memory_budget(here, "web", int(row[2]), settings=on)
+    assert [memory_text(size(budget, name)) for name in ("shared_buffers", "work_mem")] == row[3:]
 
 
 def test_auto_takes_fewer_connections_rather_than_a_useless_work_mem() -> None:
