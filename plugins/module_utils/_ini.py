@@ -17,6 +17,7 @@ _SETTINGS_TITLE = (
 _FILES_TITLE = "Other files that were read; when one changes, PgBouncer reads all again:"
 _NOTE_MARK = ";   "
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:,*@%+-]+\Z")
+_PARAMETER = re.compile(r"(\w+)=('(?:[^']|'')*'|\S+)")
 _USERLIST_LINE = re.compile(r'^("(?:[^"]|"")*")\s*"((?:[^"]|"")*)"', re.MULTILINE)
 _PASSWORD = re.compile(r"(\bpassword\s*=\s*)(?:'(?:[^']|'')*'|\S+)")
 _MASK = "********"
@@ -66,6 +67,20 @@ def role_settings_in(text: str) -> list[str]:
             break
         notes.append(line[len(_NOTE_MARK) :])
     return notes
+
+
+def database_entries_in(text: str) -> dict[str, dict[str, str]]:
+    """The entries of [databases] in a file that render_ini() made."""
+    section = text.partition("\n[databases]\n")[2].partition("\n[")[0]
+    entries: dict[str, dict[str, str]] = {}
+    for line in section.splitlines():
+        name, equals, parameters = line.partition(" = ")
+        if equals:
+            entries[name] = {
+                key: value[1:-1].replace("''", "'") if value.startswith("'") else value
+                for key, value in _PARAMETER.findall(parameters)
+            }
+    return entries
 
 
 def connection_string(parameters: Mapping[str, str]) -> str:

@@ -30,6 +30,10 @@ _PACKAGE_OPTIONS: dict[str, str] = {
     "auth_file": "/etc/pgbouncer/userlist.txt",
 }
 
+# What an entry in [databases] says when a server connection is opened. PgBouncer lets connections
+# go itself when the rest of an entry has changed.
+_SESSION_PARAMETERS = ("application_name", "client_encoding", "datestyle", "timezone")
+
 # What SHOW USERS tells of an entry's keys, in those versions that have the column.
 _USER_COLUMNS = (
     "pool_size",
@@ -226,6 +230,23 @@ def carries_old_settings(noted: Sequence[str], databases: Iterable[Database]) ->
         _settings_line(role) not in noted
         and any(line.startswith(f"{role.name}:") for line in noted)
         for role in roles
+    )
+
+
+def carries_old_parameters(
+    noted: Mapping[str, Mapping[str, str]], entries: Mapping[str, Mapping[str, str]]
+) -> bool:
+    """Whether sessions may be in the pools that were opened with other parameters than now.
+
+    Args:
+        noted: [databases] when the pools last logged in.
+        entries: [databases] now.
+    """
+    return any(
+        noted[name].get(key) != entry.get(key)
+        for name, entry in entries.items()
+        if name in noted
+        for key in _SESSION_PARAMETERS
     )
 
 

@@ -597,7 +597,10 @@ def main() -> None:
         stale=stale,
         reconnect=params["reconnect"]
         or "RECONNECT" in interrupted
-        or _pgbouncer_plan.carries_old_settings(noted, databases),
+        or _pgbouncer_plan.carries_old_settings(noted, databases)
+        or _pgbouncer_plan.carries_old_parameters(
+            _ini.database_entries_in(kept[2].content), desired.databases
+        ),
         may_restart=may_restart,
     )
     found = [

@@ -179,3 +179,26 @@ SCRAM = "SCRAM-SHA-256$4096:c2FsdA==$a:b"
 def test_stale_users(before, after, asks, expected):
     texts = (_ini.render_userlist(before), _ini.render_userlist(after))
     assert _ini.stale_users(*texts, asks_server=asks) == expected
+
+
+ENTRIES = {
+    "mydb": {"host": "/run/pg", "dbname": "mydb", "connect_query": "SET x = 'it''s'"},
+    "b-2": {"host": "r1,r2", "timezone": "Asia/Tokyo"},
+}
+
+
+def test_entries_can_be_read_again():
+    text = _ini.render_ini({"listen_port": "6432"}, ENTRIES, {"a": {"pool_size": "1"}}, ["a: x=1"])
+    assert _ini.database_entries_in(text) == ENTRIES
+    assert _ini.database_entries_in("; nothing\n") == {}
+
+
+def test_notes_about_files_and_about_roles_are_told_apart():
+    text = _ini.render_ini({}, {}, {}, ["a: jit=off"], ["client_tls_cert_file 12ab"])
+    assert _ini.role_settings_in(text) == ["a: jit=off"]
+    assert ";   client_tls_cert_file 12ab\n" in text
+    assert _ini.role_settings_in(_ini.render_ini({}, {}, {}, [], ["x 1"])) == []
+
+
+def test_an_entry_may_be_empty():
+    assert "\n[users]\napp_user =\n" in _ini.render_ini({}, {}, {"app_user": {}}, [])

@@ -764,6 +764,20 @@ def test_carries_old_settings(noted, settings, expected):
     assert _pgbouncer_plan.carries_old_settings(noted, databases) == expected
 
 
+@pytest.mark.parametrize(
+    ("noted", "entries", "expected"),
+    [
+        ({}, {"a": {"timezone": "UTC"}}, False),
+        ({"a": {"timezone": "UTC"}}, {"a": {"timezone": "UTC", "pool_size": "3"}}, False),
+        ({"a": {"timezone": "UTC"}}, {"a": {}}, True),
+        ({"a": {}}, {"a": {"application_name": "x"}}, True),
+        ({"a": {"timezone": "UTC"}}, {"b": {}}, False),
+    ],
+)
+def test_carries_old_parameters(noted, entries, expected):
+    assert _pgbouncer_plan.carries_old_parameters(noted, entries) == expected
+
+
 def test_role_settings_lines_have_a_line_for_each_role():
     databases = parse_databases(
         [
