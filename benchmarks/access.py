@@ -65,7 +65,7 @@ class Size:
 
 
 QUICK = Size(2, 100, 3, 1, 1, 1, parts=())
-LARGE = Size(200, 50, 30, 10, 2, 8, parts=(4, 12))
+LARGE = Size(200, 50, 30, 10, 2, 8, parts=(2, 6))
 KINDS = ("user", "reader", "migrator", "admin")
 
 
