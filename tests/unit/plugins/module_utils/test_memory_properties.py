@@ -506,3 +506,18 @@ def test_huge_pages_that_are_needed_are_enough(arguments: dict[str, Any]) -> Non
     again = result({**same, "resources": {**arguments["resources"], "huge_pages": pages}})
     if again is not None:
         assert again.huge_pages
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_p7_on_small_machines_where_a_few_megabytes_weigh(workload: str) -> None:
+    for mebibytes in range(300, 2400, 100):
+        for off in (-16, -3, 5, 16):
+            arguments = {"workload": workload, "max_connections": 12, "major": 14}
+            first = sized({**arguments, "resources": machine(mebibytes, 2, False)})
+            if first is None:
+                continue
+            running = dict(first.settings)
+            moved = machine(mebibytes + off, 2, False)
+            second = sized({**arguments, "resources": moved, "running": running})
+            assert second is not None and dict(second.settings) == running, (mebibytes, off)
+            assert second.cost_bytes <= second.budget_bytes
