@@ -17,5 +17,5 @@ ALTER ROLE "App User" SET work_mem = '1GB';
 CREATE DATABASE "Legacy Shop" OWNER legacy_owner;
 CREATE DATABASE "other people's" OWNER batch;
 GRANT CONNECT, TEMPORARY ON DATABASE "other people's" TO "App User";
-ALTER SYSTEM SET log_min_duration_statement = '2s';
+ALTER SYSTEM SET deadlock_timeout = '3s';
 ALTER SYSTEM SET work_mem = '7MB';
