@@ -493,8 +493,10 @@ def solve(machine: Machine, request: Request, running: Mapping[str, str]) -> Sol
     plain = _settled(machine, request, False, own_pages, running)
     if word != "try" or not found or not found.total or not _default_pages(request, found):
         return plain
-    if plain.steady:
-        # What runs is on ordinary pages, and pages in use are somebody else's.
+    others = _settled(machine, request, True, 0, running)
+    free_enough = others.sizes.shared_bytes <= found.free * found.page_bytes
+    if plain.steady or (others.steady and others.fits and free_enough):
+        # What runs goes well with pages in use being somebody else's.
         own_pages = 0
     available = min(found.free + own_pages, found.total) * found.page_bytes
     huge = _settled(machine, request, True, own_pages, running)

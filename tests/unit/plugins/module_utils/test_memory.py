@@ -581,6 +581,7 @@ def test_a_value_one_step_off_stays_and_says_so() -> None:
         {"max_connections": 200},
         {"share": 0.5},
         {"reserved": "4GB"},
+        {"resources": machine(64 * GIB)},
         {"settings": {"maintenance_work_mem": "4GB"}},
     ],
 )
