@@ -70,8 +70,7 @@ def role_changes(wanted: Wanted, actual: Actual) -> tuple[list[Change], list[str
     for role in roles:
         changes.extend(_attributes(role, actual, warnings))
     for role in roles:
-        if role.kind != POOLER:
-            changes.extend(_settings(role, wanted, actual, warnings))
+        changes.extend(_settings(role, wanted, actual, warnings))
     for role in roles:
         changes.extend(_memberships(role, wanted, actual, warnings))
     for role in roles:
