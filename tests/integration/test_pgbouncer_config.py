@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -261,3 +262,34 @@ def test_a_disk_that_is_full_from_any_step_on_changes_nothing(pooler, monkeypatc
         assert pooler.configure(**EVEN)["changed"] is False, step
     assert step > 4
     assert pooler.configure(**wanted)["changed"] is False
+
+
+def test_what_a_broken_file_half_applied_is_mended(pooler):
+    """PgBouncer 1.18 and 1.24 answer such a RELOAD as if it had gone well."""
+    pooler.configure()
+    good = pooler.ini.read_text()
+    broken = good.replace("max_client_conn = 100", "max_client_conn = 777")
+    pooler.ini.write_text(broken.replace("pool_mode = transaction", "pool_mode = nonsense"))
+    with pooler.console() as cursor, suppress(psycopg.Error):
+        cursor.execute("RELOAD")
+    assert pooler.shows("max_client_conn") == "777"
+    pooler.ini.write_text(good)
+    assert pooler.predicted_and_done() == ["RELOAD"]
+    assert pooler.shows("max_client_conn") == "100"
+
+
+def test_a_verifier_of_the_same_length_is_read_within_the_same_second(pooler):
+    """PgBouncer reads the auth file only when its inode, size or second has changed."""
+    pooler.configure(auth="userlist")
+    old = pooler.userlist.stat()
+    try:
+        pooler.cluster.sql("ALTER ROLE app_user PASSWORD 'another one'")
+        role = {"name": "app_user", "kind": "user"}
+        databases = [{"name": "mydb", "roles": [role]}]
+        assert pooler.predicted_and_done(auth="userlist", databases=databases) == ["RELOAD"]
+        new = pooler.userlist.stat()
+        assert new.st_ino != old.st_ino
+        assert new.st_size == old.st_size
+        assert pooler.query("SELECT 1", password="another one") == 1
+    finally:
+        pooler.cluster.sql(f"ALTER ROLE app_user PASSWORD '{PASSWORD}'")
