@@ -433,7 +433,8 @@ def shown_change(before: str, after: str) -> dict[str, str]:
 
 def others(databases: Sequence[Database], names: Iterable[str], more: Iterable[str]) -> list[str]:
     """Names on the server that are neither the model's nor among some more."""
-    ours = {role.name for role in (*model_roles(databases), *absent_roles(databases))}
+    ours = {role.name for role in model_roles(databases)}
+    ours.update(role.name for role in absent_roles(databases))
     ours.update(database.name for database in databases)
     ours.update(more)
     return sorted(name for name in names if name not in ours)

@@ -52,7 +52,8 @@ def machine(
         default_versions: the server's major by release, the newest last.
 
     Returns:
-        C(host), what host_resources_info would return of it, but for C(asked), and C(variables) of the role.
+        C(host), what host_resources_info would return of it, but for C(asked), and C(variables) of
+        the role.
 
     Raises:
         ValueError: naming what was asked, and what is allowed.
