@@ -271,7 +271,7 @@ def server_tls(pooler: Pooler, authority: Authority, mode: str) -> dict[str, Any
     readable = pooler.home / "etc" / "ca.crt"
     readable.write_text(Path(authority.certificate).read_text())
     return {
-        "backend_host": "localhost",
+        "backend_host": "127.0.0.1",
         "auth_password": "bouncers-own",
         "options": {"server_tls_sslmode": mode, "server_tls_ca_file": str(readable)},
     }
@@ -289,7 +289,7 @@ def test_pgbouncer_verifies_postgres(tls_server, authority, stranger):
     result = pooler.configure(**server_tls(pooler, stranger, "verify-full"))
     assert result["failed"]
     assert result["msg"].startswith(
-        "server_tls_sslmode: 'verify-full' would cut the pools off, because Postgres at localhost"
+        "server_tls_sslmode: 'verify-full' would cut the pools off, because Postgres at 127.0.0.1"
     )
     assert result["msg"].endswith("refused: unable to get local issuer certificate")
     (pooler.home / "etc" / "ca.crt").write_text(Path(authority.certificate).read_text())
@@ -301,7 +301,7 @@ def test_a_server_without_tls_is_noticed_before_the_pools_are_cut_off(pooler, au
     pooler.cluster.sql("ALTER ROLE pgbouncer_auth PASSWORD 'bouncers-own'")
     result = pooler.configure(**server_tls(pooler, authority, "require"))
     assert result["failed"]
-    assert re.search(r"because Postgres at localhost port \d+ does not offer TLS$", result["msg"])
+    assert re.search(r"because Postgres at 127.0.0.1 port \d+ does not offer TLS$", result["msg"])
 
 
 def test_both_sides_at_once(tls_server, authority):
