@@ -99,6 +99,11 @@ options:
           replicas:
             description: Number of hosts or containers.
             type: int
+          surge:
+            description:
+              - Replicas that run besides while a new release replaces the old one, as a number or as a share of the replicas, such as V(25%), rounded up.
+              - V(0) when left out. Kubernetes starts V(25%) unless told otherwise.
+            type: str
           workers:
             description: Processes in each.
             type: int
@@ -112,6 +117,9 @@ options:
             description: Whether it connects to PgBouncer or to Postgres itself.
             type: str
             choices: [pgbouncer, direct]
+          alias:
+            description: The one of O(databases[].aliases) that it connects to, with O(databases[].clients[].via=pgbouncer); the database itself when left out.
+            type: str
       pools:
         description: PgBouncer's options for this database, such as C(pool_size), C(pool_mode) or C(max_db_connections), checked against its version.
         type: dict

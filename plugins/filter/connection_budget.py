@@ -20,8 +20,8 @@ short_description: Add up connections, and fail when they do not fit
 description:
   - Adds up the pools of PgBouncer, the clients that connect directly, monitoring and the reserved
     slots, and compares the sum with C(max_connections).
-  - Compares the clients of PgBouncer with C(max_client_conn), and each role's C(connection_limit)
-    with what its pools and clients need.
+  - Compares the clients of PgBouncer with C(max_client_conn), each role's C(connection_limit) with
+    what its pools and clients need, and C(LimitNOFILE) with what a process of PgBouncer opens.
   - Fails with the table and the ways out when something does not fit.
 positional: poolers, max_connections
 options:
@@ -33,7 +33,8 @@ options:
   poolers:
     description:
       - The PgBouncer hosts, each with C(name) and, where they differ from the collection's
-        defaults, C(default_pool_size), C(reserve_pool_size) and C(max_client_conn).
+        defaults, C(default_pool_size), C(reserve_pool_size), C(max_client_conn), C(processes) and
+        C(limit_nofile).
       - C(databases) of a host has C(pool_size), C(reserve_pool_size) and C(max_db_connections) by
         name of a database, and C(users) has C(pool_size), C(reserve_pool_size) and
         C(max_user_connections) by name of a role. The name C(*) has the limit of all databases or
@@ -86,6 +87,8 @@ _value:
       C(connections).
     - C(client_rows), the clients of PgBouncer likewise; C(client_connections), their sum;
       C(max_client_connections), what PgBouncer takes.
+    - C(role_connections), by role the sum of its rows, which is the least C(connection_limit) for it.
+    - C(descriptors), a list of what a process of PgBouncer may have open, C(needed), and its C(limit), by C(hosts).
     - C(warnings), and C(table), lines for people to read.
   type: dict
 """
@@ -115,6 +118,8 @@ def connection_budget(
         **asdict(budget),
         "rows": [asdict(row) for row in budget.rows],
         "client_rows": [asdict(row) for row in budget.client_rows],
+        "descriptors": [{"hosts": hosts, **asdict(files)} for hosts, files in budget.descriptors],
+        "role_connections": dict(budget.role_connections),
         "warnings": list(budget.warnings),
         "table": list(budget.table),
     }

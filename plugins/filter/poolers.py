@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils._connections import (
+from ansible_collections.pooled.postgres.plugins.module_utils._connection_pools import (
     ALL_NAMES,
     POOL_OPTIONS,
 )
@@ -28,6 +28,9 @@ description:
     C(pgbouncer_reserve_pool_size) and C(pgbouncer_max_client_conn), and V(null) there means
     PgBouncer's own default, as in the role C(pgbouncer).
   - What a host does not set is left out, and the connection budget takes the collection's default.
+  - C(hostvars) has what inventories, C(group_vars), C(host_vars) and C(-e) say, and nothing that a
+    play or a role says in its C(vars). Who sizes pools there also gives the role C(postgres) its
+    C(postgres_poolers).
 positional: hostvars
 options:
   _input:
@@ -53,7 +56,7 @@ RETURN = r"""
 _value:
   description:
     - One dictionary for each host, with its C(name) and, where set, C(default_pool_size),
-      C(reserve_pool_size), C(max_client_conn) and C(processes).
+      C(reserve_pool_size), C(max_client_conn), C(processes) and C(limit_nofile).
     - C(databases) and C(users), where set, have what C(pgbouncer_database_options) and
       C(pgbouncer_user_options) say of pools. There, the name C(*) has C(max_db_connections) and
       C(max_user_connections) of C(pgbouncer_settings).
@@ -89,6 +92,9 @@ def _pooler(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     if "pgbouncer_processes" in variables:
         where = f"{host}: pgbouncer_processes"
         entry["processes"] = _whole(where, variables["pgbouncer_processes"], 1)
+    if variables.get("pgbouncer_limit_nofile", "auto") != "auto":
+        where = f"{host}: pgbouncer_limit_nofile"
+        entry["limit_nofile"] = _whole(where, variables["pgbouncer_limit_nofile"], 1)
     for key, (variable, limit) in _BY_NAME.items():
         options: dict[str, dict[str, Any]] = {}
         if settings.get(limit) is not None:

@@ -56,7 +56,17 @@ _ROLE_KEYS = (
     "state",
     "reassign_owned_to",
 )
-_CLIENT_KEYS = ("name", "role", "replicas", "workers", "pool_size", "max_overflow", "via")
+_CLIENT_KEYS = (
+    "name",
+    "role",
+    "replicas",
+    "surge",
+    "workers",
+    "pool_size",
+    "max_overflow",
+    "via",
+    "alias",
+)
 
 _NAME_BYTES = 63
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -98,7 +108,11 @@ class AbsentRole:
 
 @dataclass(frozen=True)
 class Client:
-    """Processes that connect: replicas x workers, each with a pool of its own."""
+    """Processes that connect: replicas x workers, each with a pool of its own.
+
+    C(surge) are the replicas that run besides while a new release replaces the old one. C(alias)
+    is the name under which PgBouncer serves the database to it; empty for the database's own.
+    """
 
     name: str
     role: str
@@ -107,11 +121,18 @@ class Client:
     pool_size: int
     max_overflow: int
     via: str
+    surge: int = 0
+    alias: str = ""
+
+    @property
+    def processes(self) -> int:
+        """The most processes that run at once."""
+        return (self.replicas + self.surge) * self.workers
 
     @property
     def connections(self) -> int:
         """The most connections that all its processes open together."""
-        return self.replicas * self.workers * (self.pool_size + self.max_overflow)
+        return self.processes * (self.pool_size + self.max_overflow)
 
 
 @dataclass(frozen=True)
@@ -123,6 +144,11 @@ class Alias:
 
     name: str
     options: tuple[tuple[str, Any], ...]
+
+    @property
+    def gives_sessions(self) -> bool:
+        """Whether a client keeps its server connection until it disconnects."""
+        return ("pool_mode", "session") in self.options
 
     @property
     def elsewhere(self) -> bool:
@@ -262,7 +288,7 @@ def _database(where: str, entry: Mapping[str, Any]) -> Database:
     absent: list[AbsentRole] = []
     for here, role_entry in _entries(_or_empty(entry.get("roles")), where + ".roles", _ROLE_KEYS):
         role = _any_role(here, role_entry)
-        if role.name in [other.name for other in (*roles, *absent)]:
+        if role.name in [*(other.name for other in roles), *(other.name for other in absent)]:
             raise ValueError(
                 f"{here}.name: role {role.name!r} is listed twice in database {name!r}"
             )
@@ -270,11 +296,12 @@ def _database(where: str, entry: Mapping[str, Any]) -> Database:
             roles.append(role)
         else:
             absent.append(role)
+    aliases = _aliases(where + ".aliases", entry.get("aliases"))
     clients: list[Client] = []
     for here, client_entry in _entries(
         _or_empty(entry.get("clients")), where + ".clients", _CLIENT_KEYS
     ):
-        client = _client(here, client_entry, [role.name for role in roles])
+        client = _client(here, client_entry, [role.name for role in roles], aliases)
         if client.name in [other.name for other in clients]:
             raise ValueError(
                 f"{here}.name: client {client.name!r} is listed twice in database {name!r}"
@@ -288,7 +315,7 @@ def _database(where: str, entry: Mapping[str, Any]) -> Database:
         tuple(clients),
         tuple(absent),
         _options(where + ".pools", entry.get("pools")),
-        _aliases(where + ".aliases", entry.get("aliases")),
+        aliases,
     )
 
 
@@ -402,7 +429,9 @@ def _settings(where: str, kind: str, given: Any) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(merged.items()))
 
 
-def _client(where: str, entry: Mapping[str, Any], roles: list[str]) -> Client:
+def _client(
+    where: str, entry: Mapping[str, Any], roles: list[str], aliases: tuple[Alias, ...]
+) -> Client:
     name = check_name(where + ".name", entry.get("name"), "client")
     role = entry.get("role")
     if role not in roles:
@@ -431,15 +460,43 @@ def _client(where: str, entry: Mapping[str, Any], roles: list[str]) -> Client:
             f"{where}.max_overflow: -1 means no limit in SQLAlchemy, which no budget can hold;"
             " give at least 0"
         )
+    alias = entry.get("alias")
+    if alias is not None and via == "direct":
+        raise ValueError(
+            f"{where}.alias: {alias!r} is a name of PgBouncer's, and this client connects directly;"
+            " leave it out, or set via: pgbouncer"
+        )
+    if alias is not None and alias not in [known.name for known in aliases]:
+        raise ValueError(
+            "{}.alias: {!r} is no alias of this database; its aliases are {}".format(
+                where, alias, ", ".join(known.name for known in aliases) or "none"
+            )
+        )
+    replicas = _number(where + ".replicas", entry.get("replicas"), 1, 0)
     return Client(
         name,
         role,
-        _number(where + ".replicas", entry.get("replicas"), 1, 0),
+        replicas,
         _number(where + ".workers", entry.get("workers"), 1, 1),
         pool_size,
         max_overflow,
         via,
+        _surge(where + ".surge", entry.get("surge"), replicas),
+        alias or "",
     )
+
+
+def _surge(where: str, value: Any, replicas: int) -> int:
+    """Further replicas: a number of them, or a share of the replicas, rounded up."""
+    share = re.match(r"([0-9]{1,4})%\Z", value) if isinstance(value, str) else None
+    if share:
+        return -(-replicas * int(share.group(1)) // 100)
+    try:
+        return _number(where, value, 0, 0)
+    except ValueError:
+        raise ValueError(
+            f"{where}: {value!r} is neither a number of replicas nor a share of them, such as '25%'"
+        ) from None
 
 
 def _number(where: str, value: Any, default: int, least: int) -> int:

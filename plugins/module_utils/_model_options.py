@@ -32,10 +32,12 @@ def databases_argument_spec() -> dict[str, Any]:
         "name": {"type": "str", "required": True},
         "role": {"type": "str", "required": True},
         "replicas": {"type": "int"},
+        "surge": {"type": "str"},
         "workers": {"type": "int"},
         "pool_size": {"type": "int"},
         "max_overflow": {"type": "int"},
         "via": {"type": "str", "choices": list(CLIENT_VIA)},
+        "alias": {"type": "str"},
     }
     database = {
         "name": {"type": "str", "required": True},

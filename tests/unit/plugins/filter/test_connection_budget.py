@@ -24,9 +24,11 @@ def test_result_is_plain_data() -> None:
     assert sorted(budget) == [
         "client_connections",
         "client_rows",
+        "descriptors",
         "max_client_connections",
         "max_connections",
         "needed",
+        "role_connections",
         "rows",
         "table",
         "warnings",
@@ -40,6 +42,10 @@ def test_result_is_plain_data() -> None:
         "formula": "1 x (pool 25 + reserve 5)",
         "connections": 30,
     }
+    assert budget["role_connections"] == {"app_user": 30}
+    assert budget["descriptors"] == [
+        {"hosts": "pool1", "needed": 10124, "limit": 16384, "clients": 10000}
+    ]
     assert "hidden" not in json.dumps(budget)
 
 

@@ -15,12 +15,13 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.pooled.postgres.plugins.filter.poolers import poolers
 
 HOSTVARS = {
-    "bare": {},
+    "bare": {"pgbouncer_limit_nofile": "auto"},
     "sized": {
         "pgbouncer_default_pool_size": 10,
         "pgbouncer_reserve_pool_size": 0,
         "pgbouncer_max_client_conn": 500,
         "pgbouncer_processes": "2",
+        "pgbouncer_limit_nofile": "4096",
         "pgbouncer_listen_port": 6432,
     },
     "settings": {
@@ -69,6 +70,7 @@ HOSTVARS = {
                     "reserve_pool_size": 0,
                     "max_client_conn": 500,
                     "processes": 2,
+                    "limit_nofile": 4096,
                 },
                 {"name": "bare"},
             ],
@@ -149,6 +151,8 @@ def test_the_role_takes_what_the_filter_gives() -> None:
          "pool1: pgbouncer_default_pool_size: 'lots' is no whole number of at least 0"),
         ({"pgbouncer_settings": {"max_client_conn": 0}},
          "pool1: pgbouncer_max_client_conn: 0 is no whole number of at least 1"),
+        ({"pgbouncer_limit_nofile": "many"},
+         "pool1: pgbouncer_limit_nofile: 'many' is no whole number of at least 1"),
         ({"pgbouncer_processes": True},
          "pool1: pgbouncer_processes: True is no whole number of at least 1"),
     ],

@@ -240,6 +240,26 @@ WRONG = [
         f"{CLIENT}.workers: 0 is no whole number of at least 1",
     ),
     (
+        [{**one()[0], "clients": [{"name": "api", "role": "app_user", "surge": "a lot"}]}],
+        f"{CLIENT}.surge: 'a lot' is neither a number of replicas nor a share of them, such as"
+        " '25%'",
+    ),
+    (
+        [{**one()[0], "clients": [{"name": "api", "role": "app_user", "alias": "mydb_session"}]}],
+        f"{CLIENT}.alias: 'mydb_session' is no alias of this database; its aliases are none",
+    ),
+    (
+        [
+            {
+                **one()[0],
+                "aliases": [{"name": "other"}],
+                "clients": [{"name": "api", "role": "app_user", "alias": "other", "via": "direct"}],
+            }
+        ],
+        f"{CLIENT}.alias: 'other' is a name of PgBouncer's, and this client connects directly;"
+        " leave it out, or set via: pgbouncer",
+    ),
+    (
         [{**one()[0], "clients": [{"name": "api", "role": "app_user"}] * 2}],
         f"{AT}.clients[1].name: client 'api' is listed twice in database 'mydb'",
     ),
@@ -400,3 +420,35 @@ def test_pools_and_aliases_carry_pgbouncers_options():
     assert database.aliases == (_model.Alias("ro", (("host", ("r1", "r2")), ("pool_size", 3))),)
     assert database.aliases[0].elsewhere
     assert not _model.Alias("session", (("pool_mode", "session"),)).elsewhere
+
+
+@pytest.mark.parametrize(
+    ("replicas", "surge", "more"),
+    [
+        (5, None, 0),
+        (5, 0, 0),
+        (5, 2, 2),
+        (5, "2", 2),
+        (5, "25%", 2),
+        (4, "25%", 1),
+        (1, "25%", 1),
+        (0, "25%", 0),
+        (3, "100%", 3),
+        (3, "0%", 0),
+    ],
+)
+def test_replicas_that_run_besides_during_a_release(replicas, surge, more):
+    client = {"name": "api", "role": "app_user", "replicas": replicas, "workers": 2,
+              "pool_size": 3, "max_overflow": 1, "surge": surge}  # fmt: skip
+    (parsed,) = _model.parse_databases([{**one()[0], "clients": [client]}])[0].clients
+    assert parsed.surge == more
+    assert parsed.processes == (replicas + more) * 2
+    assert parsed.connections == (replicas + more) * 2 * 4
+
+
+def test_a_client_names_its_alias():
+    client = {"name": "api", "role": "app_user", "alias": "mydb_session"}
+    aliases = [{"name": "mydb_session", "pool_mode": "session"}, {"name": "mydb_ro", "host": "b"}]
+    (parsed,) = _model.parse_databases([{**one()[0], "aliases": aliases, "clients": [client]}])
+    assert parsed.clients[0].alias == "mydb_session"
+    assert [alias.gives_sessions for alias in parsed.aliases] == [True, False]
