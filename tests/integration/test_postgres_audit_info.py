@@ -5,17 +5,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import time
 
-import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _scram
-
 GIB = 1024**3
-SECRET = "the login's secret"
 # A database as it should be, made without the collection.
 GOOD = """
 CREATE ROLE shop_migrator LOGIN;
@@ -107,7 +101,7 @@ MISTAKES = {
         "PUBLIC has rights on 1 tables in 'shop', schema 'public'",
     ),
     "md5-passwords": (
-        "SET password_encryption = 'md5'; CREATE ROLE old LOGIN PASSWORD 'x' ROLE pg_monitor",
+        "SET password_encryption = 'md5'; CREATE ROLE old LOGIN PASSWORD 'x' IN ROLE pg_monitor",
         "DROP ROLE old",
         "md5 passwords are stored for old",
     ),
@@ -157,7 +151,8 @@ MISTAKES = {
 
 # What a mistake brings with it.
 COME_ALONG = {
-    "application-superuser": ["default-privileges-missing"],
+    "password-encryption-md5": ["auto-conf-overrides"],
+    "pending-restart": ["auto-conf-overrides"],
 }
 
 
