@@ -14,7 +14,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._memory_inputs imp
     Machine,
     Request,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._memory_rows import Row, memory_text
+from ansible_collections.pooled.postgres.plugins.module_utils._memory_rows import (
+    Row,
+    busy_text,
+    memory_text,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._memory_sum import (
     BUFFER_OVERHEAD,
     MAINTENANCE_SESSIONS,
@@ -46,7 +50,7 @@ def worded_parts(sizes: Sizes) -> tuple[Part, ...]:
         "autovacuum_work_mem": f"{sizes.vacuums} workers x"
         f" {memory_text(sizes.autovacuum_work_mem)}",
         "logical decoding": f"{sizes.decoders} senders x {memory_text(sizes.decoding)}",
-        "work_mem": f"{sizes.active} backends x {sizes.nodes} x {sizes.hash_multiplier:g}"
+        "work_mem": f"{busy_text(sizes)} x {sizes.nodes} x {sizes.hash_multiplier:g}"
         f" x {memory_text(sizes.work_mem)}",
     }
     return tuple(

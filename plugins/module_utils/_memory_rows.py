@@ -44,7 +44,7 @@ _STORAGE = {
     "hdd": ("4", "2", "rotating disks"),
 }
 _SHM = "/dev/shm"  # noqa: S108 - its size is what matters
-# What a process of a parallel query needs of /dev/shm besides its hash tables.
+# What a process of a parallel query needs of /dev/shm for its queues.
 _QUEUE_BYTES = MIB
 # /dev/shm is half of MemTotal, which differs a little from one boot to the next.
 _SHM_JITTER_BYTES = 8 * MIB
@@ -68,10 +68,10 @@ class Row:
 class Parallel:
     """How many workers may run, and what speaks against more."""
 
-    total: int
     per_query: int
     maintenance: int
-    bound_by: str
+    per_query_bound_by: str
+    maintenance_bound_by: str
     warnings: tuple[str, ...] = ()
 
 
@@ -95,58 +95,58 @@ def setting_memory(size_bytes: float) -> str:
     return f"{kilobytes}kB"
 
 
-def parallel_workers(machine: Machine, request: Request, sizes: Sizes) -> Parallel:
-    """Workers as the CPUs allow, and not more than /dev/shm has room for.
+def busy_text(sizes: Sizes) -> str:
+    """How often work_mem may be in use at the same time, in words."""
+    if sizes.working > sizes.active:
+        return f"{sizes.connections} connections x {sizes.workers_per_query + 1} processes"
+    return f"{sizes.active} backends"
 
-    Processes of a parallel query keep their common hash tables there, and a parallel vacuum what
-    it remembers of dead rows. At worst each worker has a leader of its own.
+
+def parallel_workers(machine: Machine, request: Request, sizes: Sizes) -> Parallel:
+    """Workers as the CPUs allow, and none for queries or maintenance without room in /dev/shm.
+
+    A parallel query keeps there what its processes share, and a parallel vacuum what it remembers
+    of dead rows. A session takes it for the workers that were planned, even when none is free.
     """
-    cpus = min(machine.cpus, 1024)
-    half = cpus // 2
-    per_query = half if request.workload == "dw" else min(half, 4)
-    maintenance = min(half, 4)
-    wanted = Parallel(sizes.parallel, per_query, maintenance, f"{machine.cpus} CPUs")
+    per_query, maintenance = sizes.workers_per_query, min(min(machine.cpus, 1024) // 2, 4)
+    cpus = f"{machine.cpus} CPUs"
     if machine.shm_bytes is None or request.text("dynamic_shared_memory_type") != "posix":
-        return wanted
+        return Parallel(per_query, maintenance, cpus, cpus)
     usable = machine.shm_bytes - min(_SHM_JITTER_BYTES, machine.shm_bytes // 16)
+    shm = f"{_SHM} of {memory_text(machine.shm_bytes)}"
+    warnings = []
     remembered = sizes.maintenance_work_mem
     if request.major < 17:
         remembered = min(remembered, GIB)
-    shm = f"{_SHM} of {memory_text(machine.shm_bytes)}"
-    warnings = []
     if request.says("max_parallel_maintenance_workers"):
         maintenance = request.whole("max_parallel_maintenance_workers")
+    maintenance_bound, per_query_bound = cpus, cpus
     if maintenance and remembered > usable / 2:
-        maintenance = 0
+        maintenance, maintenance_bound = 0, _SHM
         warnings.append(
             f"{shm} has no room for a parallel vacuum, which remembers up to"
             f" {memory_text(remembered)} of dead rows there"
         )
     elif maintenance:
         usable -= int(remembered)
-    each = sizes.hash_multiplier * sizes.nodes * sizes.work_mem + _QUEUE_BYTES
-    room = int(usable // (2 * each))
-    if room < sizes.parallel and _per_query_asked(request, per_query):
-        need = 2 * sizes.parallel * each + (remembered if maintenance else 0)
+    need = sizes.connections * _shared_by_query_bytes(sizes)
+    if per_query and need > usable:
+        per_query, per_query_bound = 0, _SHM
         warnings.append(
-            f"{shm} has room for {room} of {sizes.parallel} parallel workers, each with a leader"
-            f" and up to {memory_text(each)} for each of the two; all of them need"
-            f" {memory_text(need)}: enlarge it (in a container: --shm-size), or lower work_mem"
+            f"{shm} has no room for parallel queries: {sizes.connections} connections may need"
+            f" {memory_text(need)} there; enlarge it (in a container: --shm-size), or lower"
+            " work_mem"
         )
-        if request.says("max_parallel_workers"):
-            room = 0
-        wanted = replace(wanted, total=room, per_query=min(per_query, room), bound_by=_SHM)
-    return replace(
-        wanted,
-        maintenance=maintenance,
-        bound_by=_SHM if warnings else wanted.bound_by,
-        warnings=tuple(warnings),
-    )
+    return Parallel(per_query, maintenance, per_query_bound, maintenance_bound, tuple(warnings))
 
 
-def _per_query_asked(request: Request, ours: int) -> int:
-    name = "max_parallel_workers_per_gather"
-    return request.whole(name) if request.says(name) else ours
+def _shared_by_query_bytes(sizes: Sizes) -> float:
+    """What a parallel query may keep in /dev/shm: bitmaps, queues, and hash tables if told to."""
+    processes = sizes.workers_per_query + 1
+    each = sizes.work_mem
+    if sizes.parallel_hash:
+        each = max(each, sizes.hash_multiplier * sizes.work_mem * processes)
+    return sizes.nodes * each + processes * _QUEUE_BYTES
 
 
 def wal_rows(
@@ -213,7 +213,6 @@ def all_rows(
     each_cpu = (
         "one for each CPU" if request.workload in ("dw", "mixed") else "half the CPUs, rounded up"
     )
-    by_shm = workers.bound_by == _SHM
     if request.servers > 1:
         most_cpus = f"one for each CPU of the largest of {request.servers} servers, at least 8"
     else:
@@ -234,7 +233,7 @@ def all_rows(
         Row(
             "work_mem",
             setting_memory(sizes.work_mem),
-            f"what is left / ({sizes.active} backends x {sizes.nodes} x {sizes.hash_multiplier:g})",
+            f"what is left / ({busy_text(sizes)} x {sizes.nodes} x {sizes.hash_multiplier:g})",
             f"{bound}, max_connections",
         ),
         Row(
@@ -265,21 +264,27 @@ def all_rows(
         ),
         Row(
             "max_parallel_workers",
-            str(workers.total),
-            f"{each_cpu}, as far as there is shared memory" if by_shm else each_cpu,
-            workers.bound_by,
+            str(sizes.parallel),
+            each_cpu,
+            f"{machine.cpus} CPUs",
         ),
         Row(
             "max_parallel_workers_per_gather",
             str(workers.per_query),
             "half the CPUs" if request.workload == "dw" else "half the CPUs, up to 4",
-            workers.bound_by,
+            workers.per_query_bound_by,
         ),
         Row(
             "max_parallel_maintenance_workers",
             str(workers.maintenance),
             "half the CPUs, up to 4",
-            workers.bound_by,
+            workers.maintenance_bound_by,
+        ),
+        Row(
+            "enable_parallel_hash",
+            "off",
+            "a shared table takes all planned workers' memory",
+            "constant",
         ),
         max_wal,
         min_wal,

@@ -135,6 +135,11 @@ class Sizes:
     nodes: int
     hash_multiplier: float
     work_mem: float
+    # What the planner counts on for one query, whether or not it then gets it; and how often
+    # nodes x hash_multiplier x work_mem may be in use at the same time.
+    workers_per_query: int
+    parallel_hash: bool
+    working: int
 
     @property
     def page_table_share(self) -> int:
@@ -225,6 +230,25 @@ def most_parallel_workers(machine: Machine, request: Request) -> int:
     return cpus if request.workload in ("dw", "mixed") else (cpus + 1) // 2
 
 
+def workers_per_query(machine: Machine, request: Request) -> int:
+    """max_parallel_workers_per_gather as the CPUs allow, or as the user says."""
+    name = "max_parallel_workers_per_gather"
+    if request.says(name):
+        return request.whole(name)
+    half = min(machine.cpus, 1024) // 2
+    return half if request.workload == "dw" else min(half, 4)
+
+
+def _parallel_hash(request: Request) -> bool:
+    """Whether hash joins may share a table, which only the user asks for.
+
+    Such a table takes the memory of all the workers that were planned, also when none of them is
+    free and the session is alone with it.
+    """
+    name = "enable_parallel_hash"
+    return request.says(name) and request.text(name) == "on"
+
+
 def _worker_processes(request: Request) -> int:
     if request.says("max_worker_processes"):
         return request.whole("max_worker_processes")
@@ -247,6 +271,10 @@ def exact_sizes(machine: Machine, request: Request, huge: bool, own_pages: int =
     parallel = most_parallel_workers(machine, request)
     worker_processes = _worker_processes(request)
     active = request.max_connections + parallel
+    per_query, parallel_hash = workers_per_query(machine, request), _parallel_hash(request)
+    working = active
+    if parallel_hash:
+        working = max(active, request.max_connections * (per_query + 1))
     vacuums = request.whole("autovacuum_max_workers")
     slots = request.whole("autovacuum_worker_slots") if request.major >= 18 else vacuums
     senders = request.whole("max_wal_senders")
@@ -312,11 +340,14 @@ def exact_sizes(machine: Machine, request: Request, huge: bool, own_pages: int =
         nodes=_NODES[request.workload],
         hash_multiplier=request.number("hash_mem_multiplier") or 1.0,
         work_mem=0,
+        workers_per_query=per_query,
+        parallel_hash=parallel_hash,
+        working=working,
     )
     work_mem: float = request.size("work_mem")
     if not request.says("work_mem"):
         left = budget - slack - sum(part.size_bytes for part in parts(sizes))
-        share = active * sizes.nodes * sizes.hash_multiplier
+        share = working * sizes.nodes * sizes.hash_multiplier
         work_mem = min(left / share, _MOST_WORK_MEM_BYTES)
     return replace(sizes, work_mem=work_mem)
 
@@ -381,7 +412,7 @@ def parts(sizes: Sizes) -> tuple[Part, ...]:
         Part("maintenance_work_mem", sizes.maintenance_work_mem * MAINTENANCE_SESSIONS, ""),
         Part("autovacuum_work_mem", sizes.autovacuum_work_mem * sizes.vacuums, ""),
         Part("logical decoding", sizes.decoding * sizes.decoders, ""),
-        Part("work_mem", sizes.active * sizes.nodes * sizes.hash_multiplier * sizes.work_mem, ""),
+        Part("work_mem", sizes.working * sizes.nodes * sizes.hash_multiplier * sizes.work_mem, ""),
     )
 
 

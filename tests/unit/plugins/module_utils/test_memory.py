@@ -110,6 +110,7 @@ def test_settings_of_a_middling_server() -> None:
         "max_worker_processes": "8",
         "max_parallel_workers": "2",
         "max_parallel_workers_per_gather": "2",
+        "enable_parallel_hash": "off",
         "max_parallel_maintenance_workers": "2",
         "max_wal_size": "4GB",
         "min_wal_size": "1GB",
@@ -481,15 +482,19 @@ WORKERS = (
 SHM = [
     (None, {}, ("4", "4", "4"), 0),
     (32 * GIB, {}, ("4", "4", "4"), 0),
-    (2 * GIB, {}, ("4", "4", "0"), 1),
-    (256 * MIB, {}, ("1", "1", "0"), 2),
-    (64 * MIB, {}, ("0", "0", "0"), 2),
-    (0, {}, ("0", "0", "0"), 2),
+    # 200 x (up to 44 MB of work_mem + 5 MB for queues)
+    (10 * GIB, {"maintenance_work_mem": "64MB"}, ("4", "4", "4"), 0),
+    (int(7.5 * GIB), {"maintenance_work_mem": "64MB"}, ("4", "0", "4"), 1),
+    (8 * GIB, {}, ("4", "0", "4"), 1),
+    (2 * GIB, {}, ("4", "0", "0"), 2),
+    (64 * MIB, {}, ("4", "0", "0"), 2),
+    (0, {}, ("4", "0", "0"), 2),
     (0, {"dynamic_shared_memory_type": "mmap"}, ("4", "4", "4"), 0),
-    (64 * MIB, {"max_parallel_workers": 2}, (None, "0", "0"), 2),
-    (64 * MIB, {"max_parallel_workers": 0}, (None, "4", "0"), 1),
+    # A session plans for workers, and takes their memory, also when there are none.
+    (64 * MIB, {"max_parallel_workers": 0}, (None, "0", "0"), 2),
     (64 * MIB, {"max_parallel_workers_per_gather": 0}, ("4", None, "0"), 1),
-    (64 * MIB, {"work_mem": "1MB"}, ("4", "4", "0"), 1),
+    (64 * MIB, {"max_parallel_workers_per_gather": 2}, ("4", None, "0"), 2),
+    (2 * GIB, {"work_mem": "1MB"}, ("4", "4", "0"), 1),
 ]
 
 
@@ -512,13 +517,38 @@ def test_parallel_workers_have_room_in_shm(
 
 def test_what_is_said_about_a_small_shm() -> None:
     small = machine(32 * GIB, 8, shm_bytes=256 * MIB)
-    assert memory_budget(small, "web", 200).warnings == (
+    budget = memory_budget(small, "web", 200)
+    assert budget.warnings == (
         "/dev/shm of 256 MB has no room for a parallel vacuum, which remembers up to 1.8 GB of dead"
         " rows there",
-        "/dev/shm of 256 MB has room for 1 of 4 parallel workers, each with a leader and up to 69"
-        " MB for each of the two; all of them need 552 MB: enlarge it (in a container: --shm-size),"
-        " or lower work_mem",
+        "/dev/shm of 256 MB has no room for parallel queries: 200 connections may need 7.6 GB"
+        " there; enlarge it (in a container: --shm-size), or lower work_mem",
     )
+    bounds = {row.name: row.bound_by for row in budget.rows}
+    assert [bounds[name] for name in WORKERS] == ["8 CPUs", "/dev/shm", "/dev/shm"]
+
+
+# (settings, what work_mem is shared out to)
+SHARED_TABLES = [
+    ({}, "204 backends x 1 x 2"),
+    ({"enable_parallel_hash": False}, "204 backends x 1 x 2"),
+    ({"enable_parallel_hash": True}, "200 connections x 5 processes x 1 x 2"),
+    ({"enable_parallel_hash": None}, "200 connections x 5 processes x 1 x 2"),
+    (
+        {"enable_parallel_hash": "yes", "max_parallel_workers_per_gather": 0},
+        "204 backends x 1 x 2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "users"), SHARED_TABLES)
+def test_hash_tables_of_planned_workers_count(settings: dict[str, Any], users: str) -> None:
+    budget = memory_budget(machine(32 * GIB, 8), "web", 200, settings=settings)
+    (row,) = [row for row in budget.rows if row.name == "work_mem"]
+    assert row.formula == f"what is left / ({users})"
+    assert budget.cost_bytes <= budget.budget_bytes
+    chosen = dict(budget.settings).get("enable_parallel_hash")
+    assert chosen == (None if settings else "off")
 
 
 @pytest.mark.parametrize(

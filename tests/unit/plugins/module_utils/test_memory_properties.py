@@ -106,6 +106,7 @@ explicit = st.fixed_dictionaries(
         "max_worker_processes": st.integers(0, 5000),
         "max_parallel_workers": st.integers(0, 1024),
         "max_parallel_workers_per_gather": st.integers(0, 64),
+        "enable_parallel_hash": st.sampled_from([True, False, "on", None]),
         "max_wal_senders": st.integers(0, 1000),
         "max_prepared_transactions": st.integers(0, 5000),
         "max_locks_per_transaction": st.one_of(st.none(), st.integers(10, 10000)),
@@ -214,6 +215,9 @@ def test_p1_the_sum_is_that_of_the_settings(arguments: dict[str, Any]) -> None:
         cpus = min(arguments["resources"]["cpus"], 1024)
         parallel = cpus if workload in ("dw", "mixed") else (cpus + 1) // 2
     active = value("max_connections") + parallel
+    working = active
+    if shares_hash_tables(arguments):
+        working = max(active, value("max_connections") * (planned_workers(arguments) + 1))
     workers = value("autovacuum_max_workers")
     slots = value("autovacuum_worker_slots") if major >= 18 else workers
     processes = (
@@ -245,11 +249,26 @@ def test_p1_the_sum_is_that_of_the_settings(arguments: dict[str, Any]) -> None:
         + value("maintenance_work_mem")
         + vacuum * workers
         + value("logical_decoding_work_mem") * decoders
-        + active * nodes * hashes * value("work_mem")
+        + working * nodes * hashes * value("work_mem")
     )
     others = ("more shared memory", "unused huge pages")
     more = sum(part.size_bytes for part in budget.parts if part.name in others)
     assert budget.cost_bytes == pytest.approx(cost + more, rel=1e-6)
+
+
+def shares_hash_tables(arguments: dict[str, Any]) -> bool:
+    """Whether the user asks for them; null is the server's default, which is on."""
+    name = "enable_parallel_hash"
+    return name in arguments.get("settings", {}) and given_texts(arguments)[name] in (None, "on")
+
+
+def planned_workers(arguments: dict[str, Any]) -> int:
+    """Workers for one query that the CPUs allow, or the user."""
+    said = arguments.get("settings", {}).get("max_parallel_workers_per_gather")
+    if said is not None:
+        return int(said)
+    half = min(arguments["resources"]["cpus"], 1024) // 2
+    return half if arguments["workload"] == "dw" else min(half, 4)
 
 
 def given_texts(arguments: dict[str, Any]) -> dict[str, str | None]:
@@ -449,14 +468,17 @@ def test_p9_wal_and_shm_have_room(arguments: dict[str, Any]) -> None:
     if "shm_bytes" not in resources or not posix:
         return
     rows = {row.name: row.value for row in budget.rows}
-    total, each = (
-        int(rows[name]) for name in ("max_parallel_workers", "max_parallel_workers_per_gather")
+    per_query, connections = (
+        int(rows[name]) for name in ("max_parallel_workers_per_gather", "max_connections")
     )
     work_mem = next(part for part in budget.parts if part.name == "work_mem").size_bytes
-    active = int(rows["max_connections"]) + parallel_of(arguments)
-    need = 2 * total * work_mem / active
-    if total and each and need > resources["shm_bytes"]:
-        # Only the user's own numbers, and not without a word.
+    multiplier = float(values.get("hash_mem_multiplier") or (2 if arguments["major"] >= 15 else 1))
+    users = connections + parallel_of(arguments)
+    if shares_hash_tables(arguments):
+        users = max(users, connections * (planned_workers(arguments) + 1))
+    bitmaps = connections * work_mem / users / multiplier
+    if per_query and bitmaps > resources["shm_bytes"]:
+        # Only the user's own number, and not without a word.
         assert "max_parallel_workers_per_gather" in given_texts(arguments)
         assert any("/dev/shm" in warning for warning in budget.warnings)
 
