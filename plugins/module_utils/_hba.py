@@ -194,13 +194,15 @@ def model_rules(
     client_networks: Sequence[str] = (),
     pooler_role: str = "",
     pooler_networks: Sequence[str] = (),
+    require_tls: bool = False,
     superuser: str = "postgres",
     superuser_os_user: str = "postgres",
 ) -> tuple[Rule, ...]:
     """The rules that follow from the model, in the order in which the server must read them.
 
     The rules for the unix socket come before any C(local all all peer), which would otherwise
-    refuse the model's roles there.
+    refuse the model's roles there. With TLS required, what comes without it from elsewhere is
+    rejected, so that no rule below lets it in.
     """
     mapped = () if superuser == superuser_os_user else (f"map={IDENT_MAP}",)
     owner = (quoted(superuser, major),)
@@ -225,16 +227,34 @@ def model_rules(
         for database in served
     ]
     everywhere = tuple(dict.fromkeys((*LOOPBACK, *client_networks, *pooler_networks)))
+    elsewhere = "hostssl" if require_tls else "host"
     rules += [
-        Rule("host", names[database.name], roles[database.name], address, "scram-sha-256")
+        Rule(
+            "host" if address in LOOPBACK else elsewhere,
+            names[database.name],
+            roles[database.name],
+            address,
+            "scram-sha-256",
+        )
         for database in served
         for address in everywhere
     ]
     if pooler_role:
         rules += [
-            Rule("host", names[database.name], pooler, address, "scram-sha-256")
+            Rule(elsewhere, names[database.name], pooler, address, "scram-sha-256")
             for database in served
             for address in dict.fromkeys(pooler_networks)
+        ]
+    if require_tls:
+        rules += [
+            Rule(
+                "hostnossl",
+                names[database.name],
+                (*roles[database.name], *(pooler if pooler_role else ())),
+                "all",
+                "reject",
+            )
+            for database in served
         ]
     return tuple(rules)
 

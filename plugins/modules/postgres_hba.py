@@ -85,6 +85,13 @@ options:
     type: list
     elements: str
     default: []
+  require_tls:
+    description:
+      - Whether the model's roles and O(pooler_role) have to use TLS from everywhere but this host. Without it
+        they are rejected, also where O(rules) or lines of others would let them in.
+      - Fails when the server has C(ssl) turned off. Check mode does not ask that, because a run may turn it on first.
+    type: bool
+    default: false
   pooler_os_user:
     description: OS user that runs PgBouncer on the server's own host, where it logs in over the
       unix socket without a password.
@@ -147,6 +154,12 @@ EXAMPLES = r"""
     databases: "{{ pooled_databases }}"
     client_networks: [10.20.0.0/16]
     pooler_role: pgbouncer_auth
+
+- name: The same, and only with TLS
+  pooled.postgres.postgres_hba:
+    databases: "{{ pooled_databases }}"
+    client_networks: [10.20.0.0/16]
+    require_tls: true
 
 - name: Let a backup job in, too
   pooled.postgres.postgres_hba:
@@ -241,6 +254,7 @@ def argument_spec() -> dict[str, Any]:
         "rules": {"type": "list", "elements": "dict", "default": [], "options": rule},
         "pooler_role": {"type": "str", "default": ""},
         "pooler_networks": {"type": "list", "elements": "str", "default": []},
+        "require_tls": {"type": "bool", "default": False},
         "pooler_os_user": {"type": "str", "default": "postgres"},
         "exclusive": {"type": "str", "choices": ["auto", "yes", "no"], "default": "auto"},
         "assume_new": {"type": "bool", "default": False},
@@ -280,6 +294,10 @@ class Server:
             return _postgres.fetch(self.connection, query)
         except _postgres.psycopg2.Error as error:
             raise RefusedError(_postgres.server_message(error)) from error
+
+    def has_tls(self) -> bool:
+        """Whether the server takes TLS connections."""
+        return bool(self.ask("SELECT current_setting('ssl')::bool AS enabled")[0].enabled)
 
     def file(self, path: str, packaged: str) -> _files.ManagedFile:
         """A file as it is, or as the package will create it."""
@@ -441,6 +459,11 @@ def main() -> None:
             clients_variable="client_networks",
         )
         server = Server(module)
+        if params["require_tls"] and not module.check_mode and not server.has_tls():
+            raise ValueError(
+                "require_tls: the server has ssl turned off, so nobody could log in from elsewhere;"
+                " turn it on, with postgres_settings: {ssl: true, ssl_cert_file: ..., ssl_key_file: ...}"
+            )
         hba = server.file(server.hba_file, "".join(f"{line}\n" for line in _hba.PACKAGE_RULES))
         ident = server.file(server.ident_file, "")
         whole = wants_whole_file(server, hba.content or "", databases)
@@ -452,6 +475,7 @@ def main() -> None:
                 client_networks=checked.client_networks,
                 pooler_role=params["pooler_role"],
                 pooler_networks=checked.pooler_networks,
+                require_tls=params["require_tls"],
                 **owner,
             ),
             *checked.rules,

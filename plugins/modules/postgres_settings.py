@@ -169,6 +169,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._cluster import (
     Server,
     StillStarting,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._cluster_tls import check_tls_files
 from ansible_collections.pooled.postgres.plugins.module_utils._files import (
     LastGood,
     ManagedFile,
@@ -223,6 +224,9 @@ def converge(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) ->
 
     plan = _guc.plan(wanted, drop_in, live, rows, normalise)
     after = ManagedFile(cluster.drop_in, plan.content, cluster.os_user, cluster.os_group, MODE)
+    at_work = {name: row.setting for name, row in live.items()}
+    for warning in check_tls_files(cluster, wanted, at_work):
+        module.warn(warning)
     write = differs(before, after)
     broken = any(row.error and not row.name for row in rows)
     if write or broken or not runs:

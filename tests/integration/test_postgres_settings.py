@@ -21,6 +21,7 @@ import pytest
 from ansible_collections.pooled.postgres.plugins.module_utils import _cluster, _guc
 from ansible_collections.pooled.postgres.plugins.modules import postgres_settings
 from tests.integration import faults
+from tests.integration.certificates import Authority
 from tests.integration.conftest import INSTALLED
 
 # What the module runs instead of systemd: it restarts the test's own server, and can be told to
@@ -209,6 +210,13 @@ def _managed(
     stub.chmod(0o755)
     yield managed
     managed.stop()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    made = Authority(tmp_path_factory.mktemp("tls") / "ca")
+    made.issue("server")
+    return made
 
 
 @pytest.fixture
@@ -851,16 +859,63 @@ def test_a_reload_that_the_server_does_not_take_is_taken_back(managed, monkeypat
     assert managed.left_over() == []
 
 
-def test_a_certificate_that_is_not_there_is_taken_back(managed):
-    try:
-        managed.cluster.sql("SET ssl_renegotiation_limit = 0")
-    except psycopg.Error:
-        pytest.skip("this build of the server has no SSL")
+def test_a_file_for_tls_that_the_server_does_not_take_is_taken_back(managed, authority):
+    certificate, key = authority.hand_over(
+        "server", managed.cluster.data / "server", managed.cluster.user
+    )
+    garbage = managed.cluster.data / "ca.crt"
+    garbage.write_text("no certificate")
+    garbage.chmod(0o644)
     text = managed.run({"work_mem": "6MB"}) and managed.drop_in.read_text()
-    result = managed.run({"ssl": True, "ssl_cert_file": "/nowhere/server.crt"})
-    assert "/nowhere/server.crt" in result["msg"]
+    files = {"ssl_cert_file": certificate, "ssl_key_file": key, "ssl_ca_file": str(garbage)}
+    result = managed.run({"ssl": True, **files})
+    assert "could not load root certificate file" in result["msg"]
     assert result["msg"].endswith("; the files are as they were")
     assert (managed.drop_in.read_text(), managed.show("ssl")) == (text, "off")
+
+
+# (what is done to the certificate's files, what the module says)
+BROKEN_TLS = [
+    (lambda key, *_: key.unlink(),
+     "settings.ssl_key_file: KEY does not exist for USER, as whom the server runs; put it there"
+     " first, with the right to read it and to enter its directory"),
+    (lambda key, *_: key.chmod(0o644),
+     "settings.ssl_key_file: the server refuses KEY of USER with mode 0644; the key must belong to"
+     " USER with mode 0600, or to root with mode 0640 and a group of USER"),
+    (lambda _key, crt, other: crt.write_text(other.read_text()),
+     "settings.ssl_cert_file: CRT does not belong to the key KEY"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "message"), BROKEN_TLS)
+def test_files_for_tls_are_checked_before_anything_changes(managed, authority, spoil, message):
+    user = managed.cluster.user
+    certificate, key = authority.hand_over("server", managed.cluster.data / "server", user)
+    authority.issue("other")
+    spoil(Path(key), Path(certificate), authority.directory / "other.crt")
+    managed.run({"work_mem": "6MB"})
+    before = managed.state()
+    wanted = {"ssl": "yes", "ssl_cert_file": certificate, "ssl_key_file": "server.key"}
+    for check in (True, False):
+        result = managed.run(wanted, check=check)
+        for word, text in (("KEY", key), ("CRT", certificate), ("USER", managed.cluster.os_user)):
+            message = message.replace(word, text)
+        assert result["msg"] == message
+        assert managed.state() == before
+    # What nobody uses is not looked at.
+    assert not managed.run({**wanted, "ssl": False}, check=True).get("failed")
+
+
+def test_a_certificate_that_expires_soon_is_warned_of(managed, authority):
+    authority.issue("brief", days=5)
+    certificate, key = authority.hand_over(
+        "brief", managed.cluster.data / "server", managed.cluster.user
+    )
+    result = managed.run({"ssl": True, "ssl_cert_file": certificate, "ssl_key_file": key})
+    assert result["warnings"] == [
+        f"settings.ssl_cert_file: {certificate} expires in 5 days; renew it"
+    ]
+    assert managed.show("ssl") == "on"
 
 
 def test_a_broken_pg_hba_is_found_before_a_restart(managed):

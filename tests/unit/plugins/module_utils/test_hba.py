@@ -77,6 +77,28 @@ def test_model_rules() -> None:
     ]
 
 
+def test_with_tls_required_nobody_comes_without_it_from_elsewhere() -> None:
+    rules = _hba.model_rules(
+        MODEL[:1],
+        major=17,
+        client_networks=["10.0.0.0/8"],
+        pooler_role="pgbouncer_auth",
+        pooler_networks=["10.9.0.4/32"],
+        require_tls=True,
+    )
+    model = "mydb app_user,app_migrator"
+    assert words(rules)[4:] == [
+        f"host {model} 127.0.0.1/32 scram-sha-256",
+        f"host {model} ::1/128 scram-sha-256",
+        f"hostssl {model} 10.0.0.0/8 scram-sha-256",
+        f"hostssl {model} 10.9.0.4/32 scram-sha-256",
+        "hostssl mydb pgbouncer_auth 10.9.0.4/32 scram-sha-256",
+        f"hostnossl {model},pgbouncer_auth all reject",
+    ]
+    alone = _hba.model_rules(MODEL[:1], major=17, require_tls=True)
+    assert words(alone)[-1] == f"hostnossl {model} all reject"
+
+
 def test_without_a_pooler_nobody_else_logs_in() -> None:
     rules = _hba.model_rules(MODEL[:1], major=15)
     assert words(rules) == [

@@ -1,0 +1,91 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The files for TLS that a server's settings name, on its host."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import stat
+from typing import Mapping
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _guc, _tls
+from ansible_collections.pooled.postgres.plugins.module_utils._cluster import Cluster
+
+# Warned of as long as there is time left to renew a certificate.
+EXPIRES_SOON_DAYS = 14
+_FILES = ("ssl_ca_file", "ssl_cert_file", "ssl_crl_file", "ssl_key_file")
+
+
+def check_tls_files(
+    cluster: Cluster, wanted: Mapping[str, str], running: Mapping[str, str]
+) -> list[str]:
+    """See that the server can read the files for TLS that are asked for, and that they match.
+
+    A server takes the name of a file that it can't read, logs that, and goes on with the old one
+    until its next start, which then fails.
+
+    Args:
+        cluster: whose files they are.
+        wanted: the settings that are asked for.
+        running: the values that settings have which are not asked for.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        ValueError: naming the setting and the file.
+    """
+    values = {**running, **wanted}
+    if not _is_on(values.get("ssl", "off")):
+        return []
+    paths = {
+        name: os.path.join(cluster.data_directory, values[name])
+        for name in _FILES
+        if values.get(name)
+    }
+    asked = [name for name in paths if name in wanted]
+    for name in asked:
+        _check_readable(cluster, name, paths[name])
+    if not {"ssl_cert_file", "ssl_key_file"} & set(asked) or values.get("ssl_passphrase_command"):
+        return []
+    certificate, key = paths["ssl_cert_file"], paths["ssl_key_file"]
+    try:
+        left = _tls.check_pair(certificate, key, serves=True)
+    except _tls.TlsError as error:
+        raise ValueError(f"settings.ssl_cert_file: {certificate} {error}") from error
+    if left < EXPIRES_SOON_DAYS:
+        return [f"settings.ssl_cert_file: {certificate} expires in {left:.0f} days; renew it"]
+    return []
+
+
+def _check_readable(cluster: Cluster, name: str, path: str) -> None:
+    if cluster.as_server("test", "-r", path)[0] != 0:
+        missing = "does not exist" if not os.path.exists(path) else "can't be read"
+        raise ValueError(
+            f"settings.{name}: {path} {missing} for {cluster.os_user}, as whom the server runs; put"
+            " it there first, with the right to read it and to enter its directory"
+        )
+    if name != "ssl_key_file":
+        return
+    status = os.stat(path)
+    mode = stat.S_IMODE(status.st_mode)
+    forbidden = 0o037 if status.st_uid == 0 else 0o077
+    if status.st_uid not in (0, pwd.getpwnam(cluster.os_user).pw_uid) or mode & forbidden:
+        raise ValueError(
+            f"settings.{name}: the server refuses {path} of {_owner(status.st_uid)} with mode"
+            f" {mode:04o}; the key must belong to {cluster.os_user} with mode 0600, or to root with"
+            f" mode 0640 and a group of {cluster.os_user}"
+        )
+
+
+def _is_on(text: str) -> bool:
+    return _guc.canonical(_guc.catalog_of(13)["ssl"], text) == "on"
+
+
+def _owner(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
