@@ -24,6 +24,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot im
     Setting,
     Slot,
     Unreachable,
+    network_text,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Database, Role
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import (
@@ -67,7 +68,7 @@ SELECT rolname, CASE WHEN rolpassword LIKE 'md5%' THEN 'md5' ELSE 'scram' END AS
 FROM pg_authid WHERE rolpassword IS NOT NULL
 """
 _HBA = """
-SELECT line_number, type, database, user_name, address, auth_method, error
+SELECT line_number, type, database, user_name, address, netmask, auth_method, error
 FROM pg_hba_file_rules ORDER BY line_number
 """
 _FILES = """
@@ -275,7 +276,7 @@ def _hba_rule(row: Any) -> HbaRule:
         row.type or "",
         tuple(row.database or ()),
         tuple(row.user_name or ()),
-        row.address or "",
+        network_text(row.address or "", row.netmask or ""),
         row.auth_method or "",
         row.error or "",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any, Iterable, Mapping, Sequence
 
+from ansible_collections.pooled.postgres.plugins.module_utils._audit_report import by_rule
 from ansible_collections.pooled.postgres.plugins.module_utils._memory import memory_text
 
 SEVERITIES = ("critical", "warning", "info")
@@ -48,9 +49,7 @@ article .tag { text-transform: uppercase; font-size: .75rem; font-weight: 700;
   letter-spacing: .04em; } article.critical .tag { color: var(--critical); }
 article.warning .tag { color: var(--warning); } article.info .tag { color: var(--info); }
 article p.soft { color: var(--soft); }
-.evidence, td, dd, li { overflow-wrap: anywhere; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem .75rem; margin: .4rem 0 0;
-  font-size: .875rem; } dt { color: var(--soft); } dd { margin: 0; }
+.evidence, h2, h4, li { overflow-wrap: anywhere; }
 code { font: .8125rem/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
   background: var(--code); border-radius: .25rem; padding: .1rem .3rem; white-space: pre-wrap;
   overflow-wrap: anywhere; box-decoration-break: clone; -webkit-box-decoration-break: clone; }
@@ -67,13 +66,14 @@ code { font: .8125rem/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, mon
   margin-right: .4rem; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
   gap: 0 2rem; } .columns > div { min-width: 0; }
+.scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; }
 th, td { text-align: left; padding: .25rem .5rem .25rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; } th { color: var(--soft); font-weight: 600; }
-td.number, th.number { text-align: right; padding-right: 0; white-space: nowrap; }
+td.number, th.number { text-align: right; padding: .25rem 0 .25rem .75rem; white-space: nowrap; }
+.evidence { margin-top: .4rem; }
 ul { margin: .25rem 0; padding-left: 1.2rem; } a { color: inherit; }
-@media (max-width: 34rem) { main { padding: 1rem .5rem 2rem; } section.host { padding: .9rem; }
-  dl { grid-template-columns: 1fr; } dd { margin-bottom: .35rem; } }
+@media (max-width: 34rem) { main { padding: 1rem .5rem 2rem; } section.host { padding: .9rem; } }
 @media print { :root { color-scheme: light; --page: #fff; --card: #fff; --ink: #000;
   --soft: #444; --line: #bbb; --code: #f3f3f3; } main { max-width: none; padding: 0; }
   section.host { border: 0; padding: 0; } * { print-color-adjust: exact;
@@ -157,24 +157,33 @@ def _host(number: int, name: str, result: Mapping[str, Any]) -> str:
         words.append(f"{counts['not_checked']} not or not wholly")
     parts.append(f'<p class="soft small">{escape(", ".join(words))}</p>')
     parts.append(_chips([counts]))
-    parts.extend(_finding(one) for one in result["findings"])
     parts.append(
         f'<div class="columns">{_memory(result["memory"])}{_connections(result["connections"])}'
         f"{_sessions(result['sessions'])}{_pools(result['pools'])}</div>"
     )
+    groups = by_rule(result["findings"])
+    if groups:
+        parts.append("<h3>Findings</h3>")
+    parts.extend(_finding(group) for group in groups)
     parts.append(_accepted(result["accepted"]))
     parts.append(_not_checked(result["not_checked"]))
     return f'<section class="host">{"".join(parts)}</section>'
 
 
-def _finding(one: Mapping[str, str]) -> str:
+def _finding(group: Sequence[Mapping[str, str]]) -> str:
+    """What a rule has found, one or several times."""
+    rule = group[0]
+    seen = "".join(
+        f'<p class="evidence">{escape(one["evidence"])}</p>'
+        f'<p class="small"><code>{escape(one["fix"])}</code></p>'
+        for one in group
+    )
     return (
-        f'<article class="{escape(one["severity"])}"><p><span class="tag">'
-        f'{escape(one["severity"])}</span> <span class="soft small">{escape(one["id"])}</span></p>'
-        f'<h4>{escape(one["title"])}</h4><p class="evidence">{escape(one["evidence"])}</p>'
-        f'<p class="soft small">{escape(one["why"])}</p>'
-        f"<dl><dt>Variable</dt><dd>{escape(one['variable'])}</dd>"
-        f"<dt>By hand</dt><dd><code>{escape(one['fix'])}</code></dd></dl></article>"
+        f'<article class="{escape(rule["severity"])}"><p><span class="tag">'
+        f'{escape(rule["severity"])}</span> <span class="soft small">{escape(rule["id"])}</span>'
+        f"</p><h4>{escape(rule['title'])}</h4>{seen}"
+        f'<p class="soft small">{escape(rule["why"])}</p>'
+        f'<p class="soft small">In this collection: {escape(rule["variable"])}</p></article>'
     )
 
 
@@ -187,12 +196,15 @@ def _memory(memory: Mapping[str, Any]) -> str:
     note = "" if there else '<p class="soft small">How much memory there is was not given.</p>'
     limit = f"{memory_text(there)} there" if there else ""
     rows = [
-        [_dot(number, name), escape(formula), escape(memory_text(size))]
+        [
+            f'{_dot(number, name)} <span class="soft">{escape(formula)}</span>',
+            escape(memory_text(size)),
+        ]
         for number, (name, size, formula) in enumerate(parts)
     ]
-    rows.append(["<b>at most</b>", "", f"<b>{escape(memory_text(total))}</b>"])
+    rows.append(["<b>at most</b>", f"<b>{escape(memory_text(total))}</b>"])
     bar = _bar([size for _name, size, _formula in parts], there or 0, limit)
-    return f"<div><h3>Memory</h3>{bar}{note}{_table(('', '', ''), rows, numbers=1)}</div>"
+    return f"<div><h3>Memory</h3>{bar}{note}{_table(('', ''), rows, numbers=1)}</div>"
 
 
 def _connections(connections: Mapping[str, Any]) -> str:
@@ -321,4 +333,4 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: int) -
         f"<tr>{''.join(cell('td', place, text) for place, text in enumerate(row))}</tr>"
         for row in rows
     )
-    return f"<table>{head}<tbody>{body}</tbody></table>"
+    return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'

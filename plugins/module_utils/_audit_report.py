@@ -24,6 +24,14 @@ def summary_line(name: str, result: Mapping[str, Any]) -> str:
     return f"{name}: {'; '.join(words)}"
 
 
+def by_rule(findings: Sequence[Mapping[str, str]]) -> list[list[Mapping[str, str]]]:
+    """Findings of one rule and severity together, in the order in which they come."""
+    groups: dict[tuple[str, str], list[Mapping[str, str]]] = {}
+    for one in findings:
+        groups.setdefault((one["severity"], one["id"]), []).append(one)
+    return list(groups.values())
+
+
 def summary_lines(name: str, result: Mapping[str, Any], brief: bool = False) -> list[str]:
     """All that was found, worst first, in columns.
 
@@ -37,11 +45,13 @@ def summary_lines(name: str, result: Mapping[str, Any], brief: bool = False) -> 
     severities = max((len(one["severity"]) for one in findings), default=0)
     ids = max((len(one["id"]) for one in findings), default=0)
     indent = " " * (severities + ids + 6)
-    for one in findings:
-        lines.append(f"  {one['severity']:<{severities}}  {one['id']:<{ids}}  {one['evidence']}")
-        lines.append(f"{indent}why: {one['why']}")
-        lines.append(f"{indent}variable: {one['variable']}")
-        lines.append(f"{indent}by hand: {one['fix']}")
+    for group in by_rule(findings):
+        for one in group:
+            head = f"  {one['severity']:<{severities}}  {one['id']:<{ids}}"
+            lines.append(f"{head}  {one['evidence']}")
+            lines.append(f"{indent}by hand: {one['fix']}")
+        lines.append(f"{indent}variable: {group[0]['variable']}")
+        lines.append(f"{indent}why: {group[0]['why']}")
     for one in result["accepted"]:
         lines.append(f"  accepted: {one['id']}: {one['evidence']} ({one['accepted']})")
     for one in result["unused"]:

@@ -61,7 +61,7 @@ def memory_parts(snapshot: Snapshot) -> tuple[MemoryPart, ...]:
     own = snapshot.number("autovacuum_work_mem")
     vacuum = own * 1024 if own >= 0 else snapshot.size_bytes("maintenance_work_mem")
     return (
-        MemoryPart("shared_buffers", buffers, memory_text(buffers)),
+        MemoryPart("shared_buffers", buffers, ""),
         MemoryPart(
             "work_mem",
             int(connections * hashes * work),

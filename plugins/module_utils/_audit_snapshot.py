@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
 from typing import Any, Mapping
@@ -38,7 +39,7 @@ TOOLS = (
 _SECRET = re.compile(r"conninfo|pass(word|phrase|wd)|secret|token|credential|_command\Z")
 # Logins with which providers look after their servers.
 _PROVIDERS = ("rdsadmin", "cloudsqladmin", "azuresu")
-_THIS_MACHINE = ("127.0.0.1", "::1", "localhost", "samehost")
+_THIS_MACHINE = ("localhost", "samehost")
 _BYTES = {"B": 1, "kB": 1024, "8kB": 8192, "MB": 1024**2}
 
 
@@ -109,7 +110,12 @@ class HbaRule:
     @property
     def remote(self) -> bool:
         """Whether it lets in anybody from another machine."""
-        return self.kind != "local" and self.address not in _THIS_MACHINE
+        if self.kind == "local" or self.address in _THIS_MACHINE:
+            return False
+        try:
+            return not ipaddress.ip_network(self.address).is_loopback
+        except ValueError:
+            return True
 
     @property
     def text(self) -> str:
@@ -373,6 +379,14 @@ class Snapshot:
             name != owner and ({name, *role.member_of} & grantees)
             for name, role in candidates.items()
         )
+
+
+def network_text(address: str, netmask: str) -> str:
+    """A network of pg_hba_file_rules as pg_hba.conf has it."""
+    if not netmask:
+        return address
+    bits = bin(int(ipaddress.ip_address(netmask))).count("1")
+    return f"{address}/{bits}"
 
 
 def canonical(major: int, name: str, text: str) -> str:

@@ -413,11 +413,7 @@ def _memory(snapshot: Snapshot) -> dict[str, Any]:
 
 def _connections(snapshot: Snapshot) -> dict[str, Any]:
     rows = snapshot.budget.rows if snapshot.budget else ()
-    parts = [
-        {"name": " ".join(filter(None, (row.database, row.role, row.what))), "kind": row.kind,
-         "connections": row.connections}
-        for row in rows
-    ]  # fmt: skip
+    parts = [{"name": row.what, "kind": row.kind, "connections": row.connections} for row in rows]
     return {
         "max_connections": int(snapshot.settings["max_connections"].value),
         "needed": snapshot.budget.needed if snapshot.budget else None,
