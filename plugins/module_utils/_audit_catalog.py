@@ -93,7 +93,10 @@ _DATABASES = """
 SELECT datname, age(datfrozenxid) AS age, mxid_age(datminmxid) AS multixact_age,
        has_database_privilege('public', oid, 'CONNECT') AS public_connect,
        has_database_privilege('public', oid, 'TEMPORARY') AS public_temporary
-FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname
+FROM pg_database WHERE datallowconn AND NOT datistemplate
+  -- Those of providers, which nobody else may enter.
+  AND datname NOT IN ('rdsadmin', 'cloudsqladmin', 'azure_maintenance', 'azure_sys')
+ORDER BY datname
 """
 _TABLES = """
 WITH member AS (

@@ -22,6 +22,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options
 
 POOLER = "PgBouncer"
 TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+_CONSOLE = "pgbouncer"
 _FIXED = (1, 26, 1)
 _WAITING_S = 1.0
 _MOST_KEEPALIVE_S = 1800
@@ -42,7 +43,11 @@ def _pooler(snapshot: Snapshot) -> PoolerState:
 def _timeouts(snapshot: Snapshot) -> Iterator[Seen]:
     pooler = _pooler(snapshot)
     roles = snapshot.application_roles()
-    forced = {one.name: one.force_user for one in pooler.databases if one.force_user}
+    forced = {
+        one.name: one.force_user
+        for one in pooler.databases
+        if one.force_user and one.name != _CONSOLE
+    }
     for name, user in sorted(forced.items()):
         for role in roles:
             own = {**role.settings.get("", {}), **role.settings.get(name, {})}

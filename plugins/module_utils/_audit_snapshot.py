@@ -328,10 +328,16 @@ class Snapshot:
         With a model they are its users and readers. Without one, they are the roles that log in,
         but for those of monitoring, replication and PgBouncer, and for owners of tables on which
         another one of them has rights: migrations run as such.
+
+        Raises:
+            NotReadable: when there is no model, and a database that can't be looked into.
         """
         roles: Mapping[str, LoginRole] = self.known("roles")
         if self.model:
             return tuple(roles[role.name] for role in self.modelled("user", "reader"))
+        blind = self.blind_spots()
+        if blind:
+            raise NotReadable(f"which roles are the application's can't be told: {blind[0]}")
         busy = self._used_by_applications()
         candidates = {
             name: role

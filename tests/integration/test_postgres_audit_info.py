@@ -9,6 +9,10 @@ import time
 
 import pytest
 
+from ansible_collections.pooled.postgres.plugins.module_utils import _scram
+
+from .poolers import ROLE
+
 GIB = 1024**3
 # A database as it should be, made without the collection.
 GOOD = """
@@ -239,3 +243,304 @@ def test_mistake_is_found_and_gone_when_undone(good, look, rule):
         line = max(n for n, text in enumerate(lines, 1) if text.startswith("work_mem"))
         assert seen[rule] == evidence.format(data=good.data, line=line)
     assert set(eventually(look, lambda ids: ids == base(good))) == base(good)
+
+
+POPULAR_CONF = """
+fsync = on
+shared_buffers = 128MB
+max_connections = 100
+listen_addresses = '*'
+password_encryption = md5
+"""
+POPULAR_HBA = """\
+local all all trust
+host all all 0.0.0.0/0 md5
+"""
+# What is in a server that was set up as most roles and guides do it.
+POPULAR = {
+    "application-superuser": "'app' is a superuser, and is a role of the model, owns tables in"
+    " 'mydb', api is connected as it",
+    "application-owns-tables": "application role 'app' owns 1 tables in 'mydb'",
+    "max-connections-too-low": "406 connections are needed by the pools, direct clients, monitoring"
+    " and reserve, and max_connections is 100",
+    "no-statement-timeout": "sessions of 'app' in mydb start with statement_timeout = 0",
+    "no-idle-transaction-timeout": "sessions of 'app' in mydb start with"
+    " idle_in_transaction_session_timeout = 0",
+    "no-lock-timeout": "sessions of 'app' in mydb start with lock_timeout = 0",
+    "no-keepalives": "tcp_keepalives_idle is 0: a client that vanished is noticed after the"
+    " system's 2 hours",
+    "shared-buffers-default": "shared_buffers is 128 MB of 16 GB of memory",
+    "hba-trust": "line 1 of pg_hba.conf: local all all trust",
+    "hba-weak-method": "line 2 of pg_hba.conf: host all all 0.0.0.0/0 md5",
+    "superuser-remote": "line 2 of pg_hba.conf lets superuser app in from 0.0.0.0/0: host all all"
+    " 0.0.0.0/0 md5",
+    "md5-passwords": "md5 passwords are stored for app",
+    "password-encryption-md5": "password_encryption is md5",
+    "listens-without-tls": "listen_addresses is '*' and ssl is off",
+    "long-idle-transaction": None,
+    "public-connect": "PUBLIC has CONNECT, TEMPORARY on database 'mydb'",
+    "no-statement-statistics": "shared_preload_libraries is ''",
+}
+FLEET = {"name": "api", "role": "app", "replicas": 5, "workers": 4, "pool_size": 10,
+         "max_overflow": 10, "via": "direct"}  # fmt: skip
+MODEL = [{"name": "mydb", "roles": [{"name": "app", "kind": "user"}], "clients": [FLEET]}]
+
+
+def set_up(cluster, conf, hba=""):
+    with (cluster.data / "postgresql.conf").open("a") as file:
+        file.write(conf)
+    if hba:
+        (cluster.data / "pg_hba.conf").write_text(hba)
+    cluster.restart()
+    return cluster
+
+
+def test_the_popular_way(major, make_cluster, run_module):
+    cluster = set_up(make_cluster(major), POPULAR_CONF, POPULAR_HBA)
+    cluster.sql("CREATE ROLE app LOGIN SUPERUSER PASSWORD 'secret'")
+    cluster.sql("CREATE DATABASE mydb OWNER app")
+    cluster.sql("CREATE TABLE orders (id int)", "mydb", "app")
+    with cluster.connect(
+        "mydb", "app", host="127.0.0.1", password="secret", application_name="api"
+    ) as application:
+        application.execute("BEGIN")
+        result = run_module(
+            "postgres_audit_info",
+            {
+                **cluster.login,
+                "databases": MODEL,
+                "resources": {"memory_bytes": 16 * GIB},
+                "idle_transaction_seconds": 0,
+            },
+        )
+    cluster.stop()
+    more = {"public-create"} if major < 15 else set()
+    more |= {"no-checksums"} if major < 18 else set()
+    seen = found(result)
+    assert set(seen) == set(POPULAR) | more, result["lines"]
+    for rule, evidence in POPULAR.items():
+        assert evidence in (None, seen[rule])
+    assert "is idle in transaction for 0 s" in seen["long-idle-transaction"]
+    assert result["sessions"] == [
+        {"database": "mydb", "role": "app", "application": "api",
+         "state": "idle in transaction", "count": 1}
+    ]  # fmt: skip
+    assert result["connections"]["needed"] == 406
+
+
+def test_the_distributions_default(major, make_cluster, run_module):
+    hba = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+    conf = "fsync = on\nshared_buffers = 128MB\nmax_connections = 100\n"
+    cluster = set_up(make_cluster(major), conf, hba)
+    result = run_module(
+        "postgres_audit_info",
+        {**cluster.login, "databases": [], "resources": {"memory_bytes": 16 * GIB}},
+    )
+    cluster.stop()
+    expected = {"hba-trust", "shared-buffers-default", "no-statement-statistics"}
+    expected |= {"no-checksums"} if major < 18 else set()
+    expected |= {"password-encryption-md5"} if major < 14 else set()
+    assert set(found(result)) == expected
+
+
+def test_a_login_that_may_see_little(good, run_module):
+    good.sql(f"CREATE ROLE visitor LOGIN PASSWORD '{_scram.make_verifier('come-in')}'")
+    try:
+        result = run_module(
+            "postgres_audit_info",
+            {
+                "login_host": "127.0.0.1",
+                "login_port": good.port,
+                "login_user": "visitor",
+                "login_password": "come-in",
+                "databases": [],
+            },
+        )
+    finally:
+        good.sql("DROP ROLE visitor")
+    assert set(found(result)) == base(good) - {"hba-trust", "no-statement-statistics"}
+    missed = {one["id"]: one["reason"] for one in result["not_checked"]}
+    view = "permission denied for view"
+    assert missed["hba-trust"] == f"{view} pg_hba_file_rules"
+    assert missed["auto-conf-overrides"] == f"{view} pg_file_settings"
+    assert missed["md5-passwords"] == "permission denied for table pg_authid"
+    assert missed["long-idle-transaction"].endswith("by members of pg_read_all_stats")
+    assert 'permission denied for database "shop"' in missed["invalid-index"]
+    assert missed["no-lock-timeout"].startswith("which roles are the application's can't be told: ")
+    assert missed["no-statement-statistics"] == (
+        "'visitor' may not see the setting shared_preload_libraries"
+    )
+    assert not set(missed) & set(result["checked"])
+
+
+CATALOGS = ("pg_class", "pg_authid", "pg_database", "pg_proc", "pg_default_acl", "pg_namespace",
+            "pg_db_role_setting", "pg_index", "pg_attribute")  # fmt: skip
+WRITTEN = """
+SELECT sum(tup_inserted + tup_updated + tup_deleted)::bigint
+FROM pg_stat_database WHERE datname = 'shop'
+"""
+
+
+def state(cluster):
+    """Everything that an audit must leave alone."""
+    files = {
+        path.name: path.read_bytes() for path in cluster.data.glob("*") if path.suffix == ".conf"
+    }
+    catalogs = {
+        name: cluster.sql(
+            f"SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {name} t",
+            "shop",
+        )
+        for name in CATALOGS
+    }
+    return files, catalogs, cluster.sql(WRITTEN)
+
+
+def test_writes_nothing(good, look):
+    before = state(good)
+    start = len(good.log())
+    look()
+    logged = good.log()[start:]
+    assert state(good) == before
+    statements = [
+        line.split("statement: ", 1)[1] for line in logged.splitlines() if "statement: " in line
+    ]
+    assert statements
+    words = {statement.split()[0] for statement in statements if statement.strip()}
+    assert words <= {"BEGIN", "SET", "SELECT", "WITH", "SAVEPOINT", "ROLLBACK"}
+    begun = {statement for statement in statements if statement.startswith("BEGIN")}
+    assert begun == {"BEGIN READ ONLY"}
+
+
+def test_ten_thousand_tables(good, look):
+    if good.major < 18:
+        pytest.skip("the newest is enough: it takes the time to make the tables")
+    good.sql("CREATE DATABASE many")
+    good.sql(
+        "DO $$ BEGIN FOR i IN 1..10000 LOOP"
+        " EXECUTE format('CREATE TABLE t%s (id int)', i);"
+        " EXECUTE format('GRANT SELECT ON t%s TO shop_user', i);"
+        " IF i % 500 = 0 THEN COMMIT; END IF; END LOOP; END $$",
+        "many",
+    )
+    good.sql("REVOKE SELECT ON t77 FROM shop_user", "many")
+    try:
+        result = look()
+        seen = {one["object"]: one["evidence"] for one in result["findings"]}
+        assert seen["many: shop_user"] == (
+            "'shop_user' does not reach 1 of 10000 tables in 'many', schema 'public': t77"
+        )
+        assert result["seconds"] < 10
+    finally:
+        good.sql("DROP DATABASE many")
+
+
+def test_names_are_exact(good, look):
+    name = 'o\'Neil "<b>" ; %s'
+    quoted = '"' + name.replace('"', '""') + '"'
+    with good.connect("shop", application_name="psql") as connection:
+        for statement in (
+            f"CREATE ROLE {quoted} LOGIN",
+            f"CREATE SCHEMA {quoted}",
+            f"CREATE TABLE {quoted}.{quoted} ()",
+            f"ALTER TABLE {quoted}.{quoted} OWNER TO {quoted}",
+        ):
+            connection.execute(statement.encode())
+        try:
+            (owner,) = [one for one in look()["findings"] if one["id"] == "application-owns-tables"]
+        finally:
+            connection.execute(f"DROP OWNED BY {quoted}".encode())
+            connection.execute(f"DROP SCHEMA {quoted}; DROP ROLE {quoted}".encode())
+    assert owner["object"] == f"shop: {name}"
+    assert owner["fix"].startswith(f"in 'shop': REASSIGN OWNED BY {quoted} TO")
+
+
+def test_nobody_answers(good, run_module):
+    nowhere = {**good.login, "login_port": 1, "databases": []}
+    failed = run_module("postgres_audit_info", nowhere)
+    assert failed["msg"].startswith("can't connect to the server: ")
+    assert run_module("postgres_audit_info", {**nowhere, "assume_new": True})["failed"]
+    foreseen = run_module("postgres_audit_info", {**nowhere, "assume_new": True}, check=True)
+    assert (foreseen["available"], foreseen["findings"]) == (False, [])
+
+
+class TestThroughThePool:
+    """With a PgBouncer before the server."""
+
+    @pytest.fixture
+    def look(self, pooler, run_module):
+        assert not pooler.configure().get("failed")
+        pooler.cluster.sql("ALTER ROLE app_user SET jit = off")
+
+        def look():
+            result = run_module(
+                "postgres_audit_info",
+                {
+                    **pooler.cluster.login,
+                    "databases": [{"name": "mydb", "roles": [ROLE]}],
+                    "pooler_port": pooler.port,
+                    "pooler_unix_socket": str(pooler.home / "run"),
+                    "pooler_os_user": pooler.cluster.os_user,
+                },
+            )
+            assert not result.get("failed"), result["msg"]
+            seen = found(result)
+            result["pooled"] = {
+                name: text
+                for name, text in seen.items()
+                if name.startswith("pooler-") or name == "timeouts-not-pooled"
+            }
+            return result
+
+        return look
+
+    def test_a_good_pooler(self, look):
+        result = look()
+        assert result["pooled"] == {}
+        missed = {one["id"] for one in result["not_checked"]}
+        assert missed == {"shared-buffers-default", "memory-overcommitted"}
+        assert result["server"]["pooler"]
+        assert {"mydb"} <= {one["database"] for one in result["pools"]}
+
+    def test_old_connections_keep_old_timeouts(self, pooler, look):
+        assert pooler.query("SHOW statement_timeout") == "30s"
+        pooler.cluster.sql("ALTER ROLE app_user SET statement_timeout = '10s'")
+        try:
+            assert look()["pooled"] == {
+                "timeouts-not-pooled": "through the pool, for 'app_user' in 'mydb',"
+                " statement_timeout is 30000 ms instead of 10000 ms"
+            }
+            with pooler.console() as console:
+                console.execute("RECONNECT")
+            assert look()["pooled"] == {}
+        finally:
+            pooler.cluster.sql("ALTER ROLE app_user SET statement_timeout = '30s'")
+
+    @pytest.mark.parametrize(
+        ("line", "rule"),
+        [
+            ("tcp_keepidle = 0", "pooler-no-keepalives"),
+            ("auth_type = plain", "pooler-open"),
+            ("ignore_startup_parameters = geqo,options", "pooler-lost-parameters"),
+            ("auth_query = SELECT usename, passwd FROM pg_shadow WHERE usename=$1",
+             "pooler-known-holes"),
+        ],
+    )  # fmt: skip
+    def test_mistakes_in_its_file(self, pooler, look, line, rule):
+        name = line.split(" = ")[0]
+        lines = pooler.ini.read_text().splitlines()
+        pooler.ini.write_text(
+            "\n".join([one for one in lines if not one.startswith(f"{name} =")]).replace(
+                "[pgbouncer]", f"[pgbouncer]\n{line}"
+            )
+            + "\n"
+        )
+        with pooler.console() as console:
+            console.execute("RELOAD")
+        assert set(look()["pooled"]) == {rule}
+
+    def test_users_in_its_auth_file(self, pooler, look):
+        pooler.userlist.write_text('"app_user" "x"\n')
+        seen = look()["pooled"]
+        assert "CVE-2026-107350" in seen["pooler-known-holes"]
+        assert " app_user in its auth_file" in seen["pooler-known-holes"]

@@ -354,7 +354,8 @@ FIRES = [
 SILENT = {
     "a person with psql": session(role="postgres", application="psql"),
     "an admin over PgBouncer's console": pooler(
-        pools=(*GOOD_POOLER.pools, Pool("pgbouncer", "postgres"))
+        pools=(*GOOD_POOLER.pools, Pool("pgbouncer", "postgres")),
+        databases=(*GOOD_POOLER.databases, PoolDatabase("pgbouncer", "pgbouncer", "pgbouncer")),
     ),
     "a migrator without a model": no_model(GOOD),
     "a timeout for all": replace(
@@ -488,6 +489,16 @@ def test_databases_that_let_nobody_in():
     assert done.findings == ()
     assert {one.reason for one in done.not_checked} == {"database 'shut': no pg_hba.conf entry"}
     assert {one.id for one in done.not_checked} == {rule.id for rule in RULES if rule.inside}
+
+
+def test_without_a_model_roles_are_told_apart_by_what_is_in_all_databases():
+    shut = replace(GOOD_DATABASE, name="shut", unreadable="no pg_hba.conf entry")
+    done = look(no_model(replace(GOOD, databases=(GOOD_DATABASE, shut))))
+    assert done.findings == ()
+    missed = {one.id: one.reason for one in done.not_checked}
+    assert missed["no-statement-timeout"] == (
+        "which roles are the application's can't be told: database 'shut': no pg_hba.conf entry"
+    )
 
 
 def test_what_was_seen_before_something_unreadable_counts():
