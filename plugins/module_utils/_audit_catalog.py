@@ -10,6 +10,7 @@ import re
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
+from ansible_collections.pooled.postgres.plugins.module_utils import _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot import (
     DatabaseState,
     FileSetting,
@@ -35,7 +36,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     connect,
     console_rows,
     fetch,
-    psycopg2,
     server_message,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import is_verifier
@@ -198,7 +198,7 @@ def _part(connection: Any, query: str, unreadable: dict[str, str], what: str) ->
         cursor.execute("SAVEPOINT part")
     try:
         return fetch(connection, query)
-    except psycopg2.Error as error:
+    except _postgres.psycopg2.Error as error:
         unreadable[what] = server_message(error)
         with connection.cursor() as cursor:
             cursor.execute("ROLLBACK TO SAVEPOINT part")
@@ -308,7 +308,7 @@ def _database(
         with _looking(connection):
             inside = _inside(connection, [one for one in model if one.name == row.datname], roles)
         return DatabaseState(**outside, **inside)
-    except psycopg2.Error as error:
+    except _postgres.psycopg2.Error as error:
         return DatabaseState(unreadable=server_message(error), **outside)
     finally:
         connection.close()
@@ -398,7 +398,7 @@ def read_pooler(params: Mapping[str, Any], unreadable: dict[str, str]) -> Pooler
             for row in console_rows(console, "SHOW DATABASES")
         )
         pools = tuple(_pool(row) for row in console_rows(console, "SHOW POOLS"))
-    except (psycopg2.Error, ValueError, IndexError) as error:
+    except (_postgres.psycopg2.Error, ValueError, IndexError) as error:
         unreadable["pooler"] = f"PgBouncer's console: {server_message(error)}"
         return None
     finally:
@@ -454,7 +454,7 @@ def _pooled_login(params: Mapping[str, Any], database: str, role: Role) -> Poole
     try:
         rows = fetch(connection, _TIMEOUTS)
         return PooledLogin(database, role.name, {row.name: row.setting for row in rows})
-    except psycopg2.Error as error:
+    except _postgres.psycopg2.Error as error:
         return PooledLogin(database, role.name, failure=server_message(error))
     finally:
         connection.close()

@@ -266,7 +266,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     ConnectionFailed,
     connect,
     connection_argument_spec,
-    psycopg2,
     require_psycopg2,
     server_major,
     server_message,
@@ -296,7 +295,7 @@ def main() -> None:
         found = _audit_catalog.read_server(
             connection, lambda name: connect(params, name), model, unreadable
         )
-    except psycopg2.Error as error:
+    except connection.Error as error:
         module.fail_json(msg=f"the server's catalogs could not be read: {server_message(error)}")
     version = connection.info.parameter_status("server_version")
     if params["pooler_port"]:

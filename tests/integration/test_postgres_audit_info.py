@@ -339,7 +339,6 @@ def test_the_distributions_default(major, make_cluster, run_module):
     cluster.stop()
     expected = {"hba-trust", "shared-buffers-default", "no-statement-statistics"}
     expected |= {"no-checksums"} if major < 18 else set()
-    expected |= {"password-encryption-md5"} if major < 14 else set()
     assert set(found(result)) == expected
 
 
@@ -494,7 +493,8 @@ class TestThroughThePool:
 
         return look
 
-    def test_a_good_pooler(self, look):
+    def test_a_good_pooler(self, pooler, look):
+        assert pooler.query("SHOW jit") == "off"
         result = look()
         assert result["pooled"] == {}
         missed = {one["id"] for one in result["not_checked"]}
