@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +17,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import _scram
 
 from .poolers import ROLE
 
+ROOT = Path(__file__).resolve().parents[2]
 GIB = 1024**3
 # A database as it should be, made without the collection.
 GOOD = """
@@ -461,6 +466,52 @@ def test_nobody_answers(good, run_module):
     assert run_module("postgres_audit_info", {**nowhere, "assume_new": True})["failed"]
     foreseen = run_module("postgres_audit_info", {**nowhere, "assume_new": True}, check=True)
     assert (foreseen["available"], foreseen["findings"]) == (False, [])
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "code"), [("none", 0), ("critical", 0), ("warning", 2), ("fatal", 2)]
+)
+def test_playbook(good, tmp_path, fail_on, code):
+    if good.major < 18:
+        pytest.skip("one server is enough for the playbook")
+    inventory = tmp_path / "inventory.json"
+    host = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "audit_login_host": str(good.socket_directory),
+        "audit_login_port": good.port,
+        "audit_memory": "2GB",
+        "audit_accepted": [{"id": "no-statement-statistics", "reason": "a test"}],
+    }
+    inventory.write_text(json.dumps({"postgres": {"hosts": {"db1": host}}}))
+    report = tmp_path / "audit.html"
+    asked = [f"audit_report={report}", f"audit_fail_on={fail_on}"]
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("ansible-playbook"),
+            *("-i", inventory, "pooled.postgres.audit"),
+            *(word for one in asked for word in ("-e", one)),
+        ],
+        env={
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
+            "ANSIBLE_HOME": str(ROOT / ".ansible" / "home"),
+            "LC_ALL": "C.UTF-8",
+            "PATH": "/usr/bin:/bin",
+        },
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    if fail_on == "fatal":
+        assert "audit_fail_on: fatal is no severity; choose one of none, critical" in done.stdout
+        return
+    assert "db1: 2 warning; " in done.stdout
+    assert "accepted: no-statement-statistics: shared_preload_libraries is" in done.stdout
+    assert "hba-trust" in report.read_text()
+    assert report.stat().st_mode & 0o777 == 0o600
+    assert "changed=0" in done.stdout
 
 
 class TestThroughThePool:

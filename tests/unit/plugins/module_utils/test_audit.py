@@ -383,6 +383,11 @@ SILENT = {
     "a small server with the default": replace(
         setting("shared_buffers", "16384"), memory_bytes=2 * GIB
     ),
+    "a cache that is small on purpose": setting("shared_buffers", "32768"),
+    "an auth_query that heeds expiry": pooler_config(
+        auth_query="SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END"
+        " FROM pg_authid WHERE rolname=$1"
+    ),
     "superusers without a password": hba("host", ("all",), ("all",), "0.0.0.0/0", "scram-sha-256"),
     "superusers are refused": replace(
         hba("host", ("all",), ("postgres",), "0.0.0.0/0", "reject"),
