@@ -38,7 +38,8 @@ options:
   poolers:
     description:
       - The PgBouncer hosts in the same way (C(port) is 6432), each also with C(version), C(max_prepared_statements) when it is
-        set, and C(default_pool_size), which decide about warnings.
+        set, C(default_pool_size), and C(databases) and C(users) as P(pooled.postgres.poolers#filter) gives them, which decide about
+        warnings.
     type: list
     elements: dict
     default: []
@@ -54,7 +55,7 @@ RETURN = r"""
 _value:
   description:
     - A list with an entry for each client, with C(database), C(role), C(kind), C(client) (its name) and C(via) (V(pgbouncer) or
-      V(direct)).
+      V(direct)). A client with an alias connects to that.
     - C(urls), without passwords, and C(engine_arguments) and C(code) by driver, V(asyncpg) and V(psycopg). C(code) is Python; for
       a migrator it is a fragment of Alembic's C(env.py). C(urls.libpq) is for C(psql).
     - C(warnings), where a client's own pool contradicts what was deployed.

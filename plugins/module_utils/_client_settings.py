@@ -9,6 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 from urllib.parse import quote
 
+from ansible_collections.pooled.postgres.plugins.module_utils._connection_pools import (
+    Pooler,
+    parse_poolers,
+    with_model,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     Client,
     Database,
@@ -71,7 +76,11 @@ class PoolerAddress:
 
     address: Address
     keeps_prepared_statements: bool
-    pool_size: int
+    pools: Pooler | None  # None when nobody says how large they are
+
+    def pool_size(self, database: str, role: str) -> int:
+        """Connections with which it serves a role; 0 when that is not known."""
+        return self.pools.usual_pool(database, role) if self.pools else 0
 
 
 @dataclass(frozen=True)
@@ -105,17 +114,20 @@ def client_settings(
     Args:
         databases: the model, as pooled_databases.
         server: C(host), C(port), C(ssl_mode) and C(ca_cert) of Postgres as clients see it.
-        poolers: the same for each PgBouncer host, and C(version), C(max_prepared_statements) and
-            C(default_pool_size).
+        poolers: the same for each PgBouncer host, and C(version), C(max_prepared_statements),
+            C(default_pool_size), and C(databases) and C(users) as the connection budget has them.
 
     Raises:
         ValueError: for bad input, naming it.
     """
     direct = _address("server", server, 5432)
-    pooled = tuple(_pooler(f"poolers[{number}]", entry) for number, entry in enumerate(poolers))
+    model = parse_databases(databases)
+    pooled = tuple(
+        _pooler(f"poolers[{number}]", entry, model) for number, entry in enumerate(poolers)
+    )
     return tuple(
         _settings(database, role, client, direct, pooled)
-        for database in parse_databases(databases)
+        for database in model
         for role in database.roles
         for client in _clients_of(database, role)
     )
@@ -139,9 +151,10 @@ def _settings(
     via = wish if poolers else "direct"
     addresses = tuple(pooler.address for pooler in poolers) if via == "pgbouncer" else (direct,)
     name = client.name if client else role.name
+    served = client.alias if client and client.alias and via == "pgbouncer" else database.name
     urls = {
-        "libpq": _libpq_url(addresses, role.name, database.name),
-        **{driver: _url(driver, addresses, role.name, database.name) for driver in DRIVERS},
+        "libpq": _libpq_url(addresses, role.name, served),
+        **{driver: _url(driver, addresses, role.name, served) for driver in DRIVERS},
     }
     arguments = {
         driver: _engine_arguments(driver, role, client, via, name, addresses[0])
@@ -159,7 +172,7 @@ def _settings(
             driver: _code(driver, role, via, urls[driver], arguments[driver], addresses[0])
             for driver in DRIVERS
         },
-        tuple(_warnings(role, client, via, poolers)),
+        tuple(_warnings(database, role, client, via, poolers)),
     )
 
 
@@ -198,18 +211,24 @@ def _engine_arguments(
 
 
 def _warnings(
-    role: Role, client: Client | None, via: str, poolers: tuple[PoolerAddress, ...]
+    database: Database,
+    role: Role,
+    client: Client | None,
+    via: str,
+    poolers: tuple[PoolerAddress, ...],
 ) -> Iterable[str]:
     if client and via == "pgbouncer":
+        served = client.alias or database.name
         of_process = client.pool_size + client.max_overflow
-        of_pooler = min(pooler.pool_size for pooler in poolers)
+        of_pooler = min(pooler.pool_size(served, role.name) for pooler in poolers)
         if of_process > of_pooler > 0:
             yield (
                 f"each process of {client.name} may hold {of_process} connections, and PgBouncer"
                 f" serves {role.name} through {of_pooler}: more than {of_pooler} transactions at"
                 " once wait there; lower pool_size + max_overflow, or raise the pool"
             )
-        if role.kind == "migrator":
+        sessions = any(one.gives_sessions for one in database.aliases if one.name == client.alias)
+        if role.kind == "migrator" and not sessions:
             yield (
                 f"{client.name} runs migrations through PgBouncer, where session locks, SET and"
                 " temporary tables do not last beyond a transaction; connect it with via: direct"
@@ -322,17 +341,24 @@ def _python(value: Any) -> str:
     return repr(value)
 
 
-def _pooler(where: str, entry: Any) -> PoolerAddress:
+def _pooler(where: str, entry: Any, databases: tuple[Database, ...]) -> PoolerAddress:
     address = _address(where, entry, 6432)
-    version = tuple(int(part) for part in str(entry.get("version") or "0").split(".")[:2])
-    kept = entry.get("max_prepared_statements")
-    if kept is None:
-        kept = 200 if version >= PREPARED_STATEMENTS_DEFAULT_VERSION else 0
-    return PoolerAddress(
-        address,
-        version >= PREPARED_STATEMENTS_VERSION and int(kept) > 0,
-        _whole(f"{where}.default_pool_size", entry.get("default_pool_size", 0), 0),
-    )
+    # Nobody is warned of a version that is not known yet.
+    keeps = True
+    if entry.get("version"):
+        version = tuple(int(part) for part in str(entry["version"]).split(".")[:2])
+        kept = entry.get("max_prepared_statements")
+        if kept is None:
+            kept = 200 if version >= PREPARED_STATEMENTS_DEFAULT_VERSION else 0
+        keeps = version >= PREPARED_STATEMENTS_VERSION and int(kept) > 0
+    pools = None
+    if entry.get("default_pool_size") is not None:
+        sizes = {
+            key: entry[key] for key in ("default_pool_size", "databases", "users") if key in entry
+        }
+        (parsed,) = parse_poolers([{"name": where, **sizes}])
+        pools = with_model(parsed, databases)
+    return PoolerAddress(address, keeps, pools)
 
 
 def _address(where: str, entry: Any, port: int) -> Address:
@@ -360,3 +386,18 @@ def _whole(where: str, value: Any, least: int) -> int:
     if not text.isdigit() or int(text) < least:
         raise ValueError(f"{where}: {value!r} is no whole number of at least {least}")
     return int(text)
+
+
+def short_lines(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for each client, and its warnings."""
+    rows = [
+        (entry["client"], entry["role"], entry["urls"]["libpq"], entry["warnings"])
+        for entry in entries
+    ]
+    names = max((len(row[0]) for row in rows), default=0)
+    roles = max((len(row[1]) for row in rows), default=0)
+    lines = []
+    for client, role, url, warnings in rows:
+        lines.append(f"  {client:<{names}}  as {role:<{roles}}  {url}")
+        lines.extend(f"    Warning: {warning}" for warning in warnings)
+    return lines

@@ -1,0 +1,153 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter: where clients find what was deployed."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Sequence
+
+from ansible.errors import AnsibleFilterError
+
+DOCUMENTATION = r"""
+name: client_endpoints
+author: pooled.postgres contributors (@pooled)
+version_added: 0.1.0
+short_description: Where clients find Postgres and PgBouncer
+description:
+  - Picks addresses, ports, TLS and versions out of the variables of hosts, for
+    P(pooled.postgres.client_settings#filter).
+  - The address of a host is its C(postgres_client_address) or C(pgbouncer_client_address), its
+    C(ansible_host), or its name.
+  - C(postgres_client_ca_cert) and C(pgbouncer_client_ca_cert) are paths on the clients' hosts of the
+    authorities of the certificates. With them clients verify whom they talk to.
+positional: hostvars, postgres_hosts
+options:
+  _input:
+    description: The PgBouncer hosts, as P(pooled.postgres.poolers#filter) gives them.
+    type: list
+    elements: dict
+    required: true
+  hostvars:
+    description: Ansible's C(hostvars).
+    type: dict
+    required: true
+  postgres_hosts:
+    description:
+      - Names of the Postgres hosts, of which the first is meant. Without any it is
+        C(pgbouncer_backend_host) of the first PgBouncer host.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Show how applications connect
+  ansible.builtin.debug:
+    msg: "{{ pooled_databases | pooled.postgres.client_settings(found.server, found.poolers) }}"
+  vars:
+    found: >-
+      {{ groups['pgbouncer'] | pooled.postgres.poolers(hostvars)
+      | pooled.postgres.client_endpoints(hostvars, groups['postgres']) }}
+"""
+
+RETURN = r"""
+_value:
+  description: C(server) and C(poolers), as P(pooled.postgres.client_settings#filter) takes them.
+  type: dict
+"""
+
+
+def client_endpoints(
+    poolers: Sequence[Mapping[str, Any]],
+    hostvars: Mapping[str, Mapping[str, Any]],
+    postgres_hosts: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The addresses."""
+    entries = [_pooler(pooler, hostvars[pooler["name"]]) for pooler in poolers]
+    if postgres_hosts:
+        server = _server(postgres_hosts[0], hostvars[postgres_hosts[0]])
+    elif poolers:
+        server = _server_behind(poolers[0]["name"], hostvars[poolers[0]["name"]])
+    else:
+        raise AnsibleFilterError(
+            "client_endpoints: there is neither a Postgres nor a PgBouncer host"
+        )
+    return {"server": server, "poolers": entries}
+
+
+def _server(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    # Where it answers now: a new port may wait for a restart.
+    found = variables.get("__postgres_configuration") or {}
+    return {
+        "host": _address(host, variables, "postgres_client_address"),
+        "port": found.get("port") or variables.get("postgres_port") or 5432,
+        **_verified(variables.get("postgres_client_ca_cert")),
+    }
+
+
+def _server_behind(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The server of others behind a PgBouncer host."""
+    address = variables.get("postgres_client_address") or variables.get("pgbouncer_backend_host")
+    return {
+        "host": address or _address(host, variables, "pgbouncer_client_address"),
+        "port": variables.get("pgbouncer_backend_port") or 5432,
+        **_verified(variables.get("postgres_client_ca_cert")),
+    }
+
+
+def _pooler(pooler: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str, Any]:
+    host = pooler["name"]
+    settings = variables.get("pgbouncer_settings") or {}
+
+    def option(name: str, default: Any) -> Any:
+        value = settings.get(name)
+        return value if value is not None else variables.get(f"pgbouncer_{name}", default)
+
+    entry = {
+        **{key: pooler[key] for key in ("databases", "users") if key in pooler},
+        "default_pool_size": pooler.get("default_pool_size", 25),
+        "host": _address(host, variables, "pgbouncer_client_address"),
+        "port": option("listen_port", 6432),
+    }
+    version = _version(variables)
+    if version:
+        entry["version"] = version
+        entry["max_prepared_statements"] = option("max_prepared_statements", 200)
+    mode = option("client_tls_sslmode", "")
+    authorities = variables.get("pgbouncer_client_ca_cert")
+    if authorities and mode in ("", "disable"):
+        raise AnsibleFilterError(
+            f"{host}: pgbouncer_client_ca_cert: PgBouncer has no certificate to verify; set"
+            " pgbouncer_client_tls_sslmode, or leave it out"
+        )
+    if authorities:
+        entry.update(_verified(authorities))
+    elif mode not in ("", "disable", "allow", "prefer"):
+        entry["ssl_mode"] = "require"
+    return entry
+
+
+def _version(variables: Mapping[str, Any]) -> str:
+    """That of the PgBouncer that a run has just set up or looked at; empty when none has."""
+    configured = variables.get("__pgbouncer_configuration") or {}
+    if configured.get("version"):
+        return str(configured["version"])
+    looked_at = (variables.get("__pgbouncer_host") or {}).get("pgbouncer") or {}
+    return str(looked_at.get("version") or "")
+
+
+def _verified(authorities: Any) -> dict[str, str]:
+    return {"ssl_mode": "verify-full", "ca_cert": str(authorities)} if authorities else {}
+
+
+def _address(host: str, variables: Mapping[str, Any], own: str) -> str:
+    return str(variables.get(own) or variables.get("ansible_host") or host)
+
+
+class FilterModule:
+    """The filter."""
+
+    def filters(self) -> dict[str, Any]:
+        """Its name."""
+        return {"client_endpoints": client_endpoints}
