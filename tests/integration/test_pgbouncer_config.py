@@ -293,3 +293,65 @@ def test_a_verifier_of_the_same_length_is_read_within_the_same_second(pooler):
         assert pooler.query("SELECT 1", password="another one") == 1
     finally:
         pooler.cluster.sql(f"ALTER ROLE app_user PASSWORD '{PASSWORD}'")
+
+
+ELSEWHERE = {"backend_host": "127.0.0.1", "auth_password": "bouncers-own"}
+
+
+def change_and_mend(pooler):
+    """What somebody sets by hand, what a session gets that is opened then, and what mends it."""
+    pooler.cluster.sql("ALTER ROLE app_user SET statement_timeout = '7s'")
+    with pooler.console() as cursor:
+        cursor.execute("RECONNECT")
+    assert pooler.query("SHOW statement_timeout") == "7s"
+    pooler.cluster.sql("ALTER ROLE app_user SET statement_timeout = '30s'")
+    # The session in the pool does not know.
+    assert pooler.query("SHOW statement_timeout") == "7s"
+
+
+@pytest.mark.parametrize("arguments", [{}, ELSEWHERE, {"auth": "userlist"}])
+def test_settings_that_were_mended_without_a_reconnect_get_one(pooler, arguments):
+    pooler.cluster.sql("ALTER ROLE pgbouncer_auth PASSWORD 'bouncers-own'")
+    pooler.configure(**arguments)
+    change_and_mend(pooler)
+    assert pooler.predicted_and_done(**arguments) == ["RELOAD", "RECONNECT"]
+    assert pooler.query("SHOW statement_timeout") == "30s"
+
+
+def test_settings_of_a_database_are_noticed_too_and_passwords_are_none(pooler):
+    pooler.configure()
+    try:
+        pooler.cluster.sql("ALTER DATABASE mydb SET work_mem = '5MB'")
+        assert pooler.predicted_and_done() == ["RELOAD", "RECONNECT"]
+        # What concerns nobody who comes through the pools.
+        pooler.cluster.sql("ALTER DATABASE postgres SET work_mem = '5MB'")
+        pooler.cluster.sql("ALTER ROLE postgres SET work_mem = '5MB'")
+        pooler.cluster.sql(f"ALTER ROLE app_user PASSWORD '{PASSWORD}'")
+        assert pooler.predicted_and_done() == []
+    finally:
+        pooler.cluster.sql("ALTER DATABASE mydb RESET ALL")
+        pooler.cluster.sql("ALTER DATABASE postgres RESET ALL")
+        pooler.cluster.sql("ALTER ROLE postgres RESET ALL")
+
+
+def test_check_mode_foresees_what_a_change_of_roles_on_the_server_leads_to(pooler):
+    pooler.configure()
+    foreseen = pooler.configure(check=True, reconnect=True, assume_role_changes=True)
+    change_and_mend(pooler)
+    done = pooler.configure(reconnect=True, assume_role_changes=True)
+    assert foreseen["actions"] == done["actions"] == [f"write {pooler.ini}", "RELOAD", "RECONNECT"]
+
+
+def test_a_server_that_does_not_say_leaves_the_note_as_it_is(pooler):
+    pooler.cluster.sql("ALTER ROLE pgbouncer_auth PASSWORD 'bouncers-own'")
+    pooler.configure(**ELSEWHERE)
+    before = pooler.ini.read_text()
+    assert "role app_user: " in before
+    try:
+        pooler.cluster.sql("ALTER ROLE pgbouncer_auth NOLOGIN")
+        pooler.cluster.sql("ALTER ROLE app_user SET statement_timeout = '30s'")
+        assert pooler.predicted_and_done(**ELSEWHERE) == []
+        assert pooler.ini.read_text() == before
+    finally:
+        pooler.cluster.sql("ALTER ROLE pgbouncer_auth LOGIN")
+    assert pooler.predicted_and_done(**ELSEWHERE) == ["RELOAD", "RECONNECT"]
