@@ -109,9 +109,9 @@ def count_molecule(output: str, code: int) -> Counts:
     return total if total.failed or code == 0 else total + Counts(failed=1)
 
 
-def pytest(name: str) -> Command:
+def pytest(name: str, *more: str) -> Command:
     report = RESULTS / f"{name}.xml"
-    argv = ("pytest", f"tests/{name}", "--durations=5", f"--junitxml={report}")
+    argv = ("pytest", f"tests/{name}", "--durations=5", f"--junitxml={report}", *more)
     return Command(argv, count_pytest(name))
 
 
@@ -129,7 +129,8 @@ STEPS: dict[str, tuple[Command, ...]] = {
         linter("ansible-lint --strict"),
     ),
     "unit": (pytest("unit"),),
-    "integration": (pytest("integration"),),
+    # Each worker has servers of its own, and mostly waits for them.
+    "integration": (pytest("integration", "--numprocesses=2"),),
     "sanity": (Command(("tools/sanity.py",), count_sanity),),
     "molecule": (Command(("molecule", "test", "--all", "--no-command-borders"), count_molecule),),
 }

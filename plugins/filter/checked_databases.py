@@ -56,7 +56,8 @@ RETURN = r"""
 _value:
   description:
     - For each database its C(name), C(schemas), C(extensions) and C(roles).
-    - For each role its C(name), C(kind), C(connection_limit), all its C(settings) and C(member_of). Passwords are left out, and so are roles that shall be absent.
+    - For each role its C(name), C(kind), C(connection_limit), all its C(settings) and C(member_of). Passwords are left out, and so
+      are roles that shall be absent.
   type: list
   elements: dict
 """

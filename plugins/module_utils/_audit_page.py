@@ -203,8 +203,8 @@ def _memory(memory: Mapping[str, Any]) -> str:
         for number, (name, size, formula) in enumerate(parts)
     ]
     rows.append(["<b>at most</b>", f"<b>{escape(memory_text(total))}</b>"])
-    bar = _bar([size for _name, size, _formula in parts], there or 0, limit)
-    return f"<div><h3>Memory</h3>{bar}{note}{_table(('', ''), rows, numbers=1)}</div>"
+    drawn = _bar([size for _name, size, _formula in parts], there or 0, limit)
+    return f"<div><h3>Memory</h3>{drawn}{note}{_table(('', ''), rows, numbers=1)}</div>"
 
 
 def _connections(connections: Mapping[str, Any]) -> str:
@@ -224,8 +224,8 @@ def _connections(connections: Mapping[str, Any]) -> str:
         for one in connections["parts"]
     ]
     rows.append(["<b>needed</b>", f"<b>{connections['needed']}</b>"])
-    bar = _bar([one["connections"] for one in positive], there, f"max_connections {there}")
-    return f"<div><h3>Connections</h3>{bar}{_table(('', ''), rows, numbers=1)}</div>"
+    drawn = _bar([one["connections"] for one in positive], there, f"max_connections {there}")
+    return f"<div><h3>Connections</h3>{drawn}{_table(('', ''), rows, numbers=1)}</div>"
 
 
 def _sessions(sessions: Sequence[Mapping[str, Any]] | None) -> str:

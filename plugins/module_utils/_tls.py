@@ -55,7 +55,7 @@ def check_pair(certificate: str, key: str, *, serves: bool) -> float:
     own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if serves else ssl.PROTOCOL_TLS_CLIENT)
     server = own if serves else ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        for context in {own, server}:
+        for context in (own,) if serves else (own, server):
             context.load_cert_chain(certificate, key, password=lambda: "")
     except ssl.SSLError as error:
         raise TlsError(_pair_problem(error, key)) from error

@@ -119,7 +119,16 @@ postgres:
       may hold secrets. It is empty when there is no such file, or when it can't be read.
   returned: always
   type: dict
-  sample: {installed: true, majors: [15], clusters: [{major: 15, name: main, port: 5432, data_directory: /var/lib/postgresql/15/main, running_connections: 80, managed_settings: {work_mem: 16MB}}]}
+  sample:
+    installed: true
+    majors: [15]
+    clusters:
+      - major: 15
+        name: main
+        port: 5432
+        data_directory: /var/lib/postgresql/15/main
+        running_connections: 80
+        managed_settings: {work_mem: 16MB}
 pgbouncer:
   description: Whether PgBouncer is installed, and its version.
   returned: always

@@ -25,7 +25,7 @@ import pytest
 from ansible.module_utils import basic
 
 from .clusters import INSTALLED, Cluster, new_cluster, reachable_bindir
-from .poolers import pooled_server, pooler  # noqa: F401 - fixtures of every test here
+from .poolers import pooled_server, pooler  # noqa: F401  # pylint: disable=unused-import # fixtures
 
 MODULES = "ansible_collections.pooled.postgres.plugins.modules"
 LEAST_MAJORS = 2

@@ -141,7 +141,7 @@ def test_two_models_for_one_database_at_once(clean_server, run_module):
     second["databases"][0]["roles"].append(role("app_reader", "reader"))
     run_module("postgres_access", first)
     clean_server.sql(TABLES, "mydb", "app_migrator")
-    for _ in range(3):
+    for _attempt in range(3):
         with ThreadPoolExecutor() as pool:
             results = list(
                 pool.map(lambda args: run_module("postgres_access", args), [first, second])

@@ -189,7 +189,7 @@ def _sequences() -> Iterator[Row]:
         # Only on the old one has the outsider rights of its own: see ODD_GRANTS.
         old = outsider and "old:o"
         yield Row(what, "currval", f"SELECT currval('{name}')", f"{READ} {old}",
-                   passes=frozenset({"", NOT_YET_IN_SESSION}))  # fmt: skip
+                  passes=frozenset({"", NOT_YET_IN_SESSION}))  # fmt: skip
         yield Row(what, "nextval", f"SELECT nextval('{name}')", f"{WRITE} {old}")
         yield Row(what, "select", f"SELECT last_value FROM {name}", READ)
         yield Row(what, "setval", f"SELECT setval('{name}', 5)", OWN)
@@ -216,8 +216,8 @@ def _routines() -> Iterator[Row]:
         yield Row(what, "own", f"ALTER {word} app.{name} OWNER TO CURRENT_USER", OWN)
         yield Row(what, "drop", f"DROP {word} app.{name}", OWN)
     yield Row("function", "replace",
-               "CREATE OR REPLACE FUNCTION app.{o}_function(int) RETURNS int LANGUAGE sql"
-               " AS 'SELECT 1'", OWN)  # fmt: skip
+              "CREATE OR REPLACE FUNCTION app.{o}_function(int) RETURNS int LANGUAGE sql"
+              " AS 'SELECT 1'", OWN)  # fmt: skip
 
 
 _TYPES = (
@@ -250,13 +250,13 @@ _ON_OBJECTS = (
     *_relations(),
     Row("table", "cluster", "CLUSTER app.{o}_table USING {o}_table_pkey", OWN),
     Row("table", "grant", "GRANT SELECT ON app.{o}_table TO PUBLIC; " + _GRANTED
-         + " AND x.grantee = 0", OWN, _HIDDEN),
+        + " AND x.grantee = 0", OWN, _HIDDEN),
     Row("table", "pass on", "GRANT SELECT ON app.{o}_table TO somebody; " + _GRANTED
-         + " AND x.grantee = 'somebody'::regrole", OWN, _HIDDEN),
+        + " AND x.grantee = 'somebody'::regrole", OWN, _HIDDEN),
     Row("table", "merge", "MERGE INTO app.{o}_table t USING (SELECT 5 AS id) s ON t.id = s.id"
-         " WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (5)", WRITE, least=15),
+        " WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (5)", WRITE, least=15),
     Row("table", "upsert", "INSERT INTO app.{o}_table VALUES (1, 'x') ON CONFLICT (id)"
-         " DO UPDATE SET note = 'y'", WRITE),
+        " DO UPDATE SET note = 'y'", WRITE),
     Row("table", "select a column", "SELECT note FROM app.{o}_table", READ),
     Row("table", "update a column", "UPDATE app.{o}_table SET note = 'x'", WRITE),
     Row("table", "copy to program", "COPY app.{o}_table TO PROGRAM 'true'", ""),
@@ -267,33 +267,33 @@ _ON_OBJECTS = (
     Row("table", "rule", "CREATE RULE x AS ON DELETE TO app.{o}_table DO INSTEAD NOTHING", OWN),
     Row("table", "inherit", "CREATE TABLE app.x () INHERITS (app.{o}_table)", OWN),
     Row("partitioned table", "add a partition", "CREATE TABLE app.x PARTITION OF app.{o}_parent"
-         " FOR VALUES FROM (20) TO (30)", OWN),
+        " FOR VALUES FROM (20) TO (30)", OWN),
     Row("partition", "alter", "ALTER TABLE app.{o}_partition ALTER note SET NOT NULL", OWN),
     Row("partitioned table", "detach", "ALTER TABLE app.{o}_parent DETACH PARTITION"
-         " app.{o}_partition", OWN),
+        " app.{o}_partition", OWN),
     Row("view", "replace", "CREATE OR REPLACE VIEW app.{o}_view AS SELECT id, note"
-         " FROM app.{o}_table", OWN),
+        " FROM app.{o}_table", OWN),
     Row("materialised view", "refresh", "REFRESH MATERIALIZED VIEW app.{o}_kept", OWN),
     *_sequences(),
     *_routines(),
     *_types(),
     Row("row-level security", "see a shown row", _column("secret").replace("hidden", "shown"),
-         READ),
+        READ),
     Row("row-level security", "see a hidden row", _column("secret"), "ma", _HIDDEN),
     Row("row-level security", "see a hidden row when forced", _column("forced"), "a", _HIDDEN),
     Row("row-level security", "insert a hidden row",
-         "INSERT INTO app.{o}_secret VALUES (3, 'hidden')", "ma"),
+        "INSERT INTO app.{o}_secret VALUES (3, 'hidden')", "ma"),
     Row("row-level security", "insert a hidden row when forced",
-         "INSERT INTO app.{o}_forced VALUES (3, 'hidden')", "a"),
+        "INSERT INTO app.{o}_forced VALUES (3, 'hidden')", "a"),
     Row("row-level security", "hide a row",
-         "UPDATE app.{o}_secret SET note = 'hidden' WHERE id = 1", "ma"),
+        "UPDATE app.{o}_secret SET note = 'hidden' WHERE id = 1", "ma"),
     Row("row-level security", "alter a policy",
-         "ALTER POLICY shown ON app.{o}_secret USING (true)", OWN),
+        "ALTER POLICY shown ON app.{o}_secret USING (true)", OWN),
     Row("row-level security", "drop a policy", "DROP POLICY shown ON app.{o}_secret", OWN),
     Row("row-level security", "disable", "ALTER TABLE app.{o}_secret DISABLE ROW LEVEL SECURITY",
-         OWN),
+        OWN),
     Row("row-level security", "do without", "SET row_security = off;"
-         " SELECT FROM app.{o}_secret", "ma"),
+        " SELECT FROM app.{o}_secret", "ma"),
     # From 18 on default rights cover large objects; before, the next run covers what is new.
     Row("large object", "read", "SELECT lo_get({lo})", "m old:ura", most=17),
     Row("large object", "read", "SELECT lo_get({lo})", READ, least=18),
@@ -313,12 +313,12 @@ _ON_DATABASE = (
     Row("schema", "create a view", "CREATE VIEW app.t AS SELECT 1 AS id", OWN),
     Row("schema", "create a sequence", "CREATE SEQUENCE app.t", OWN),
     Row("schema", "create a function",
-         "CREATE FUNCTION app.t() RETURNS int LANGUAGE sql AS 'SELECT 1'", OWN),
+        "CREATE FUNCTION app.t() RETURNS int LANGUAGE sql AS 'SELECT 1'", OWN),
     Row("schema", "create a type", "CREATE TYPE app.t AS ENUM ('a')", OWN),
     Row("schema", "create a domain", "CREATE DOMAIN app.t AS int", OWN),
     Row("schema", "create a collation", "CREATE COLLATION app.t (LOCALE = 'C')", OWN),
     Row("schema", "create an operator",
-         "CREATE OPERATOR app.### (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl)", OWN),
+        "CREATE OPERATOR app.### (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl)", OWN),
     Row("schema", "create by select", "SELECT 1 AS id INTO app.t", OWN),
     Row("schema", "create in public", "CREATE TABLE public.t (id int)", "mo"),
     Row("schema", "create in pg_catalog", "CREATE TABLE pg_catalog.t (id int)", ""),
@@ -339,19 +339,19 @@ _ON_DATABASE = (
     Row("database", "drop another", "DROP DATABASE second", "", alone=True),
     Row("database", "create", "CREATE DATABASE t", "", alone=True),
     Row("database", "create an event trigger", "CREATE EVENT TRIGGER t ON ddl_command_start"
-         " EXECUTE FUNCTION app.old_function()", "", refused=frozenset({DENIED, "42883"})),
+        " EXECUTE FUNCTION app.old_function()", "", refused=frozenset({DENIED, "42883"})),
     Row("database", "publish everything", "CREATE PUBLICATION t FOR ALL TABLES", ""),
     Row("database", "publish", "CREATE PUBLICATION t FOR TABLE app.old_table", OWN),
     Row("database", "create a cast", "CREATE CAST (text AS app.old_composite) WITH INOUT", OWN),
     Row("database", "create a language", "CREATE LANGUAGE t HANDLER plpgsql_call_handler", ""),
     Row("extension objects", "call what PUBLIC may", "SELECT app.hstore('a', 'b')", "urmao"),
     Row("extension objects", "call what PUBLIC may not",
-         "SELECT * FROM app.pgstattuple('app.old_table')", ""),
+        "SELECT * FROM app.pgstattuple('app.old_table')", ""),
     Row("extension objects", "cast", "SELECT 'a=>b'::app.hstore", "urmao"),
     Row("extension objects", "alter", "ALTER EXTENSION hstore SET SCHEMA public", ""),
     Row("extension objects", "drop", "DROP EXTENSION hstore CASCADE", ""),
     Row("extension objects", "create a trusted one", "CREATE EXTENSION tablefunc SCHEMA app",
-         OWN),
+        OWN),
     Row("extension objects", "create another", "CREATE EXTENSION file_fdw SCHEMA app", ""),
     Row("foreign server", "create", "CREATE SERVER t FOREIGN DATA WRAPPER postgres_fdw", ""),
     Row("foreign server", "alter", "ALTER SERVER loop OPTIONS (ADD fetch_size '1')", ""),
@@ -359,7 +359,7 @@ _ON_DATABASE = (
     Row("foreign server", "drop", "DROP SERVER loop CASCADE", ""),
     Row("PgBouncer's function", "execute", "SELECT pgbouncer.get_auth('other')", "p"),
     Row("PgBouncer's function", "replace", "CREATE OR REPLACE FUNCTION pgbouncer.get_auth(text)"
-         " RETURNS int LANGUAGE sql AS 'SELECT 1'", ""),
+        " RETURNS int LANGUAGE sql AS 'SELECT 1'", ""),
     Row("PgBouncer's function", "drop", "DROP FUNCTION pgbouncer.get_auth(text)", ""),
     Row("PgBouncer's function", "create beside it", "CREATE TABLE pgbouncer.t (id int)", ""),
 )  # fmt: skip
@@ -370,7 +370,7 @@ _ON_SERVER = (
     Row("role", "set another's password", "ALTER ROLE somebody PASSWORD 'x'", ""),
     Row("role", "set another's setting", "ALTER ROLE somebody SET work_mem = '1MB'", ""),
     Row("role", "set one's own setting", "ALTER ROLE CURRENT_USER SET work_mem = '1MB'",
-         EVERYBODY),
+        EVERYBODY),
     Row("role", "become superuser", "ALTER ROLE CURRENT_USER SUPERUSER", ""),
     Row("role", "get BYPASSRLS", "ALTER ROLE CURRENT_USER BYPASSRLS", ""),
     Row("role", "get CREATEDB", "ALTER ROLE CURRENT_USER CREATEDB", ""),
@@ -380,14 +380,14 @@ _ON_SERVER = (
     Row("role", "grant the migrator", 'GRANT "select" TO somebody', OWN, most=14),
     Row("role", "grant the migrator", 'GRANT "select" TO somebody', "", least=15),
     Row("role", "grant a predefined one", "GRANT pg_read_all_data TO CURRENT_USER", "",
-         least=14),
+        least=14),
     Row("role", "set role to a superuser", "SET ROLE postgres", ""),
     Row("role", "set role to the migrator", 'SET ROLE "select"', "m"),
     Row("role", "set role to the admin", 'SET ROLE "ädmin"', "a"),
     Row("role", "set role to a predefined one", "SET ROLE pg_monitor", ""),
     Row("role", "set session authorization", "SET SESSION AUTHORIZATION postgres", ""),
     Row("role", "default rights for the migrator",
-         'ALTER DEFAULT PRIVILEGES FOR ROLE "select" GRANT ALL ON TABLES TO PUBLIC', "m"),
+        'ALTER DEFAULT PRIVILEGES FOR ROLE "select" GRANT ALL ON TABLES TO PUBLIC', "m"),
     Row("role", "reassign", 'REASSIGN OWNED BY "select" TO CURRENT_USER', "m"),
     Row("role", "drop owned", 'DROP OWNED BY "The User"', "u"),
     Row("server", "read verifiers", "SELECT FROM pg_authid", ""),
@@ -403,7 +403,7 @@ _ON_SERVER = (
     Row("server", "checkpoint", "CHECKPOINT", ""),
     Row("server", "create a tablespace", "CREATE TABLESPACE t LOCATION '/tmp'", "", alone=True),
     Row("server", "end another's session", "SELECT pg_terminate_backend(pid)"
-         " FROM pg_stat_activity WHERE usename = 'postgres' AND datname = 'postgres'", ""),
+        " FROM pg_stat_activity WHERE usename = 'postgres' AND datname = 'postgres'", ""),
     Row("server", "write a catalog", "DELETE FROM pg_class", ""),
 )  # fmt: skip
 ROWS = (*_ON_OBJECTS, *_ON_DATABASE, *_ON_SERVER)

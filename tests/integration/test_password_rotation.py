@@ -121,7 +121,7 @@ class Load:
 
     def hold_all(self):
         async def together():
-            await asyncio.gather(*(self.hold() for _ in range(HELD_CLIENTS)))
+            await asyncio.gather(*(self.hold() for _number in range(HELD_CLIENTS)))
 
         asyncio.run(together())
 
@@ -142,7 +142,7 @@ class Load:
         until = threading.Event()
         threads = [
             threading.Thread(target=self.log_in_again_and_again, args=(password, until))
-            for _ in range(LOGIN_THREADS)
+            for _number in range(LOGIN_THREADS)
         ]
         for thread in threads:
             thread.start()

@@ -35,8 +35,9 @@ ROLES = [
 
 
 def settings(
-    client: dict[str, Any] | None = None, poolers: Any = (NEW,), server: Any = SERVER
+    client: dict[str, Any] | None = None, poolers: Any = (NEW,), server: Any = None
 ) -> dict[str, ClientSettings]:
+    server = SERVER if server is None else server
     clients = [{"name": "api", "role": "app_user", **client}] if client else []
     model = [{"name": "mydb", "roles": ROLES, "clients": clients}]
     return {entry.client: entry for entry in client_settings(model, server, poolers)}
