@@ -14,7 +14,6 @@ _HEADER = (
 _SETTINGS_TITLE = (
     "Settings that server connections carry from their roles; a change opens them anew:"
 )
-_SERVER_TITLE = "Settings on the server when server connections were opened anew last:"
 _FILES_TITLE = "Other files that were read; when one changes, PgBouncer reads all again:"
 _NOTE_MARK = ";   "
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:,*@%+-]+\Z")
@@ -31,7 +30,6 @@ def render_ini(
     users: Mapping[str, Mapping[str, str]],
     role_settings: Sequence[str],
     read_files: Sequence[str] = (),
-    server_settings: Sequence[str] = (),
 ) -> str:
     """The whole pgbouncer.ini; options in the order of their names, entries as given.
 
@@ -41,14 +39,9 @@ def render_ini(
         users: [users], likewise.
         role_settings: what to remember about the roles' own settings, a line each.
         read_files: what to remember about other files that PgBouncer reads, a line each.
-        server_settings: what to remember about settings of roles on the server, a line each.
     """
     lines = [f"; {line}" for line in _HEADER]
-    for title, notes in (
-        (_FILES_TITLE, read_files),
-        (_SERVER_TITLE, server_settings),
-        (_SETTINGS_TITLE, role_settings),
-    ):
+    for title, notes in ((_FILES_TITLE, read_files), (_SETTINGS_TITLE, role_settings)):
         if notes:
             lines += [f"; {title}", *(_NOTE_MARK + note for note in notes)]
     lines += ["", "[databases]", *_entries(databases)]
@@ -64,20 +57,12 @@ def render_ini(
 
 def role_settings_in(text: str) -> list[str]:
     """The lines about the roles' own settings in a file that render_ini() made."""
-    return _notes_in(text, _SETTINGS_TITLE)
-
-
-def server_settings_in(text: str) -> list[str]:
-    """The lines about settings on the server in a file that render_ini() made."""
-    return _notes_in(text, _SERVER_TITLE)
-
-
-def _notes_in(text: str, title: str) -> list[str]:
     lines = text.split("\n[", 1)[0].split("\n")
-    if f"; {title}" not in lines:
+    title = f"; {_SETTINGS_TITLE}"
+    if title not in lines:
         return []
     notes = []
-    for line in lines[lines.index(f"; {title}") + 1 :]:
+    for line in lines[lines.index(title) + 1 :]:
         if not line.startswith(_NOTE_MARK):
             break
         notes.append(line[len(_NOTE_MARK) :])

@@ -233,19 +233,6 @@ def carries_old_settings(noted: Sequence[str], databases: Iterable[Database]) ->
     )
 
 
-def carries_older_settings(noted: Sequence[str], lines: Sequence[str]) -> bool:
-    """Whether sessions may be in the pools from before a change of settings on the server.
-
-    Args:
-        noted: _pooler_server.settings_lines() when the pools last logged in.
-        lines: the same now. Who or what nobody noted is new and has no sessions.
-    """
-    if not noted:
-        return bool(lines)
-    before = {line.rpartition(": ")[0]: line for line in noted}
-    return any(before.get(line.rpartition(": ")[0], line) != line for line in lines)
-
-
 def carries_old_parameters(
     noted: Mapping[str, Mapping[str, str]], entries: Mapping[str, Mapping[str, str]]
 ) -> bool:

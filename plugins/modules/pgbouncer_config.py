@@ -20,8 +20,7 @@ description:
     with PgBouncer's own words.
   - Every database of the model gets an entry of its own; there is no C(*) entry.
   - Role settings are noted in the file as comments, because sessions in the pools keep the settings they have logged in with.
-    When the note changes, the pools reconnect. So they do when the server says that settings of a role or a database have changed
-    since they did last, also when they have been changed back.
+    When the note changes, the pools reconnect.
 extends_documentation_fragment: [pooled.postgres.attributes, pooled.postgres.model]
 attributes:
   check_mode:
@@ -86,8 +85,7 @@ options:
   reconnect:
     description:
       - Whether the pools open their server connections anew, each as soon as its transaction has ended.
-      - Not needed after settings of roles have changed, which is noticed, except with O(auth=userlist) and O(backend_host), when the server
-        can't be asked. Not good after a change of passwords, when old clients would be cut off.
+      - Needed after roles' settings have changed on the server. Not after a change of passwords, when old clients would be cut off.
     type: bool
     default: false
   restart:
@@ -125,10 +123,6 @@ options:
   assume_version:
     description: The version that O(assume_new) will install.
     type: str
-  assume_role_changes:
-    description: In check mode, plan as if settings of roles had just been changed on the server.
-    type: bool
-    default: false
 requirements:
   - systemd
   - psycopg2 2.8 or newer (Debian's C(python3-psycopg2)) on the host that runs the module
@@ -200,7 +194,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _pgbouncer_options,
     _pgbouncer_plan,
     _pooler,
-    _pooler_server,
     _pooler_tls,
     _postgres,
     _scram,
@@ -243,7 +236,6 @@ def argument_spec() -> dict[str, Any]:
         "os_user": {"type": "str", "default": "postgres"},
         "assume_new": {"type": "bool", "default": False},
         "assume_version": {"type": "str"},
-        "assume_role_changes": {"type": "bool", "default": False},
     }
 
 
@@ -324,28 +316,6 @@ def local_verifiers(module: AnsibleModule, given: Mapping[str, str]) -> dict[str
     return secrets
 
 
-def wanted_server_settings(
-    module: AnsibleModule,
-    options: Mapping[str, str],
-    databases: tuple[_model.Database, ...],
-    noted: list[str],
-    installed: bool,
-) -> list[str]:
-    """What the file is to say of settings on the server; as before when the server does not tell."""
-    if not installed:
-        return []
-    way = _pooler_server.login(module.params, options, databases)
-    lines = _pooler_server.settings_lines(way, databases)
-    if lines is None:
-        return noted
-    if module.check_mode and module.params["assume_role_changes"]:
-        return [
-            line.rsplit(": ", 1)[0] + ": changed by then" if line.startswith("role ") else line
-            for line in lines
-        ]
-    return lines
-
-
 def primary_group(user: str) -> str:
     """Name of a user's own group; a user that a package will make has one of its own name."""
     try:
@@ -360,7 +330,6 @@ def wanted_files(
     databases: tuple[_model.Database, ...],
     secrets: Mapping[str, str],
     read_files: list[str],
-    server_settings: list[str],
 ) -> list[_files.ManagedFile]:
     """The files, in the order in which they are written."""
     user = params["os_user"]
@@ -373,7 +342,6 @@ def wanted_files(
         desired.users,
         _pgbouncer_plan.role_settings_lines(databases),
         read_files,
-        server_settings,
     )
     return [
         _files.ManagedFile(
@@ -575,11 +543,7 @@ def main() -> None:
                     module.warn(warning)
             desired = replace(desired, certificate=_pooler_tls.wanted_certificate(options))
         notes = [] if foreseen else _pooler_tls.read_files(options)
-        noted = _files.LastGood(_files.read_file(params["config_file"])).content
-        server_settings = wanted_server_settings(
-            module, options, databases, _ini.server_settings_in(noted), installed is not None
-        )
-        after = wanted_files(params, desired, databases, secrets, notes, server_settings)
+        after = wanted_files(params, desired, databases, secrets, notes)
         before = [_files.read_file(file.path) for file in after]
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
@@ -622,6 +586,7 @@ def main() -> None:
         stale.append("users of the old auth file")
     if interrupted_restart:
         stale.append("an interrupted restart")
+    noted = _ini.role_settings_in(kept[2].content)
     steps = _pgbouncer_plan.plan(
         desired,
         running,
@@ -632,10 +597,9 @@ def main() -> None:
         stale=stale,
         reconnect=params["reconnect"]
         or "RECONNECT" in interrupted
-        or _pgbouncer_plan.carries_old_settings(_ini.role_settings_in(noted), databases)
-        or _pgbouncer_plan.carries_older_settings(_ini.server_settings_in(noted), server_settings)
+        or _pgbouncer_plan.carries_old_settings(noted, databases)
         or _pgbouncer_plan.carries_old_parameters(
-            _ini.database_entries_in(noted), desired.databases
+            _ini.database_entries_in(kept[2].content), desired.databases
         ),
         may_restart=may_restart,
     )

@@ -200,12 +200,5 @@ def test_notes_about_files_and_about_roles_are_told_apart():
     assert _ini.role_settings_in(_ini.render_ini({}, {}, {}, [], ["x 1"])) == []
 
 
-def test_settings_on_the_server_are_told_from_other_notes():
-    text = _ini.render_ini({}, {}, {}, ["a: jit=off"], ["x 12"], ["role a: 12ab"])
-    assert _ini.server_settings_in(text) == ["role a: 12ab"]
-    assert _ini.role_settings_in(text) == ["a: jit=off"]
-    assert _ini.server_settings_in(_ini.render_ini({}, {}, {}, ["a: jit=off"], ["x 12"])) == []
-
-
 def test_an_entry_may_be_empty():
     assert "\n[users]\napp_user =\n" in _ini.render_ini({}, {}, {"app_user": {}}, [])

@@ -765,24 +765,6 @@ def test_carries_old_settings(noted, settings, expected):
 
 
 @pytest.mark.parametrize(
-    ("noted", "lines", "expected"),
-    [
-        ([], [], False),
-        ([], ["role a: 1"], True),
-        (["role a: 1", "database a: 2"], ["role a: 1", "database a: 2"], False),
-        (["role a: 1"], ["role a: 2"], True),
-        (["role a: b: 1"], ["role a: b: 2"], True),
-        # A role that is gone logs in no more, and a new one has no sessions.
-        (["role a: 1"], [], False),
-        (["role a: 1"], ["role a: 1", "role b: 2"], False),
-        (["edited by hand"], ["role a: 1"], False),
-    ],
-)
-def test_carries_older_settings(noted, lines, expected):
-    assert _pgbouncer_plan.carries_older_settings(noted, lines) == expected
-
-
-@pytest.mark.parametrize(
     ("noted", "entries", "expected"),
     [
         ({}, {"a": {"timezone": "UTC"}}, False),
