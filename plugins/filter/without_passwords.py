@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 DOCUMENTATION = r"""
@@ -39,18 +39,28 @@ _value:
 """
 
 
-def without_passwords(databases: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The model, with all keys but the roles' passwords."""
-    return [
-        {
-            **database,
-            "roles": [
-                {key: value for key, value in role.items() if key != "password"}
-                for role in database.get("roles") or []
-            ],
-        }
-        for database in databases
-    ]
+def without_passwords(databases: Any) -> Any:
+    """The model, with all keys but the roles' passwords.
+
+    What is no model stays as it is, for its reader to say what is wrong with it.
+    """
+    if not isinstance(databases, (list, tuple)):
+        return databases
+    return [_database(entry) if isinstance(entry, Mapping) else entry for entry in databases]
+
+
+def _database(entry: Mapping[str, Any]) -> dict[str, Any]:
+    roles = entry.get("roles") or []
+    if not isinstance(roles, (list, tuple)):
+        return dict(entry)
+    return {
+        **entry,
+        "roles": [_role(role) if isinstance(role, Mapping) else role for role in roles],
+    }
+
+
+def _role(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "password"}
 
 
 class FilterModule:

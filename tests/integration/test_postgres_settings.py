@@ -1026,8 +1026,11 @@ def test_bad_settings_killed_at_any_step_are_taken_back_by_the_next(
         # The next run is told the same, or something better, or has nothing to do.
         following = (bad, {**held, "shared_buffers": "17MB"}, held)[step % 3]
         result = managed.run(following, restart="always")
-        while "the database system is starting up" in result.get("msg", ""):
-            # The killed run had just started it; nothing was changed meanwhile.
+        for _attempt in range(50):
+            # The killed run may just have started it; nothing is changed meanwhile.
+            if "the database system is starting up" not in result.get("msg", ""):
+                break
+            time.sleep(0.2)
             result = managed.run(following, restart="always")
         if following is bad:
             assert result["msg"].endswith(

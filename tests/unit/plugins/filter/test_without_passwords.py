@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from ansible_collections.pooled.postgres.plugins.filter.without_passwords import without_passwords
 
 MODEL = [
@@ -37,3 +41,10 @@ def test_everything_but_the_passwords_stays() -> None:
 def test_the_model_itself_keeps_them() -> None:
     without_passwords(MODEL)
     assert MODEL[0]["roles"][0]["password"] == "secret"
+
+
+@pytest.mark.parametrize(
+    "model", [None, "mydb", ["mydb"], [{"name": "mydb", "roles": "app_user"}], [{"roles": ["x"]}]]
+)
+def test_what_is_no_model_is_left_to_its_reader(model: Any) -> None:
+    assert without_passwords(model) == model
