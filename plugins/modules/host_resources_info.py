@@ -134,6 +134,11 @@ pgbouncer:
   returned: always
   type: dict
   sample: {installed: true, version: 1.18.0}
+exporters:
+  description: Whether the distribution's exporters of metrics are installed, that of Postgres and that of PgBouncer.
+  returned: always
+  type: dict
+  sample: {postgres: false, pgbouncer: false}
 driver:
   description: Whether the distribution's Python has psycopg2, with which the other modules ask the server.
   returned: always
@@ -160,6 +165,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pooled.postgres.plugins.module_utils import _resources
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
+EXPORTERS = {
+    "postgres": "/usr/bin/prometheus-postgres-exporter",
+    "pgbouncer": "/usr/bin/prometheus-pgbouncer-exporter",
+}
 DIRECTORIES = _resources.UNIT_DIRECTORIES
 DRIVER = "/usr/lib/python3/dist-packages/psycopg2/__init__.py"
 
@@ -364,6 +373,7 @@ def main() -> None:
         distribution=_resources.os_release(text_of("/etc/os-release")),
         postgres={"installed": bool(majors), "majors": majors, "clusters": clusters},
         pgbouncer=pgbouncer(module),
+        exporters={name: os.path.exists(path) for name, path in EXPORTERS.items()},
         driver=os.path.exists(DRIVER),
         asked=dict(module.params),
         package_lists=bool(glob.glob("/var/lib/apt/lists/*_Packages*")),

@@ -1,0 +1,201 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Module: the role that an exporter of metrics logs in as."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: postgres_monitor
+short_description: The role that an exporter of metrics logs in as
+version_added: 0.1.0
+description:
+  - Makes a role that logs in, reads the server's statistics as a member of C(pg_monitor), and may do nothing more.
+  - The role gets no password. It logs in over the unix socket as the OS user of the same name, by a C(peer) rule
+    that the module M(pooled.postgres.postgres_hba) can write.
+  - Powers and memberships that it has beyond that are taken away.
+options:
+  name:
+    description: Name of the role, which is that of the exporter's OS user.
+    type: str
+    default: prometheus
+  databases:
+    description:
+      - Databases that the exporter connects to, besides O(login_db). It is granted C(CONNECT) by name, so that it
+        does not depend on what C(PUBLIC) may do.
+    type: list
+    elements: str
+    default: []
+  extensions:
+    description: Extensions to create in O(login_db), where the exporter reads what is the whole server's.
+    type: list
+    elements: str
+    default: [pg_stat_statements]
+  assume_new:
+    description: In check mode, whether to predict against a new server where none answers because none is installed yet.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - pooled.postgres.attributes
+  - pooled.postgres.connection
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+notes:
+  - A standby has the role of its primary. There, the module changes nothing, and fails when something is missing.
+author:
+  - pooled.postgres contributors (@pooled)
+"""
+
+EXAMPLES = r"""
+- name: Let the exporter read the statistics
+  pooled.postgres.postgres_monitor:
+    databases: [mydb]
+"""
+
+RETURN = r"""
+statements:
+  description: What was executed, or in check mode would be, in order.
+  returned: always
+  type: list
+  elements: str
+  sample: [CREATE ROLE prometheus LOGIN, GRANT pg_monitor TO prometheus]
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _monitor, _postgres
+
+STANDBY = "SELECT pg_catalog.pg_is_in_recovery() AS is_standby"
+ROLE = """
+SELECT rolcanlogin AS login, rolinherit AS inherits, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls,
+       ARRAY(SELECT g.rolname::text FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
+              WHERE m.member = r.oid) AS member_of
+  FROM pg_catalog.pg_roles AS r WHERE rolname = %s
+"""
+CONNECTS = """
+SELECT d.datname AS name,
+       EXISTS (SELECT FROM pg_catalog.aclexplode(d.datacl) AS a JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+                WHERE r.rolname = %s AND a.privilege_type = 'CONNECT') AS connects
+  FROM pg_catalog.pg_database AS d WHERE d.datname = ANY (%s)
+"""
+EXTENSIONS = """
+SELECT name, installed_version IS NOT NULL AS created FROM pg_catalog.pg_available_extensions WHERE name = ANY (%s)
+"""
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **_postgres.connection_argument_spec(),
+            "name": {"type": "str", "default": "prometheus"},
+            "databases": {"type": "list", "elements": "str", "default": []},
+            "extensions": {"type": "list", "elements": "str", "default": ["pg_stat_statements"]},
+            "assume_new": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    databases = tuple(dict.fromkeys((params["login_db"], *params["databases"])))
+    extensions = tuple(dict.fromkeys(params["extensions"]))
+    connection = _connection(module)
+    done: list[str] = []
+    try:
+        state = _monitor.nothing_yet() if connection is None else _state(connection, params)
+        changes = _monitor.monitor_changes(params["name"], databases, extensions, state)
+        if connection is not None:
+            _refuse_impossible(module, connection, state, databases, extensions, changes)
+            if not module.check_mode:
+                with connection.cursor() as cursor:
+                    for change in changes:
+                        cursor.execute(change.statement)
+                connection.commit()
+        done = [change.statement for change in changes]
+    except Exception as error:
+        if connection is None or not isinstance(error, connection.Error):
+            raise
+        module.fail_json(
+            msg=f"role {params['name']!r}, nothing is changed: {_postgres.server_message(error)}"
+        )
+    module.exit_json(
+        changed=bool(done),
+        statements=done,
+        diff={
+            "before_header": f"role {params['name']}",
+            "after_header": f"role {params['name']}",
+            "before": _monitor.shown(changes, after=False),
+            "after": _monitor.shown(changes, after=True),
+        },
+    )
+
+
+def _connection(module: AnsibleModule) -> Any:
+    """A connection; None where check mode assumes a new server."""
+    assume = module.check_mode and module.params["assume_new"]
+    if assume and _postgres.PSYCOPG2_IMPORT_ERROR is not None:
+        return None
+    _postgres.require_psycopg2(module)
+    try:
+        connection = _postgres.connect(module.params)
+    except _postgres.ConnectionFailed as error:
+        if assume:
+            return None
+        module.fail_json(msg=f"can't connect to the server: {error}")
+    if module.check_mode:
+        connection.set_session(readonly=True)
+    return connection
+
+
+def _state(connection: Any, params: dict[str, Any]) -> _monitor.MonitorState:
+    """What the server has of what is wanted."""
+    role = None
+    for row in _postgres.fetch(connection, ROLE, (params["name"],)):
+        powers = tuple(power for power in _monitor.POWERS if getattr(row, power))
+        role = _monitor.MonitorRole(row.login, row.inherits, powers, tuple(row.member_of))
+    databases = [params["login_db"], *params["databases"]]
+    connects = _postgres.fetch(connection, CONNECTS, (params["name"], databases))
+    extensions = _postgres.fetch(connection, EXTENSIONS, (params["extensions"],))
+    return _monitor.MonitorState(
+        role,
+        {row.name: row.connects for row in connects},
+        {row.name: row.created for row in extensions},
+    )
+
+
+def _refuse_impossible(
+    module: AnsibleModule,
+    connection: Any,
+    state: _monitor.MonitorState,
+    databases: tuple[str, ...],
+    extensions: tuple[str, ...],
+    changes: tuple[_monitor.MonitorChange, ...],
+) -> None:
+    """Fail before anything is changed when a statement can't work.
+
+    In check mode, a database that is not there yet may be one that the run makes.
+    """
+    absent = [name for name in databases if name not in state.connects]
+    if absent and not module.check_mode:
+        module.fail_json(msg=f"databases: there is no {', '.join(absent)} on the server")
+    unavailable = [name for name in extensions if name not in state.extensions]
+    if unavailable:
+        module.fail_json(
+            msg=f"extensions: {', '.join(unavailable)} can't be created; install the server's"
+            " package of extensions (contrib), or leave them out"
+        )
+    if changes and _postgres.fetch(connection, STANDBY)[0].is_standby:
+        module.fail_json(
+            msg="the server is a standby, which has its roles from its primary; run this there"
+            f" first, where it will execute: {'; '.join(change.statement for change in changes)}"
+        )
+
+
+if __name__ == "__main__":
+    main()

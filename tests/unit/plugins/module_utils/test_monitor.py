@@ -1,0 +1,78 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.pooled.postgres.plugins.module_utils._monitor import (
+    POWERS,
+    MonitorRole,
+    MonitorState,
+    monitor_changes,
+    nothing_yet,
+    shown,
+)
+
+RIGHT = MonitorRole(True, True, (), ("pg_monitor",))
+CONNECTS = {"postgres": True, "my db": True}
+EXTENSIONS = {"pg_stat_statements": True}
+
+
+def statements(
+    role: MonitorRole | None,
+    connects: dict[str, bool] | None = None,
+    extensions: dict[str, bool] | None = None,
+) -> list[str]:
+    state = MonitorState(role, connects or CONNECTS, extensions or EXTENSIONS)
+    wanted = ("postgres", "my db"), ("pg_stat_statements",)
+    return [change.statement for change in monitor_changes("prometheus", *wanted, state)]
+
+
+@pytest.mark.parametrize(
+    ("role", "expected"),
+    [
+        (RIGHT, []),
+        (None, ["CREATE ROLE prometheus LOGIN", "GRANT pg_monitor TO prometheus"]),
+        (MonitorRole(False, True, (), ("pg_monitor",)), ["ALTER ROLE prometheus LOGIN"]),
+        (MonitorRole(True, False, (), ("pg_monitor",)), ["ALTER ROLE prometheus INHERIT"]),
+        (
+            MonitorRole(True, True, tuple(POWERS), ("pg_monitor",)),
+            ["ALTER ROLE prometheus NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"],
+        ),
+        (
+            MonitorRole(True, True, (), ("pg_write_all_data", "a b")),
+            [
+                'REVOKE "a b", pg_write_all_data FROM prometheus',
+                "GRANT pg_monitor TO prometheus",
+            ],
+        ),
+    ],
+)
+def test_the_role_has_pg_monitor_and_no_more(role: MonitorRole | None, expected: list[str]) -> None:
+    assert statements(role) == expected
+
+
+def test_databases_and_extensions_that_are_missing() -> None:
+    assert statements(RIGHT, {"postgres": True, "my db": False}, {"pg_stat_statements": False}) == [
+        'GRANT CONNECT ON DATABASE "my db" TO prometheus',
+        "CREATE EXTENSION pg_stat_statements",
+    ]
+
+
+def test_names_are_never_sql() -> None:
+    changes = monitor_changes('x"; DROP', ('d"b',), ("plpgsql",), nothing_yet())
+    assert [change.statement for change in changes] == [
+        'CREATE ROLE "x""; DROP" LOGIN',
+        'GRANT pg_monitor TO "x""; DROP"',
+        'GRANT CONNECT ON DATABASE "d""b" TO "x""; DROP"',
+        "CREATE EXTENSION plpgsql",
+    ]
+
+
+def test_a_diff_shows_both_sides() -> None:
+    role = MonitorRole(True, True, ("rolsuper",), ("app_admin", "pg_monitor"))
+    changes = monitor_changes("prometheus", (), (), MonitorState(role, {}, {}))
+    assert shown(changes, after=False) == "role: super\nmember of: app_admin\n"
+    assert shown(changes, after=True) == "role: NOSUPERUSER\n"
