@@ -48,7 +48,7 @@ ON_CONTROLLER = frozenset(
         "validate_argument_spec",
     )
 )
-KEPT = ("actions", "statements", "diff", "pending_restart")
+KEPT = ("actions", "statements", "diff", "pending_restart", "findings")
 
 
 class CallbackModule(CallbackBase):
