@@ -135,10 +135,11 @@ pgbouncer:
   type: dict
   sample: {installed: true, version: 1.18.0}
 exporters:
-  description: Whether the distribution's exporters of metrics are installed, that of Postgres and that of PgBouncer.
+  description: Programs of exporters of metrics that are installed, those of the distribution and this collection's own.
   returned: always
-  type: dict
-  sample: {postgres: false, pgbouncer: false}
+  type: list
+  elements: str
+  sample: [/usr/bin/prometheus-postgres-exporter]
 driver:
   description: Whether the distribution's Python has psycopg2, with which the other modules ask the server.
   returned: always
@@ -165,10 +166,11 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.pooled.postgres.plugins.module_utils import _resources
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
-EXPORTERS = {
-    "postgres": "/usr/bin/prometheus-postgres-exporter",
-    "pgbouncer": "/usr/bin/prometheus-pgbouncer-exporter",
-}
+EXPORTERS = (
+    "/usr/bin/prometheus-postgres-exporter",
+    "/usr/bin/prometheus-pgbouncer-exporter",
+    "/usr/local/lib/pooled_pgbouncer_exporter.py",
+)
 DIRECTORIES = _resources.UNIT_DIRECTORIES
 DRIVER = "/usr/lib/python3/dist-packages/psycopg2/__init__.py"
 
@@ -373,7 +375,7 @@ def main() -> None:
         distribution=_resources.os_release(text_of("/etc/os-release")),
         postgres={"installed": bool(majors), "majors": majors, "clusters": clusters},
         pgbouncer=pgbouncer(module),
-        exporters={name: os.path.exists(path) for name, path in EXPORTERS.items()},
+        exporters=[path for path in EXPORTERS if os.path.exists(path)],
         driver=os.path.exists(DRIVER),
         asked=dict(module.params),
         package_lists=bool(glob.glob("/var/lib/apt/lists/*_Packages*")),
