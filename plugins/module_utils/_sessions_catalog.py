@@ -253,23 +253,28 @@ def console_directories(params: Mapping[str, Any]) -> list[str]:
     found = {
         os.path.dirname(path)
         for path in _listening_sockets()
-        if os.path.basename(path) == f".s.PGSQL.{params['pooler_port']}" and _owner(path) in owners
+        if os.path.basename(path) == f".s.PGSQL.{params['pooler_port']}"
+        and owner_of(path) in owners
     }
     return sorted(found) or [_DEFAULT_DIRECTORY]
 
 
 def _listening_sockets() -> Iterator[str]:
-    try:
-        with open("/proc/net/unix", encoding="utf-8", errors="replace") as handle:
-            rows = [line.rstrip("\n").split(None, 7) for line in handle.readlines()[1:]]
-    except OSError:
-        return
-    for row in rows:
+    for row in (line.split(None, 7) for line in read_lines("/proc/net/unix")):
         if len(row) > 7 and int(row[3], 16) & _LISTENS:
             yield row[7]
 
 
-def _owner(path: str) -> int | None:
+def read_lines(path: str) -> list[str]:
+    """The lines of a table in /proc but its head; none where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            return handle.read().splitlines()[1:]
+    except OSError:
+        return []
+
+
+def owner_of(path: str) -> int | None:
     """Who owns a file: anybody may listen on a socket of that name somewhere."""
     try:
         return os.lstat(path).st_uid

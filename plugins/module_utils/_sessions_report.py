@@ -41,8 +41,11 @@ def number_of(count: int, what: str) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Rows below their head, in columns; numbers to the right."""
+    """Rows below their head, in columns; numbers to the right, and no column without a word."""
     shown = rows[:_MOST_ROWS]
+    used = [place for place in range(len(head)) if any(str(row[place]) for row in shown)]
+    head = [head[place] for place in used]
+    shown = [[row[place] for place in used] for row in shown]
     right = [all(isinstance(row[place], int) for row in shown) for place in range(len(head))]
     cells = [list(head)] + [[str(cell) for cell in row] for row in shown]
     widths = [max(map(len, column)) for column in zip(*cells)]
@@ -59,17 +62,23 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     return lines
 
 
-def info_lines(result: Mapping[str, Any]) -> list[str]:
-    """What postgres_sessions_info found, for people."""
+def info_lines(result: Mapping[str, Any], idle_age: str, query_age: str) -> list[str]:
+    """What postgres_sessions_info found, for people.
+
+    Args:
+        result: what it returns.
+        idle_age: from when on an idle transaction is long, in the user's words.
+        query_age: the same for a query.
+    """
     lines: list[str] = []
     if result["sessions"] is not None:
-        lines += _server_lines(result)
+        lines += _server_lines(result, idle_age, query_age)
     if result["pools"] is not None:
         lines += _pool_lines(result["pools"])
     return [*lines, *(f"not shown: {reason}" for reason in result["not_shown"])]
 
 
-def _server_lines(result: Mapping[str, Any]) -> list[str]:
+def _server_lines(result: Mapping[str, Any], idle_age: str, query_age: str) -> list[str]:
     connections = result["connections"]
     sessions = sum(row["count"] for row in result["sessions"])
     lines = [f"{number_of(sessions, 'session')}; max_connections is {connections['max']}"]
@@ -79,8 +88,8 @@ def _server_lines(result: Mapping[str, Any]) -> list[str]:
             for row in result["sessions"]
         ]
         lines += table([*_WHO, "state", "count", "longest"], rows)
-    lines += _listed("long idle transactions", result["idle_transactions"])
-    lines += _listed("long queries", result["long_queries"])
+    lines += _listed(f"idle transactions of {idle_age} and more", result["idle_transactions"])
+    lines += _listed(f"queries of {query_age} and more", result["long_queries"])
     return lines + _blocking_lines(result["blocking"])
 
 
@@ -109,7 +118,7 @@ def session_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
          duration_text(row["seconds"]), _query(row)]
         for row in rows
     ]  # fmt: skip
-    return table(["pid", *_WHO, "client", "state", "since", "query"], cells)
+    return table(["pid", *_WHO, "client", "state", "for", "query"], cells)
 
 
 def _blocking_lines(tree: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -296,7 +296,8 @@ def main() -> None:
         if result["pools"] is None and not params["server"]:
             module.fail_json(msg=f"not shown: {not_shown[0]}")
     result["not_shown"] = not_shown
-    module.exit_json(changed=False, lines=info_lines(result), **result)
+    lines = info_lines(result, params["idle_transaction_age"], params["query_age"])
+    module.exit_json(changed=False, lines=lines, **result)
 
 
 def _server(

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -668,3 +671,98 @@ def test_a_console_that_does_not_answer_is_told(pooler, info):
     (told,) = result["not_shown"]
     assert told.startswith("pools of PgBouncer in /nowhere: connection to server on socket")
     assert result["lines"][-1] == f"not shown: {told}"
+
+
+class Playbook:
+    """The playbook, on hosts that are reached as this machine."""
+
+    def __init__(self, directory, groups):
+        self.inventory, self.directory = directory / "inventory.json", directory
+        local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        self.inventory.write_text(
+            json.dumps(
+                {
+                    group: {"hosts": {name: {**local, **more} for name, more in hosts.items()}}
+                    for group, hosts in groups.items()
+                }
+            )
+        )
+
+    def run(self, *options, code=0):
+        done = subprocess.run(
+            [
+                Path(sys.executable).with_name("ansible-playbook"),
+                *("-i", self.inventory, "pooled.postgres.sessions", *options),
+            ],
+            env={
+                "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
+                "ANSIBLE_HOME": str(ROOT / ".ansible" / "home"),
+                "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+                "LC_ALL": "C.UTF-8",
+                "PATH": "/usr/bin:/bin",
+            },
+            cwd=self.directory,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+
+MODEL = [
+    {"name": "shop", "roles": [
+        {"name": "app_user", "kind": "user"}, {"name": "app_reader", "kind": "reader"},
+        {"name": "other", "kind": "migrator"}, {"name": "gone", "state": "absent"},
+    ]},
+    {"name": "second"},
+]  # fmt: skip
+END = ("-e", "sessions_end=idle_in_transaction", "-e", "sessions_older_than=0s")
+
+
+@pytest.mark.usefixtures("newest_only")
+def test_playbook(major, crowd, tmp_path):
+    cluster = crowd.cluster
+    host = {
+        "sessions_login_host": str(cluster.socket_directory),
+        "sessions_login_port": cluster.port,
+        "pooled_databases": MODEL,
+    }
+    playbook = Playbook(tmp_path, {"servers": {"db1": host}})
+    group = ("-e", "pooled_postgres_group=servers")
+    crowd.idle_in_transaction("waits", query="SELECT 'basket'")
+    crowd.idle_in_transaction("reader", "app_reader")
+    crowd.idle_in_transaction("migrator", "other")
+    everybody = set(crowd.there())
+
+    shown = playbook.run(*group, "-e", "sessions_idle_transaction_age=0s")
+    assert "idle transactions of 0s and more: 3" in shown
+    assert "SELECT 'basket'" in shown
+    assert "changed=0" in shown
+    refused = playbook.run(*group, *END[:2], code=2)
+    assert "sessions_older_than: sessions_end asks to end sessions; say from which age" in refused
+    foreseen = playbook.run(*group, *END, "--check")
+    assert "would end: 2" in foreseen
+    assert "changed=1" in foreseen
+    assert set(crowd.there()) == everybody
+
+    # What was ended is shown also when something could not be.
+    os.kill(crowd.pids["reader"], signal.SIGSTOP)
+    try:
+        more = ("-e", "sessions_timeout=100ms", "-e", "sessions_show_queries=false")
+        done = playbook.run(*group, *END, *more, code=2)
+    finally:
+        os.kill(crowd.pids["reader"], signal.SIGCONT)
+    assert re.search(r"\bended: 1\n.*could not be ended: 1\n", done, re.S)
+    assert "basket" not in done
+    until(crowd.there, lambda there: set(there) == {"migrator"})
+
+
+def test_playbook_where_only_pgbouncer_is(pooler, tmp_path):
+    assert not pooler.configure().get("failed")
+    assert pooler.query("SELECT 1") == 1
+    playbook = Playbook(tmp_path, {"pgbouncer": {"pool1": {"pgbouncer_listen_port": pooler.port}}})
+    shown = playbook.run(*END)
+    assert "pools of PgBouncer; clients waiting: none" in shown
+    assert "app_user" in shown
+    assert "skipped=2" in shown
