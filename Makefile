@@ -44,7 +44,7 @@ sanity: dev-tools ## Run ansible-test sanity
 	@$(CHECK) sanity
 
 .PHONY: integration
-integration: dev-tools servers ## Test the modules against real servers on this machine
+integration: dev-tools servers browser ## Test the modules against real servers on this machine
 	@$(CHECK) integration
 
 .PHONY: molecule
@@ -65,7 +65,7 @@ format: dev-tools ## Format the Python code
 	@tools/env ruff format --quiet .
 
 .PHONY: setup
-setup: dev-tools engine servers ## Install what development needs and this machine lacks
+setup: dev-tools engine servers browser ## Install what development needs and this machine lacks
 
 .PHONY: clean
 clean: demo-down ## Remove everything that was made in this checkout
@@ -89,3 +89,7 @@ engine:
 servers:
 	@tools/packages servers
 	@$(PYTHON) tools/servers.py
+
+.PHONY: browser
+browser:
+	@tools/packages browser

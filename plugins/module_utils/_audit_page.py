@@ -24,8 +24,9 @@ _STYLE = """
   --line: #dde1e7; --code: #eef1f5; --critical: #b3261e; --warning: #8a5300; --info: #1f5fa8;
   --good: #1c6b3c; --bar: #e3e7ed; --c0: #2f6db5; --c1: #2b8a7e; --c2: #7a5bb0; --c3: #b06a2c;
   --c4: #a8486f; --c5: #6b7686; }
-@media (prefers-color-scheme: dark) { :root { --page: #14181f; --card: #1d232c; --ink: #e6e9ee;
-  --soft: #a2acb9; --line: #333c48; --code: #272f3a; --critical: #ff8a80; --warning: #f0b35c;
+@media screen and (prefers-color-scheme: dark) { :root { --page: #14181f; --card: #1d232c;
+  --ink: #e6e9ee; --soft: #a2acb9; --line: #333c48; --code: #272f3a; --critical: #ff8a80;
+  --warning: #f0b35c;
   --info: #8ab8f0; --good: #7fd19b; --bar: #313a46; --c0: #5b95d8; --c1: #4db3a5; --c2: #a387d6;
   --c3: #d3904f; --c4: #d3779b; --c5: #93a0b2; } }
 * { box-sizing: border-box; }
@@ -66,14 +67,15 @@ code { font: .8125rem/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, mon
   margin-right: .4rem; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
   gap: 0 2rem; } .columns > div { min-width: 0; }
-.scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; }
 th, td { text-align: left; padding: .25rem .5rem .25rem 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; } th { color: var(--soft); font-weight: 600; }
-td.number, th.number { text-align: right; padding: .25rem 0 .25rem .75rem; white-space: nowrap; }
+  vertical-align: top; } td { overflow-wrap: anywhere; min-width: 3.5rem; }
+th { color: var(--soft); font-weight: 600; } td.number, th.number { text-align: right; min-width: 0;
+  padding: .25rem 0 .25rem .75rem; white-space: nowrap; }
 .evidence { margin-top: .4rem; }
 ul { margin: .25rem 0; padding-left: 1.2rem; } a { color: inherit; }
-@media (max-width: 34rem) { main { padding: 1rem .5rem 2rem; } section.host { padding: .9rem; } }
+@media (max-width: 34rem) { main { padding: 1rem .5rem 2rem; } section.host { padding: .9rem; }
+  td { min-width: 2.5rem; } }
 @media print { :root { color-scheme: light; --page: #fff; --card: #fff; --ink: #000;
   --soft: #444; --line: #bbb; --code: #f3f3f3; } main { max-width: none; padding: 0; }
   section.host { border: 0; padding: 0; } * { print-color-adjust: exact;
