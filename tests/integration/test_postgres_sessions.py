@@ -177,8 +177,12 @@ def make_everybody(crowd):
     crowd.pids["walsender"] = walsender.info.backend_pid
     worker = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'parallel worker'"
     crowd.pids["worker"] = until(lambda: cluster.sql(worker), bool)[0][0]
+    # Its statement is as old as the others', but it has been waiting for its client just now.
+    rested = crowd.idle_in_transaction("rested", "app_user", "shop", "rested").pgconn
+    rested.send_query(f"SELECT pg_sleep({OLD_S})".encode())
     crowd.born = time.monotonic()
-    time.sleep(OLD_S)
+    while rested.get_result():
+        pass
     crowd.idle_in_transaction("young")
 
 
@@ -187,7 +191,7 @@ OLD = {"older_than": "what the young one is not"}
 # (what is asked for, who is ended)
 ASKED = [
     (OLD, OF_THE_USER),
-    ({}, OF_THE_USER | {"young"}),
+    ({}, OF_THE_USER | {"rested", "young"}),
     ({"older_than": "1h"}, set()),
     ({**OLD, "states": ["idle_in_transaction_aborted"]}, {"aborted"}),
     ({**OLD, "states": ["active"]}, {"active", "parallel"}),
@@ -221,6 +225,7 @@ def test_exactly_the_right_ones(major, crowd, end, info):
     assert counted == {
         ("shop", "app_user", "api", "idle in transaction"): 2,
         ("shop", "app_user", "job", "idle in transaction"): 1,
+        ("shop", "app_user", "rested", "idle in transaction"): 1,
         ("second", "app_user", "api", "idle in transaction"): 1,
         ("shop", "app_reader", "api", "idle in transaction"): 1,
         ("shop", "other", "api", "idle in transaction"): 1,
@@ -230,7 +235,7 @@ def test_exactly_the_right_ones(major, crowd, end, info):
         ("shop", "app_user", "parallel", "active"): 1,
         ("shop", "app_user", "api", "idle"): 1,
     }
-    assert seen["connections"] == {"max": 40, "used": 11}
+    assert seen["connections"] == {"max": 40, "used": 12}
     assert (seen["not_shown"], seen["pools"], seen["blocking"]) == ([], None, [])
     (aborted,) = [row for row in seen["idle_transactions"] if row["state"].endswith("(aborted)")]
     assert aborted["query"] == "SELECT 1 / 0"

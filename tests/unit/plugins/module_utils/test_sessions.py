@@ -17,6 +17,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _sessions_report,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions import Session, Wait
+from ansible_collections.pooled.postgres.plugins.modules import postgres_sessions
 
 SESSION = Session(
     pid=7,
@@ -377,6 +378,24 @@ def test_what_was_ended_as_tables():
     assert _sessions_report.ended_lines(nothing, "cancel", True) == ["would cancel: none"]
     assert _sessions_report.failure_text(result, False) == (
         "2 of 3 sessions could not be ended: pid 9 of 'app_user': so (and others)"
+    )
+
+
+def test_those_that_have_gone_on_are_spared(monkeypatch):
+    ended, went_on, refused, stuck = (replace(SESSION, pid=pid) for pid in (1, 2, 3, 4))
+    answers = {1: "", 2: None, 3: "no right", 4: ""}
+    monkeypatch.setattr(_sessions_catalog, "send", lambda _c, one, _w: answers[one.pid])
+    monkeypatch.setattr(
+        _sessions_catalog,
+        "wait_until_done",
+        lambda _c, asked, _w: ({4}, {one.pid: "idle" for one in asked}),
+    )
+    done = postgres_sessions._end(None, [ended, went_on, refused, stuck], None)
+    assert done == (
+        [ended],
+        [went_on],
+        [(refused, "no right"), (stuck, "")],
+        {1: "idle", 4: "idle"},
     )
 
 
