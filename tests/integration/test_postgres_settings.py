@@ -987,9 +987,9 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
 ):
     only_on(OLDEST if stopped else NEWEST, major)
     managed.run(good(0), restart="always")
-    step = 0
+    step = 1 - faults.STRIDE
     while True:
-        step += 1
+        step += faults.STRIDE
         wanted = good(step)
         managed.cluster.sql("ALTER SYSTEM SET work_mem = '3MB'")
         if stopped:
@@ -1001,7 +1001,7 @@ def test_a_run_that_is_killed_at_any_step_is_finished_by_the_next(
         check_converged(managed, wanted)
         if ended:
             break
-    print(f"{step - 1} kill points, and after each the next run converged")
+    print(f"{step // faults.STRIDE} kill points, and after each the next run converged")
     assert step > 20
 
 
@@ -1016,9 +1016,9 @@ def test_bad_settings_killed_at_any_step_are_taken_back_by_the_next(
     text = managed.drop_in.read_text()
     auto_conf = managed.cluster.data / "postgresql.auto.conf"
     auto = auto_conf.read_text()
-    step, ended = 0, None
+    step, ended = 1 - faults.STRIDE, None
     while not ended:
-        step += 1
+        step += faults.STRIDE
         if stopped:
             managed.stop()
         bad = {"work_mem": "7MB", **TOO_MUCH}
@@ -1046,7 +1046,7 @@ def test_bad_settings_killed_at_any_step_are_taken_back_by_the_next(
             auto_conf.write_text(auto)
             managed.cluster.sql("SELECT pg_reload_conf()")
         check_converged(managed, held)
-    print(f"{step - 1} kill points, and after each the next run converged")
+    print(f"{step // faults.STRIDE} kill points, and after each the next run converged")
     assert step > 20
 
 
