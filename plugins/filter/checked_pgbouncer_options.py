@@ -14,6 +14,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _pgbouncer,
     _pgbouncer_entries,
     _pgbouncer_options,
+    _pgbouncer_processes,
 )
 
 DOCUMENTATION = r"""
@@ -56,6 +57,10 @@ options:
     description: The role that PgBouncer logs in as to look them up.
     type: str
     default: pgbouncer_auth
+  processes:
+    description: How many processes share the port.
+    type: int
+    default: 1
 """
 
 EXAMPLES = r"""
@@ -79,6 +84,7 @@ def checked_pgbouncer_options(
     user_options: Mapping[str, Any] | None = None,
     auth: str = "query",
     auth_role: str = "pgbouncer_auth",
+    processes: int = 1,
 ) -> dict[str, str]:
     """The options as the file would hold them."""
     try:
@@ -99,9 +105,18 @@ def checked_pgbouncer_options(
             "pgbouncer_user_options",
             auth_role if auth == "query" else "",
         )
-        return _pgbouncer.effective_options(
+        effective = _pgbouncer.effective_options(
             options, parsed, model, auth=auth, auth_role=auth_role, where="pgbouncer_settings"
         )
+        _pgbouncer_processes.checked_count(
+            int(processes),
+            parsed,
+            options,
+            effective.get("listen_addr", ""),
+            "pgbouncer_processes",
+            "pgbouncer_settings",
+        )
+        return effective
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
 

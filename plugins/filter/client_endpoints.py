@@ -105,7 +105,7 @@ def _pooler(pooler: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str
         return value if value is not None else variables.get(f"pgbouncer_{name}", default)
 
     entry = {
-        **{key: pooler[key] for key in ("databases", "users") if key in pooler},
+        **{key: pooler[key] for key in ("processes", "databases", "users") if key in pooler},
         "default_pool_size": pooler.get("default_pool_size", 25),
         "host": _address(host, variables, "pgbouncer_client_address"),
         "port": option("listen_port", 6432),

@@ -38,7 +38,7 @@ options:
   poolers:
     description:
       - The PgBouncer hosts in the same way (C(port) is 6432), each also with C(version), C(max_prepared_statements) when it is
-        set, C(default_pool_size), and C(databases) and C(users) as P(pooled.postgres.poolers#filter) gives them, which decide about
+        set, C(default_pool_size), C(processes), and C(databases) and C(users) as P(pooled.postgres.poolers#filter) gives them, which decide about
         warnings.
     type: list
     elements: dict

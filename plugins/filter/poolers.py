@@ -56,7 +56,7 @@ RETURN = r"""
 _value:
   description:
     - One dictionary for each host, with its C(name) and, where set, C(default_pool_size),
-      C(reserve_pool_size), C(max_client_conn) and C(limit_nofile).
+      C(reserve_pool_size), C(max_client_conn), C(processes) and C(limit_nofile).
     - C(databases) and C(users), where set, have what C(pgbouncer_database_options) and
       C(pgbouncer_user_options) say of pools. There, the name C(*) has C(max_db_connections) and
       C(max_user_connections) of C(pgbouncer_settings).
@@ -89,11 +89,9 @@ def _pooler(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
             entry[option] = int(OPTIONS[option].default or 0)
         elif f"pgbouncer_{option}" in variables:
             entry[option] = _whole(where, variables[f"pgbouncer_{option}"], least)
-    if str(variables.get("pgbouncer_processes", 1)) != "1":
-        raise AnsibleFilterError(
-            f"{host}: pgbouncer_processes: {variables['pgbouncer_processes']!r}: the role pgbouncer"
-            " runs one process on a host; leave the variable out, and use more PgBouncer hosts"
-        )
+    if "pgbouncer_processes" in variables:
+        where = f"{host}: pgbouncer_processes"
+        entry["processes"] = _whole(where, variables["pgbouncer_processes"], 1)
     if variables.get("pgbouncer_limit_nofile", "auto") != "auto":
         where = f"{host}: pgbouncer_limit_nofile"
         entry["limit_nofile"] = _whole(where, variables["pgbouncer_limit_nofile"], 1)

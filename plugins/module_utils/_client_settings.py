@@ -80,7 +80,9 @@ class PoolerAddress:
 
     def pool_size(self, database: str, role: str) -> int:
         """Connections with which it serves a role; 0 when that is not known."""
-        return self.pools.usual_pool(database, role) if self.pools else 0
+        if self.pools is None:
+            return 0
+        return self.pools.processes * self.pools.usual_pool(database, role)
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def client_settings(
         databases: the model, as pooled_databases.
         server: C(host), C(port), C(ssl_mode) and C(ca_cert) of Postgres as clients see it.
         poolers: the same for each PgBouncer host, and C(version), C(max_prepared_statements),
-            C(default_pool_size), and C(databases) and C(users) as the connection budget has them.
+            C(default_pool_size), C(processes), and C(databases) and C(users) as the connection
+            budget has them.
 
     Raises:
         ValueError: for bad input, naming it.
@@ -354,7 +357,9 @@ def _pooler(where: str, entry: Any, databases: tuple[Database, ...]) -> PoolerAd
     pools = None
     if entry.get("default_pool_size") is not None:
         sizes = {
-            key: entry[key] for key in ("default_pool_size", "databases", "users") if key in entry
+            key: entry[key]
+            for key in ("default_pool_size", "processes", "databases", "users")
+            if key in entry
         }
         (parsed,) = parse_poolers([{"name": where, **sizes}])
         pools = with_model(parsed, databases)

@@ -123,7 +123,7 @@ class Pooler:
         ]
         entries = {name: _texts(self.databases.get(name, {})) for name in names}
         users = {name: _texts(sizes) for name, sizes in self.users.items()}
-        needed = descriptors_needed(options, databases, entries, users)
+        needed = descriptors_needed(options, databases, entries, users, self.processes)
         wanted = "auto" if self.limit_nofile is None else str(max(self.limit_nofile, needed))
         limit = descriptor_limit(needed, wanted, _MOST_DESCRIPTORS)
         return Descriptors(

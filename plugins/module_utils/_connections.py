@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Mapping
 
@@ -169,6 +170,22 @@ def _has_sessions(database: Database, client: Client) -> bool:
     return any(alias.gives_sessions for alias in database.aliases if alias.name == client.alias)
 
 
+def _uneven_share(request: Request, clients: int) -> list[str]:
+    """The processes that share a port, and may get more than their share of the clients."""
+    several = [pooler for pooler in request.poolers if pooler.processes > 1]
+    share = -(-clients // max(sum(pooler.processes for pooler in request.poolers), 1))
+    # Four standard deviations of what chance gives one of many processes.
+    enough = share + math.ceil(4 * math.sqrt(share))
+    names = [pooler.name for pooler in several if share <= pooler.max_client_conn < enough]
+    if not names:
+        return []
+    return [
+        f"{clients} clients fit only while each process on {hosts_text(names)} gets no more than"
+        " its share, and the kernel deals them out by chance; raise pgbouncer_max_client_conn to"
+        f" {enough}"
+    ]
+
+
 def _narrow_places(request: Request, clients: int) -> list[str]:
     """What fits as a sum, and yet makes clients wait or refuses them."""
     warnings = []
@@ -181,6 +198,7 @@ def _narrow_places(request: Request, clients: int) -> list[str]:
                 f" while {biggest.name} is away, the others take {rest}, and clients that try the"
                 " hosts in the same order fill one after the other"
             )
+    warnings.extend(_uneven_share(request, clients))
     for database in request.databases:
         for client in database.clients:
             if client.via != "pgbouncer" or not _has_sessions(database, client):

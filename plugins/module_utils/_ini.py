@@ -30,6 +30,7 @@ def render_ini(
     users: Mapping[str, Mapping[str, str]],
     role_settings: Sequence[str],
     read_files: Sequence[str] = (),
+    peers: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
     """The whole pgbouncer.ini; options in the order of their names, entries as given.
 
@@ -39,6 +40,7 @@ def render_ini(
         users: [users], likewise.
         role_settings: what to remember about the roles' own settings, a line each.
         read_files: what to remember about other files that PgBouncer reads, a line each.
+        peers: [peers], the connection parameters of each process by its number.
     """
     lines = [f"; {line}" for line in _HEADER]
     for title, notes in ((_FILES_TITLE, read_files), (_SETTINGS_TITLE, role_settings)):
@@ -47,12 +49,19 @@ def render_ini(
     lines += ["", "[databases]", *_entries(databases)]
     if users:
         lines += ["", "[users]", *_entries(users)]
+    if peers:
+        lines += ["", "[peers]", *_entries(peers)]
     lines += [
         "",
         "[pgbouncer]",
         *(f"{name} = {options[name]}".rstrip() for name in sorted(options)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def is_managed(text: str) -> bool:
+    """Whether render_ini() has made a file."""
+    return text.startswith(f"; {_HEADER[0]}")
 
 
 def role_settings_in(text: str) -> list[str]:

@@ -181,12 +181,16 @@ def descriptors_needed(
     databases: Sequence[Database],
     entries: Mapping[str, Mapping[str, str]],
     users: Mapping[str, Mapping[str, str]],
+    processes: int = 1,
 ) -> int:
-    """How many file descriptors a PgBouncer with every pool and every client slot full has open."""
+    """How many file descriptors a PgBouncer with every pool and every client slot full has open.
+
+    With several processes it is each of them, which also passes requests to cancel on to its peers.
+    """
     clients = int(options.get("max_client_conn", OPTIONS["max_client_conn"].default or 0))
     default = int(options.get("default_pool_size", OPTIONS["default_pool_size"].default or 0))
     reserve = int(options.get("reserve_pool_size", OPTIONS["reserve_pool_size"].default or 0))
-    servers = 0
+    servers = (processes - 1) * (default or clients)
     for name, database, _options in _served(databases):
         entry = entries[name]
         for own in [*(users.get(role.name, {}) for role in database.roles), {}]:

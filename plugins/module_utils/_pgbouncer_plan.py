@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
@@ -63,6 +63,7 @@ class Running:
     users: Mapping[str, Mapping[str, Any]]
     descriptors: int | None
     certificate: str = ""  # digest of the one it serves; empty where that is not known
+    peers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Desired:
     users: Mapping[str, Mapping[str, str]]
     descriptors: int
     certificate: str = ""  # digest of the one it shall serve; empty without TLS for clients
+    peers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,12 @@ class Plan:
         steps = [f"write {path}" for path in self.write]
         if self.daemon_reload:
             steps.append("systemctl daemon-reload")
+        return steps + self.own_actions
+
+    @property
+    def own_actions(self) -> list[str]:
+        """Those steps that concern the pooler itself."""
+        steps = []
         if self.start:
             steps.append("start")
         if self.restart:
@@ -148,6 +156,7 @@ def differences(desired: Desired, running: Running) -> list[Difference]:
         found.append(Difference(name, setting.value, wanted, setting.reloads and not taken_back))
     found.extend(_database_differences(desired, running))
     found.extend(_user_differences(desired, running))
+    found.extend(_peer_differences(desired, running))
     if desired.certificate and running.certificate not in ("", desired.certificate):
         found.append(
             Difference(
@@ -175,6 +184,7 @@ def plan(
     stale: Iterable[str],
     reconnect: bool,
     may_restart: bool,
+    unread: Iterable[str] = (),
 ) -> Plan:
     """The least that makes the desired pooler run.
 
@@ -188,9 +198,10 @@ def plan(
         stale: what else a running pooler only forgets when it restarts.
         reconnect: whether server connections shall be opened anew.
         may_restart: whether a running pooler may be restarted.
+        unread: paths among the files that the pooler does not read either.
     """
     write = tuple(files)
-    reads = tuple(path for path in write if path != unit)
+    reads = tuple(path for path in write if path not in {unit, *unread})
     must_reload = daemon_reload or unit in write
     found = differences(desired, running)
     restart = (*(one.name for one in found if not one.reloads), *stale)
@@ -287,6 +298,15 @@ def _user_differences(desired: Desired, running: Running) -> Iterable[Difference
                 wanted = entry.get(column, desired.options.get(column, "0"))
             if shown != wanted:
                 yield Difference(f"user {name} {column}", shown, wanted, True)
+
+
+def _peer_differences(desired: Desired, running: Running) -> Iterable[Difference]:
+    for number in sorted({*desired.peers, *running.peers}, key=int):
+        entry, row = desired.peers.get(number), running.peers.get(number)
+        shown = "absent" if row is None else f"{row['host']}:{row['port']}"
+        wanted = "absent" if entry is None else f"{entry['host']}:{entry['port']}"
+        if shown != wanted:
+            yield Difference(f"peer {number}", shown, wanted, True)
 
 
 def _short(digest: str) -> str:

@@ -187,7 +187,10 @@ class Pooler:
             ini = os.path.join(directory, "pgbouncer.ini")
             for path, content in (
                 (place["auth_file"], ""),
-                (ini, _ini.render_ini(options, trial.databases, trial.users, [])),
+                (
+                    ini,
+                    _ini.render_ini(options, trial.databases, trial.users, [], peers=trial.peers),
+                ),
             ):
                 with open(path, "w", encoding="utf-8") as handle:
                     handle.write(content)
@@ -252,7 +255,10 @@ def _state(console: Any, descriptors: int | None) -> _pgbouncer_plan.Running:
     }
     databases = {str(row["name"]): row for row in _postgres.console_rows(console, "SHOW DATABASES")}
     users = {str(row["name"]): row for row in _postgres.console_rows(console, "SHOW USERS")}
-    return _pgbouncer_plan.Running(True, config, databases, users, descriptors)
+    peers = {}
+    if "peer_id" in config:
+        peers = {str(row["peer_id"]): row for row in _postgres.console_rows(console, "SHOW PEERS")}
+    return _pgbouncer_plan.Running(True, config, databases, users, descriptors, peers=peers)
 
 
 def _sockets(pid: int, os_user: str) -> set[str]:

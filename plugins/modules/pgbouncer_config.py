@@ -19,6 +19,8 @@ description:
   - Verifies afterwards that the pooler runs with every value asked for. When it does not, the previous files are put back and the module fails
     with PgBouncer's own words.
   - Every database of the model gets an entry of its own; there is no C(*) entry.
+  - With O(processes) it owns a file and a service for each further process, and treats all of them as one pooler. What must restart
+    does so one process after the other.
   - Role settings are noted in the file as comments, because sessions in the pools keep the settings they have logged in with.
     When the note changes, the pools reconnect.
 extends_documentation_fragment: [pooled.postgres.attributes, pooled.postgres.model]
@@ -82,6 +84,17 @@ options:
       - V(auto) follows from C(max_client_conn) and the pools. PgBouncer itself only logs that it has too few, and then lets clients hang.
     type: str
     default: auto
+  processes:
+    description:
+      - How many PgBouncer processes share the port (C(so_reuseport)), each with pools and clients of its own. One process uses one CPU.
+      - They know each other (C([peers])), so that a request to cancel a query finds the process that runs it.
+      - The first is O(service), the others are C(@2), C(@3), … of it. More than one need PgBouncer 1.21 or newer.
+    type: int
+    default: 1
+  runtime_directory:
+    description: Where systemd makes the directories with the unix sockets of the processes beside the first.
+    type: path
+    default: /run
   reconnect:
     description:
       - Whether the pools open their server connections anew, each as soon as its transaction has ended.
@@ -163,9 +176,17 @@ options:
   returned: always
   type: dict
 limit_nofile:
-  description: File descriptors that the service may open.
+  description: File descriptors that the service may open, each process of it.
   returned: always
   type: int
+processes:
+  description: The processes, each with the service that runs it and the directory of its unix socket.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - {service: pgbouncer, unix_socket_dir: /var/run/postgresql}
+    - {service: pgbouncer@2, unix_socket_dir: /run/pgbouncer-2}
 restart_pending:
   description: Options that wait for a restart which O(restart) does not allow.
   returned: always
@@ -178,9 +199,9 @@ import grp
 import os
 import pwd
 import socket
-from contextlib import suppress
-from dataclasses import replace
-from typing import Any, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Iterator, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -193,19 +214,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _pgbouncer_entries,
     _pgbouncer_options,
     _pgbouncer_plan,
+    _pgbouncer_processes,
     _pooler,
     _pooler_tls,
     _postgres,
     _scram,
 )
 
-UNIT = """\
-# Managed by Ansible, collection pooled.postgres: changes made here by hand are replaced.
-[Service]
-LimitNOFILE={limit}
-Restart=on-failure
-RestartSec=1
-"""
 UNFINISHED = "A run of pooled.postgres was interrupted here; the next one finishes its work:"
 
 
@@ -223,6 +238,8 @@ def argument_spec() -> dict[str, Any]:
         "backend_port": {"type": "int", "default": 5432},
         "backend_socket_dir": {"type": "path", "default": "/var/run/postgresql"},
         "limit_nofile": {"type": "str", "default": "auto"},
+        "processes": {"type": "int", "default": 1},
+        "runtime_directory": {"type": "path", "default": "/run"},
         "reconnect": {"type": "bool", "default": False},
         "restart": {
             "type": "str",
@@ -326,32 +343,92 @@ def primary_group(user: str) -> str:
 
 def wanted_files(
     params: Mapping[str, Any],
-    desired: _pgbouncer_plan.Desired,
+    fleet: Fleet,
     databases: tuple[_model.Database, ...],
     secrets: Mapping[str, str],
     read_files: list[str],
+    found: list[int],
 ) -> list[_files.ManagedFile]:
-    """The files, in the order in which they are written."""
+    """The files, in the order in which they are written.
+
+    The first process's drop-in, the auth file and its own file come first; then those of the other
+    processes, of which there are the ones that were C(found) and shall go.
+    """
     user = params["os_user"]
     group = primary_group(user)
     me = pwd.getpwuid(os.geteuid()).pw_name
-    unit = os.path.join(params["unit_directory"], f"{params['service']}.service.d", "pooled.conf")
-    ini = _ini.render_ini(
-        desired.options,
-        desired.databases,
-        desired.users,
-        _pgbouncer_plan.role_settings_lines(databases),
-        read_files,
-    )
-    return [
+    first, others = fleet.members[0], fleet.members[1:]
+    service, config_file = params["service"], params["config_file"]
+
+    def unit(name: str, content: str | None) -> _files.ManagedFile:
+        path = os.path.join(params["unit_directory"], name)
+        return _files.ManagedFile(path, content, me, primary_group(me), 0o644)
+
+    def ini(member: _pgbouncer_processes.Process) -> _files.ManagedFile:
+        content = _ini.render_ini(
+            member.options,
+            fleet.desired.databases,
+            fleet.desired.users,
+            _pgbouncer_plan.role_settings_lines(databases),
+            read_files,
+            fleet.desired.peers,
+        )
+        return _files.ManagedFile(member.config_file, content, user, group, 0o640)
+
+    limit = fleet.desired.descriptors
+    files = [
+        unit(f"{service}.service.d/pooled.conf", _pgbouncer_processes.drop_in(limit, others)),
         _files.ManagedFile(
-            unit, UNIT.format(limit=desired.descriptors), me, primary_group(me), 0o644
+            first.options["auth_file"], _ini.render_userlist(secrets), user, group, 0o640
         ),
-        _files.ManagedFile(
-            desired.options["auth_file"], _ini.render_userlist(secrets), user, group, 0o640
-        ),
-        _files.ManagedFile(params["config_file"], ini, user, group, 0o640),
+        ini(first),
     ]
+    if not others and not found:
+        return files
+    template = _pgbouncer_processes.template(
+        limit,
+        service=service,
+        config_file=config_file,
+        binary=params["binary"],
+        user=user,
+    )
+    gone = [number for number in found if number > len(fleet.members)]
+    paths = [_pgbouncer_processes.file_of_process(config_file, number) for number in gone]
+    return [
+        *files,
+        unit(f"{service}@.service", template if others else None),
+        *(ini(member) for member in others),
+        *(_files.ManagedFile(path, None, "", "", 0) for path in paths),
+    ]
+
+
+def other_processes(params: Mapping[str, Any]) -> list[int]:
+    """Numbers of the processes beside the first that an earlier run has made.
+
+    Raises:
+        ValueError: when somebody else has made files of the names that they would have.
+    """
+    config_file, wanted = params["config_file"], params["processes"]
+    directory = os.path.dirname(config_file)
+    template = os.path.join(params["unit_directory"], f"{params['service']}@.service")
+    content = _files.read_file(template).content or ""
+    ours = content.startswith(_pgbouncer_processes.HEADER)
+    foreign = [template] if content and not ours else []
+    found = []
+    for number, name in _pgbouncer_processes.files_of_processes(
+        os.listdir(directory) if os.path.isdir(directory) else [], config_file
+    ):
+        path = os.path.join(directory, name)
+        if ours or name.startswith(".") or _ini.is_managed(_files.read_file(path).content or ""):
+            found.append(number)
+        elif number <= wanted:
+            foreign.append(path)
+    if foreign and wanted > 1:
+        raise ValueError(
+            f"processes: {foreign[0]} is not this collection's; remove what it belongs to, or leave"
+            " processes at 1"
+        )
+    return sorted(set(found))
 
 
 def file_diffs(
@@ -365,7 +442,7 @@ def file_diffs(
         texts = [old.content or "", new.content or ""]
         if new.path.endswith(".ini"):
             texts = [_ini.masked_ini(text) for text in texts]
-        elif not new.path.endswith(".conf"):
+        elif not new.path.endswith((".conf", ".service")):
             texts = list(_ini.masked_userlists(*texts))
         modes = [
             f"# {one.owner}:{one.group} {one.mode:04o}\n" if one.content is not None else ""
@@ -382,14 +459,20 @@ def file_diffs(
     return diffs
 
 
-def running_diff(found: list[_pgbouncer_plan.Difference]) -> dict[str, str]:
+def running_diff(found: list[_pgbouncer_plan.Difference], process: str = "") -> dict[str, str]:
     """What runs otherwise than the files say."""
     return {
-        "before_header": "running pooler",
-        "after_header": "running pooler",
+        "before_header": f"running pooler{process}",
+        "after_header": f"running pooler{process}",
         "before": "".join(f"{one.name} = {one.running}\n" for one in found),
         "after": "".join(f"{one.name} = {one.wanted}\n" for one in found),
     }
+
+
+def log_of(options: Mapping[str, str]) -> tuple[str, int]:
+    """A process's log, and how long it is now."""
+    path = options.get("logfile", "")
+    return path, os.path.getsize(path) if path and os.path.exists(path) else 0
 
 
 def check_listening(pooler: _pooler.Pooler, options: Mapping[str, str]) -> None:
@@ -408,6 +491,37 @@ def check_listening(pooler: _pooler.Pooler, options: Mapping[str, str]) -> None:
             missing = bool(wanted) and not listening
         if missing:
             raise _pooler.PoolerError(f"it does not listen on {wanted} port {port}")
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The processes, each with its pooler, in the order of their numbers.
+
+    C(desired) is what all shall run, and C(leaving) are those that shall be no more.
+    """
+
+    members: tuple[_pgbouncer_processes.Process, ...]
+    poolers: tuple[_pooler.Pooler, ...]
+    desired: _pgbouncer_plan.Desired
+    leaving: tuple[_pooler.Pooler, ...]
+
+    def desired_of(self, index: int) -> _pgbouncer_plan.Desired:
+        """What one process shall run."""
+        return replace(self.desired, options=self.members[index].options)
+
+    def restart(self, index: int) -> None:
+        """Restart one process, and not those beside it.
+
+        Raises:
+            PoolerError: when it does not come up.
+        """
+        alone = ["--job-mode=ignore-dependencies"] if index == 0 and self.is_several else []
+        self.poolers[index].systemctl("restart", *alone, self.poolers[index].name)
+
+    @property
+    def is_several(self) -> bool:
+        """Whether there are, or were, processes beside the first."""
+        return len(self.poolers) + len(self.leaving) > 1
 
 
 def verify(
@@ -435,54 +549,111 @@ def verify(
         check_listening(pooler, desired.options)
 
 
+@contextmanager
+def named(fleet: Fleet, index: int) -> Iterator[None]:
+    """Say of which process an error is, when there are several."""
+    try:
+        yield
+    except _pooler.PoolerError as error:
+        if not fleet.is_several:
+            raise
+        raise _pooler.PoolerError(f"{fleet.poolers[index].name}: {error}") from error
+
+
 def carry_out(
-    pooler: _pooler.Pooler,
-    desired: _pgbouncer_plan.Desired,
-    steps: _pgbouncer_plan.Plan,
+    fleet: Fleet,
+    steps: _pgbouncer_processes.Steps,
     files: list[_files.ManagedFile],
     kept: list[_files.LastGood],
+    reached: list[str],
 ) -> None:
-    """Do what was planned, and verify it.
+    """Do what was planned, one process after the other, and verify it.
+
+    Args:
+        fleet: the processes.
+        steps: what was planned.
+        files: the files as they shall be.
+        kept: those that the processes have read.
+        reached: gets the services of the processes that may have read the new ones.
 
     Raises:
-        PoolerError: when the pooler does not run as desired.
+        PoolerError: when a process does not run as desired.
     """
+    for pooler in fleet.leaving:
+        if pooler.name in steps.stop:
+            pooler.systemctl("stop", pooler.name)
     for file, last_good in zip(files, kept):
-        if file.path in steps.write:
+        if file.path in steps.first.write:
             os.makedirs(os.path.dirname(file.path), mode=0o755, exist_ok=True)
             last_good.keep()
             _files.write_file(file)
-    if steps.daemon_reload:
-        pooler.systemctl("daemon-reload")
-    if steps.start or steps.restart:
-        pooler.systemctl("restart", pooler.name)
-    elif steps.reload:
-        pooler.command("RELOAD")
-    verify(pooler, desired, steps)
-    if steps.reconnect:
-        pooler.command("RECONNECT")
+    if steps.first.daemon_reload:
+        fleet.poolers[0].systemctl("daemon-reload")
+    for index, (pooler, plan) in enumerate(zip(fleet.poolers, steps.plans)):
+        reached.append(pooler.name)
+        with named(fleet, index):
+            if plan.start or plan.restart:
+                fleet.restart(index)
+                if pooler is not fleet.poolers[-1]:
+                    # Before the next one restarts. A port that all share doesn't say yet which
+                    # of them shows a certificate.
+                    verify(pooler, replace(fleet.desired_of(index), certificate=""), plan)
+            elif plan.reload:
+                pooler.command("RELOAD")
+    for index, (pooler, plan) in enumerate(zip(fleet.poolers, steps.plans)):
+        with named(fleet, index):
+            verify(pooler, fleet.desired_of(index), plan)
+    for pooler, plan in zip(fleet.poolers, steps.plans):
+        if plan.reconnect:
+            pooler.command("RECONNECT")
 
 
 def put_back(
-    pooler: _pooler.Pooler, steps: _pgbouncer_plan.Plan, kept: list[_files.LastGood]
+    fleet: Fleet,
+    steps: _pgbouncer_processes.Steps,
+    kept: list[_files.LastGood],
+    reached: int,
 ) -> str:
-    """Put the previous files back and bring the pooler back; says how that went."""
+    """Put the previous files back and bring the pooler back; says how that went.
+
+    Args:
+        fleet: the processes.
+        steps: what was planned.
+        kept: the previous files.
+        reached: how many processes may have read the new ones.
+    """
+    first = fleet.poolers[0]
+    others = list(zip(fleet.poolers[1:reached], steps.plans[1:reached]))
+    # While these share the port, the first may not get it for itself again.
+    for pooler, plan in others:
+        if plan.start:
+            with suppress(_pooler.PoolerError):
+                pooler.systemctl("stop", pooler.name)
     for last_good in kept:
         last_good.put_back()
+    outcome = "The previous files are back, and the pooler runs with them."
     try:
-        if steps.daemon_reload:
-            pooler.systemctl("daemon-reload")
-        if steps.start:
-            pooler.systemctl("stop", pooler.name)
-            return "The previous files are back, and the pooler is stopped as it was before."
-        if steps.restart:
-            pooler.systemctl("reset-failed", pooler.name)
-            pooler.systemctl("restart", pooler.name)
+        if steps.first.daemon_reload:
+            first.systemctl("daemon-reload")
+        if steps.first.start:
+            first.systemctl("stop", first.name)
+            outcome = "The previous files are back, and the pooler is stopped as it was before."
+        elif steps.first.restart:
+            first.systemctl("reset-failed", first.name)
+            fleet.restart(0)
         else:
-            pooler.command("RELOAD")
+            first.command("RELOAD")
+        for index, (pooler, plan) in enumerate(others, 1):
+            if plan.restart:
+                pooler.systemctl("reset-failed", pooler.name)
+                fleet.restart(index)
+            elif not plan.start:
+                pooler.command("RELOAD")
+        for name in steps.stop:
+            first.systemctl("start", name)
     except (_pooler.PoolerError, _postgres.ConnectionFailed) as error:
         return f"The previous files are back, but the pooler does not run with them: {error}"
-    return "The previous files are back, and the pooler runs with them."
+    return outcome
 
 
 def main() -> None:
@@ -493,7 +664,10 @@ def main() -> None:
         rc, out, err = module.run_command(list(command))
         return rc, out, err
 
-    pooler = _pooler.Pooler(run, params["service"], params["os_user"], params["binary"])
+    def pooler_of(service: str) -> _pooler.Pooler:
+        return _pooler.Pooler(run, service, params["os_user"], params["binary"])
+
+    pooler = pooler_of(params["service"])
     try:
         installed = pooler.version()
         if installed is None and not (module.check_mode and params["assume_new"]):
@@ -510,6 +684,9 @@ def main() -> None:
             databases,
             auth=params["auth"],
             auth_role=params["auth_role"],
+        )
+        wanted = _pgbouncer_processes.checked_count(
+            params["processes"], version, params["options"], options.get("listen_addr", "")
         )
         entries = _pgbouncer_entries.database_entries(
             databases,
@@ -529,7 +706,7 @@ def main() -> None:
             entries,
             users,
             _pgbouncer_entries.descriptor_limit(
-                _pgbouncer_entries.descriptors_needed(options, databases, entries, users),
+                _pgbouncer_entries.descriptors_needed(options, databases, entries, users, wanted),
                 params["limit_nofile"],
                 _pooler.most_descriptors(),
             ),
@@ -543,7 +720,49 @@ def main() -> None:
                     module.warn(warning)
             desired = replace(desired, certificate=_pooler_tls.wanted_certificate(options))
         notes = [] if foreseen else _pooler_tls.read_files(options)
-        after = wanted_files(params, desired, databases, secrets, notes)
+        found_processes = other_processes(params)
+        # What the pooler says may allow fewer or more of them than are wanted.
+        service = pooler.service()
+        marker = os.path.join(os.path.dirname(params["config_file"]), ".pooled-unfinished")
+        unfinished = os.path.exists(marker)
+        interrupted = _files.read_file(marker).content or ""
+        interrupted_restart = "restart for" in interrupted
+        fresh = (
+            installed is None
+            or pooler.is_package_file(params["config_file"])
+            or interrupted_restart
+        )
+        policy = params["restart"]
+        may_restart = policy == "always" or (policy == "fresh" and fresh)
+        count = _pgbouncer_processes.count_for_now(
+            wanted,
+            found_processes,
+            service.active and installed is not None,
+            may_restart,
+        )
+        members = _pgbouncer_processes.processes(
+            count,
+            options,
+            service=params["service"],
+            config_file=params["config_file"],
+            runtime_directory=params["runtime_directory"],
+        )
+        fleet = Fleet(
+            members,
+            tuple(pooler_of(member.service) for member in members),
+            replace(
+                desired,
+                options=members[0].options,
+                peers=_pgbouncer_processes.peers(members),
+            ),
+            tuple(
+                pooler_of(_pgbouncer_processes.instance(params["service"], number))
+                for number in found_processes
+                if number > count
+            ),
+        )
+        desired = fleet.desired
+        after = wanted_files(params, fleet, databases, secrets, notes, found_processes)
         before = [_files.read_file(file.path) for file in after]
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
@@ -552,27 +771,14 @@ def main() -> None:
             msg=f"Postgres on this host does not say what the roles' verifiers are: {error}"
         )
 
-    service = pooler.service()
-    marker = os.path.join(os.path.dirname(params["config_file"]), ".pooled-unfinished")
-    unfinished = os.path.exists(marker)
-    interrupted = _files.read_file(marker).content or ""
-    interrupted_restart = "restart for" in interrupted
     if installed is None:
-        unit, auth_file, ini = after
-        before = [
-            _files.ManagedFile(unit.path, None, "", "", 0),
-            replace(auth_file, content=""),
-            replace(ini, content=""),
-        ]
+        before[0] = _files.ManagedFile(after[0].path, None, "", "", 0)
+        before[1:3] = [replace(file, content="") for file in after[1:3]]
         running = _pgbouncer_plan.package_state(version, service.default_descriptors)
-        fresh = True
     elif not service.exists:
         module.fail_json(msg=f"systemd has no service {params['service']!r}")
     else:
         running = pooler.running(service)
-        fresh = pooler.is_package_file(params["config_file"]) or interrupted_restart
-    policy = params["restart"]
-    may_restart = policy == "always" or (policy == "fresh" and fresh)
     if running.active and running.config is None and not may_restart:
         module.fail_json(
             msg=f"The console of {params['service']} does not answer, and restart={policy} forbids to"
@@ -587,48 +793,85 @@ def main() -> None:
     if interrupted_restart:
         stale.append("an interrupted restart")
     noted = _ini.role_settings_in(kept[2].content)
-    steps = _pgbouncer_plan.plan(
-        desired,
-        running,
-        files=[new.path for old, new in zip(before, after) if _files.differs(old, new)],
-        unit=after[0].path,
-        daemon_reload=service.reload_needed,
-        unfinished=unfinished,
-        stale=stale,
-        reconnect=params["reconnect"]
+    reconnect = (
+        params["reconnect"]
         or "RECONNECT" in interrupted
         or _pgbouncer_plan.carries_old_settings(noted, databases)
         or _pgbouncer_plan.carries_old_parameters(
             _ini.database_entries_in(kept[2].content), desired.databases
-        ),
-        may_restart=may_restart,
+        )
     )
-    found = [
-        one
-        for one in _pgbouncer_plan.differences(desired, running)
-        if one.name not in steps.held_back
-    ]
+    others = [(one, one.service()) for one in fleet.poolers[1:]]
+    run_now = [running, *(one.running(at) for one, at in others)]
+    if desired.certificate:
+        # Whichever process was asked for it: they share the port.
+        shown = {one.certificate for one in run_now} - {"", desired.certificate}
+        run_now = [
+            replace(one, certificate=min(shown)) if shown and one.active else one for one in run_now
+        ]
+    changed = [new.path for old, new in zip(before, after) if _files.differs(old, new)]
+    units = [file.path for file in after[:1] + after[3:4]]
+    steps = _pgbouncer_processes.Steps(
+        stop=tuple(one.name for one in fleet.leaving if one.service().active),
+        remove=tuple(file.path for file in after if file.content is None),
+        services=tuple(member.service for member in members),
+        plans=tuple(
+            _pgbouncer_plan.plan(
+                fleet.desired_of(index),
+                run_now[index],
+                files=changed
+                if index == 0
+                else [path for path in changed if path in (after[1].path, member.config_file)],
+                unit=after[0].path,
+                daemon_reload=index == 0
+                and (
+                    service.reload_needed
+                    or any(at.reload_needed for _one, at in others)
+                    or any(path in units for path in changed)
+                ),
+                unfinished=unfinished,
+                stale=stale,
+                reconnect=reconnect,
+                may_restart=may_restart,
+                unread=[file.path for file in after[3:] if file.path != member.config_file],
+            )
+            for index, member in enumerate(members)
+        ),
+    )
+    held_back = list(steps.held_back)
+    if count != wanted:
+        held_back.append("processes")
     diffs = file_diffs(before, after)
-    if found and params["config_file"] not in steps.write:
-        diffs.append(running_diff(found))
+    for index, member in enumerate(members):
+        found = [
+            one
+            for one in _pgbouncer_plan.differences(fleet.desired_of(index), run_now[index])
+            if one.name not in steps.plans[index].held_back
+        ]
+        if found and member.config_file not in steps.first.write:
+            diffs.append(running_diff(found, "" if index == 0 else f" {member.service}"))
     for warning in _pgbouncer.risks(options, version):
         module.warn(warning)
-    if steps.held_back:
+    if held_back:
         module.warn(
             "These wait for a restart of {}, which restart={} forbids: {}".format(
-                params["service"], policy, ", ".join(steps.held_back)
+                params["service"], policy, ", ".join(held_back)
             )
         )
     result = {
         "changed": bool(steps.actions),
         "actions": steps.actions,
         "version": _pgbouncer_options.version_text(version),
-        "options": options,
+        "options": desired.options,
         "limit_nofile": desired.descriptors,
-        "restart_pending": list(steps.held_back),
+        "processes": [
+            {"service": member.service, "unix_socket_dir": member.options["unix_socket_dir"]}
+            for member in members
+        ],
+        "restart_pending": held_back,
         "diff": diffs,
     }
-    if installed is not None and (params["config_file"] in steps.write or unfinished):
+    if installed is not None and (params["config_file"] in steps.first.write or unfinished):
         try:
             pooler.try_out(desired)
         except _pooler.PoolerError as error:
@@ -638,13 +881,12 @@ def main() -> None:
     if module.check_mode or not steps.actions:
         module.exit_json(**result)
 
-    if params["config_file"] in steps.write:
+    if params["config_file"] in steps.first.write:
         try:
             _pooler_tls.check_servers(options, entries.values())
         except ValueError as error:
             module.fail_json(msg=str(error))
-    logfile = options.get("logfile", "")
-    offset = os.path.getsize(logfile) if logfile and os.path.exists(logfile) else 0
+    logs = [log_of(member.options) for member in members]
     note = "\n".join([UNFINISHED, *steps.actions, ""])
     try:
         _files.write_file(_files.ManagedFile(marker, note, after[0].owner, after[0].group, 0o644))
@@ -653,11 +895,14 @@ def main() -> None:
             with suppress(OSError):
                 os.unlink(marker)
         module.fail_json(msg=f"{marker} can't be written, and nothing was changed: {error}")
+    reached: list[str] = []
     try:
-        carry_out(pooler, desired, steps, after, kept)
+        carry_out(fleet, steps, after, kept, reached)
     except (_pooler.PoolerError, _postgres.ConnectionFailed, OSError) as error:
-        words = pooler.complaints(logfile, offset)
-        outcome = put_back(pooler, steps, kept)
+        # The last one that was reached is where it went wrong.
+        last = max(len(reached) - 1, 0)
+        words = fleet.poolers[last].complaints(*logs[last])
+        outcome = put_back(fleet, steps, kept, len(reached))
         os.unlink(marker)
         module.fail_json(
             msg=f"The pooler did not take the new configuration: {error}. PgBouncer says: {words or 'nothing'}."

@@ -40,6 +40,8 @@ def test_it_returns_what_the_file_would_hold():
         ({}, {"databases": [{"nam": "a"}]}, "pgbouncer_databases[0]: unknown key nam"),
         ({}, {"database_options": {"a": {}}}, "pgbouncer_database_options: 'a' is no database of"),
         ({}, {"user_options": {"a": {}}}, "pgbouncer_user_options: 'a' is no role of"),
+        ({}, {"processes": 2}, "pgbouncer_processes: 2 processes need PgBouncer 1.21 or newer"),
+        ({}, {"processes": 0}, "pgbouncer_processes: 0 is not allowed; give a whole number"),
     ],
 )
 def test_it_names_the_variable(options, more, message):

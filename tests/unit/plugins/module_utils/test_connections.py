@@ -776,24 +776,37 @@ def test_one_host_alone_is_too_small_for_all_clients() -> None:
 
 
 def test_file_descriptors_are_counted_for_each_process() -> None:
-    poolers = [{"name": "pool1", "processes": 3, "limit_nofile": 10183}, {"name": "pool2"}]
+    poolers = [{"name": "pool1", "processes": 3, "limit_nofile": 10233}, {"name": "pool2"}]
     with pytest.raises(ValueError) as refusal:
         connection_budget(fleet(), poolers)
     lines = str(refusal.value).splitlines()
     assert lines[-6:-1] == [
         "File descriptors of a PgBouncer process",
-        "  needed on pool1                          10184  10000 clients + 184 for pools and"
+        # Each passes requests to cancel on to its two peers.
+        "  needed on pool1                          10234  10000 clients + 234 for pools and"
         " itself",
-        "  LimitNOFILE                              10183  as set",
+        "  LimitNOFILE                              10233  as set",
         "  needed on pool2                          10184  10000 clients + 184 for pools and"
         " itself",
         "  LimitNOFILE                              16384  auto",
     ]
     assert lines[-1] == (
-        "pool1 has pgbouncer_limit_nofile 10183, but 10000 clients, their pools and what else"
-        " PgBouncer opens need 10184 file descriptors: raise it to 10184, or leave it at auto."
+        "pool1 has pgbouncer_limit_nofile 10233, but 10000 clients, their pools and what else"
+        " PgBouncer opens need 10234 file descriptors: raise it to 10234, or leave it at auto."
     )
-    connection_budget(fleet(), [{**poolers[0], "limit_nofile": "10184"}, poolers[1]])
+    connection_budget(fleet(), [{**poolers[0], "limit_nofile": "10234"}, poolers[1]])
+
+
+def test_processes_may_get_more_than_their_share_of_the_clients() -> None:
+    poolers = [{"name": "pool1", "processes": 2, "max_client_conn": 256}]
+    assert connection_budget(fleet(), poolers).warnings == (
+        "400 clients fit only while each process on pool1 gets no more than its share, and the"
+        " kernel deals them out by chance; raise pgbouncer_max_client_conn to 257",
+    )
+    poolers[0]["max_client_conn"] = 257
+    assert connection_budget(fleet(), poolers).warnings == ()
+    one = {**poolers[0], "processes": 1, "max_client_conn": 400}
+    assert connection_budget(fleet(), [one]).warnings == ()
 
 
 def test_aliases_and_processes_have_pools_of_their_own() -> None:

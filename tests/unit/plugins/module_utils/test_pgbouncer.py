@@ -493,6 +493,11 @@ def test_descriptors_needed_counts_clients_and_every_pool():
         _pgbouncer_entries.descriptors_needed(options, databases, described, {})
         == 100 + 60 + 20 + 64
     )
+    # And a pool for requests to cancel to each of the other processes.
+    assert (
+        _pgbouncer_entries.descriptors_needed(options, databases, described, {}, 3)
+        == 100 + 60 + 20 + 64 + 2 * 25
+    )
 
 
 @pytest.mark.parametrize(
