@@ -216,6 +216,11 @@ TREES = [
     ([(2, [1], 9), (5, [4], 1), (6, [4], 2)], ["4", "  6", "  5", "1", "  2"]),
     # A queue for a row: all wait for its first, who waits for the holder of the row.
     ([(2, [1], 9), (3, [2], 8), (4, [2, 3], 7)], ["1", "  2", "    3", "    4"]),
+    # The last waits for one that is two steps from the root, and for one that is a step from it.
+    (
+        [(2, [1], 9), (3, [1], 8), (4, [3], 7), (5, [2, 4], 6)],
+        ["1", "  2", "    5", "  3", "    4"],
+    ),
     # It waits for two that wait for nobody.
     ([(3, [1, 2], 9)], ["1", "  3", "2"]),
     # A lock of a prepared transaction.
