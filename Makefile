@@ -28,7 +28,7 @@ demo-down: ## Remove what the demo made
 	@tools/env $(PYTHON) tools/demo.py down
 
 .PHONY: test
-test: setup ## Run all checks: lint, unit, sanity, integration, Molecule
+test: setup images ## Run all checks: lint, unit, sanity, integration, Molecule
 	@$(CHECK) lint unit sanity integration molecule
 
 .PHONY: lint
@@ -48,7 +48,7 @@ integration: dev-tools servers browser ## Test the modules against real servers 
 	@$(CHECK) integration
 
 .PHONY: molecule
-molecule: dev-tools engine ## Converge and verify every scenario in containers
+molecule: dev-tools engine images ## Converge and verify every scenario in containers
 	@$(CHECK) molecule
 
 .PHONY: build
@@ -93,3 +93,8 @@ servers:
 .PHONY: browser
 browser:
 	@tools/packages browser
+
+# Before scenarios that run at the same time would both make one.
+.PHONY: images
+images: dev-tools engine
+	@for release in 12 13; do tools/env molecule/images/build $$release >/dev/null || exit; done

@@ -10,6 +10,7 @@ Usage: tools/env tools/check.py lint unit sanity integration molecule
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import shlex
@@ -18,8 +19,10 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "build" / "results"
@@ -132,13 +135,34 @@ STEPS: dict[str, tuple[Command, ...]] = {
     # Each worker has servers of its own, and mostly waits for them.
     "integration": (pytest("integration", "--numprocesses=2"),),
     "sanity": (Command(("tools/sanity.py",), count_sanity),),
-    "molecule": (Command(("molecule", "test", "--all", "--no-command-borders"), count_molecule),),
+    "molecule": tuple(
+        Command(
+            ("molecule", "test", "-s", file.parent.name, "--no-command-borders"), count_molecule
+        )
+        for file in sorted(ROOT.glob("molecule/*/molecule.yml"))
+    ),
 }
+# A scenario mostly waits for its hosts.
+AT_ONCE = {"molecule": 2}
 
 
 def run(command: Command) -> Counts:
     """Run one command, showing its output as it comes."""
     print(f"\n$ {shlex.join(command.argv)}", flush=True)
+    return watch(command, sys.stdout)
+
+
+def run_aside(command: Command) -> Counts:
+    """Run one command beside others, showing its output when it has ended."""
+    print(f"started: {shlex.join(command.argv)}", flush=True)
+    output = io.StringIO()
+    counts = watch(command, output)
+    print(f"\n$ {shlex.join(command.argv)}\n{output.getvalue()}", end="", flush=True)
+    return counts
+
+
+def watch(command: Command, output: TextIO) -> Counts:
+    """Run one command, copying what it prints."""
     process = subprocess.Popen(
         command.argv,
         cwd=ROOT,
@@ -151,8 +175,8 @@ def run(command: Command) -> Counts:
     assert process.stdout is not None  # noqa: S101 # for the type checker
     lines = []
     for line in process.stdout:
-        sys.stdout.write(line)
-        sys.stdout.flush()
+        output.write(line)
+        output.flush()
         lines.append(re.sub(r"\x1b\[[0-9;]*m", "", line))
     return command.count("".join(lines), process.wait())
 
@@ -184,8 +208,12 @@ def main() -> int:
             continue
         start = time.monotonic()
         counts = Counts()
-        for command in STEPS[step]:
-            counts += run(command)
+        if step in AT_ONCE:
+            with ThreadPoolExecutor(AT_ONCE[step]) as pool:
+                counts = sum(pool.map(run_aside, STEPS[step]), counts)
+        else:
+            for command in STEPS[step]:
+                counts += run(command)
         rows.append((step, str(counts), clock(time.monotonic() - start)))
         total += counts
     spent = time.monotonic() - begin

@@ -216,7 +216,7 @@ def in_container(user: str, *argv: str) -> str:
 
 
 def budgets() -> list[str]:
-    """How memory and connections add up, in the roles' own tables."""
+    """How memory and connections add up, in the roles' own tables, and what the audit finds."""
     tables = json.loads((DEMO / "budgets.json").read_text(encoding="utf-8"))
     memory = tables["memory"]
     sum_line = next(number for number, line in enumerate(memory) if line.startswith("  budget "))
@@ -227,7 +227,8 @@ def budgets() -> list[str]:
     return [
         *("Memory: " + memory[0], *memory[1 : sum_line + 1], ""),
         *("Settings that follow", *settings, ""),
-        *tables["connections"],
+        *(*tables["connections"], ""),
+        *tables["audit"],
     ]
 
 
