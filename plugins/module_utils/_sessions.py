@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model import check_name
@@ -66,12 +66,22 @@ class Session:
 
 @dataclass(frozen=True)
 class Wait:
-    """A lock that a process waits for, and the processes before it."""
+    """A lock that a process waits for, and the processes before it.
+
+    C(relation) is the oid of the table or index that it is on, if any, in a database.
+    """
 
     pid: int
     blockers: tuple[int, ...]
     lock: str
     seconds: float | None
+    database: str = ""
+    relation: int = 0
+
+    def named(self, relation: str) -> Wait:
+        """The same with the relation's name."""
+        lock = f"{self.lock} of {relation}"
+        return replace(self, lock=lock.replace(" on relation of ", " on "))
 
 
 @dataclass(frozen=True)

@@ -52,17 +52,16 @@ FROM pg_stat_activity a WHERE a.pid <> pg_backend_pid() ORDER BY a.pid
 """  # noqa: S608
 # pg_locks says since 14 since when somebody waits; before, it is since the statement at most.
 _WAITS = """
-SELECT l.pid, pg_blocking_pids(l.pid) AS blockers,
-       l.mode || ' on ' || coalesce(l.relation::regclass::text, l.locktype) AS lock,
+SELECT l.pid, pg_blocking_pids(l.pid) AS blockers, l.mode || ' on ' || l.locktype AS lock,
        extract(epoch FROM clock_timestamp()
-         - coalesce(l.waitstart, a.query_start))::float AS seconds
-FROM (
-  SELECT pid, mode, locktype, {column},
-         CASE WHEN database = (SELECT oid FROM pg_database WHERE datname = current_database())
-              THEN relation END AS relation
-  FROM pg_locks WHERE NOT granted
-) l JOIN pg_stat_activity a USING (pid)
+         - coalesce(l.waitstart, a.query_start))::float AS seconds,
+       coalesce(d.datname, '') AS database, coalesce(l.relation, 0)::bigint AS relation
+FROM (SELECT pid, mode, locktype, database, relation, {column} FROM pg_locks WHERE NOT granted) l
+JOIN pg_stat_activity a USING (pid) LEFT JOIN pg_database d ON d.oid = l.database
 """
+_RELATIONS = (
+    "SELECT oid, oid::regclass::text AS name FROM pg_class WHERE oid = ANY(%(oids)s::oid[])"
+)
 _SEES_ALL = "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS answer"
 _LOGIN = "SELECT current_user AS name"
 _MAX = "SELECT setting::int AS most FROM pg_settings WHERE name = 'max_connections'"
@@ -104,6 +103,8 @@ _POOL_COUNTS = (
 )
 _DEFAULT_DIRECTORY = "/var/run/postgresql"
 _LISTENS = 0x10000
+# What initdb makes has smaller ones.
+_FIRST_OWN_OID = 16384
 
 
 @contextmanager
@@ -131,9 +132,41 @@ def read_waits(connection: Any) -> list[Wait]:
     told = server_major(connection) >= 14
     query = _WAITS.format(column="waitstart" if told else "NULL::timestamptz AS waitstart")
     return [
-        Wait(row.pid, tuple(row.blockers), row.lock, row.seconds)
+        Wait(row.pid, tuple(row.blockers), row.lock, row.seconds, row.database, row.relation)
         for row in fetch(connection, query)
     ]
+
+
+def with_relations(waits: Sequence[Wait], opener: Callable[[str], Any]) -> list[Wait]:
+    """The same, with the names of relations where they can be looked up.
+
+    Args:
+        waits: the locks that are waited for.
+        opener: connects to a database. Only that knows the names of what is in it.
+    """
+    names: dict[tuple[str, int], str] = {}
+    asked: dict[str, list[int]] = {}
+    for one in waits:
+        if one.database and one.relation:
+            asked.setdefault(one.database, []).append(one.relation)
+    for database, oids in sorted(asked.items()):
+        # Where a catalog is locked, logging in may wait for it.
+        if min(oids) < _FIRST_OWN_OID:
+            continue
+        try:
+            connection = opener(database)
+        except ConnectionFailed:
+            continue
+        try:
+            with reading(connection):
+                rows = fetch(connection, _RELATIONS, {"oids": oids})
+            names.update({(database, int(row.oid)): row.name for row in rows})
+        except _postgres.psycopg2.Error:
+            continue
+        finally:
+            connection.close()
+    keys = [(one.database, one.relation) for one in waits]
+    return [one.named(names[key]) if key in names else one for one, key in zip(waits, keys)]
 
 
 def max_connections(connection: Any) -> int:

@@ -193,7 +193,10 @@ blocking:
       description: How many processes are below it.
       type: int
     lock:
-      description: The lock that it waits for.
+      description:
+        - The lock that it waits for, such as V(AccessExclusiveLock on public.orders) or V(ShareLock on transactionid); the latter is for a row that another
+          transaction has changed.
+        - Names of tables and indexes are looked up in their database, where the login can connect to it.
       type: str
     waiting_seconds:
       description: How long it has been waiting; on Postgres 13, which does not say, how long its statement has been running.
@@ -257,6 +260,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
     PREPARED,
     RUNNING,
     Session,
+    Wait,
     blocking_tree,
     check_query_length,
     counts,
@@ -287,10 +291,13 @@ def main() -> None:
         except ConnectionFailed as error:
             module.fail_json(msg=f"can't connect to the server: {error}")
         try:
-            result.update(_server(connection, idle_s, query_s, length, not_shown))
+            sessions, waits = _read(connection, result, not_shown)
         except connection.Error as error:
             module.fail_json(msg=f"the sessions could not be read: {server_message(error)}")
         connection.close()
+        waits = _sessions_catalog.with_relations(waits, lambda name: connect(params, name))
+        result.update(_lists(sessions, idle_s, query_s, length))
+        result["blocking"] = _tree(sessions, waits, length)
     if params["pooler_port"]:
         result["pools"] = _sessions_catalog.read_pools(params, not_shown.append)
         if result["pools"] is None and not params["server"]:
@@ -300,9 +307,9 @@ def main() -> None:
     module.exit_json(changed=False, lines=lines, **result)
 
 
-def _server(
-    connection: Any, idle_s: float, query_s: float, length: int, not_shown: list[str]
-) -> dict[str, Any]:
+def _read(
+    connection: Any, result: dict[str, Any], not_shown: list[str]
+) -> tuple[list[Session], list[Wait]]:
     with _sessions_catalog.reading(connection):
         sessions = _sessions_catalog.read_sessions(connection)
         waits = _sessions_catalog.read_waits(connection)
@@ -310,19 +317,25 @@ def _server(
         blind = _sessions_catalog.blindness(connection, sessions)
     if blind:
         not_shown.append(blind)
+    used = sum(1 for one in sessions if one.client)
+    result["connections"] = {"max": most, "used": used}
+    return sessions, waits
+
+
+def _lists(
+    sessions: Sequence[Session], idle_s: float, query_s: float, length: int
+) -> dict[str, Any]:
     oldest = sorted((one for one in sessions if one.client), key=lambda one: -one.seconds)
     idle = [one for one in oldest if one.state in OPEN_AND_IDLE and one.seconds >= idle_s]
     long = [one for one in oldest if one.state in RUNNING and one.seconds >= query_s]
     return {
         "sessions": counts(sessions),
-        "connections": {"max": most, "used": len(oldest)},
         "idle_transactions": [session_row(one, length) for one in idle],
         "long_queries": [session_row(one, length) for one in long],
-        "blocking": _tree(sessions, waits, length),
     }
 
 
-def _tree(sessions: Sequence[Session], waits: Any, length: int) -> list[dict[str, Any]]:
+def _tree(sessions: Sequence[Session], waits: Sequence[Wait], length: int) -> list[dict[str, Any]]:
     known = {one.pid: one for one in sessions}
     leaders = {one.pid: one.leader for one in sessions if one.leader}
     rows = []

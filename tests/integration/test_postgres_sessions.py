@@ -328,6 +328,43 @@ def test_who_waits_for_whom(major, crowd, info):
     assert [names[row["pid"]] for row in tree] == ["second", "third"]
 
 
+@pytest.mark.usefixtures("at_the_ends")
+def test_locks_have_the_names_of_their_tables(major, crowd, info):
+    cluster = crowd.cluster
+    cluster.sql('CREATE SCHEMA "a b"; CREATE TABLE "a b".part (id int)', "second")
+    cluster.sql('GRANT ALL ON SCHEMA "a b" TO other; GRANT ALL ON "a b".part TO other', "second")
+    crowd.idle_in_transaction("holder", query="UPDATE part SET id = 1 WHERE id = 1")
+    for number, name in enumerate(("row", "tuple"), 1):
+        crowd.running(name, query="UPDATE part SET id = 1 WHERE id = 1")
+        until(lambda: cluster.sql(BLOCKED), lambda rows, number=number: rows == [(number,)])
+    crowd.idle_in_transaction("second", "other", "second", query='LOCK "a b".part IN SHARE MODE')
+    crowd.running("table", "other", "second", query='LOCK "a b".part', before=["BEGIN"])
+    until(lambda: cluster.sql(BLOCKED), lambda rows: rows == [(3,)])
+
+    def locks():
+        names = {pid: name for name, pid in crowd.pids.items()}
+        return {names[row["pid"]]: row["lock"] for row in info(cluster)["blocking"] if row["lock"]}
+
+    by_row = {"row": "ShareLock on transactionid"}
+    named = "ExclusiveLock on tuple of public.part"
+    assert locks() == {
+        **by_row, "tuple": named, "table": 'AccessExclusiveLock on "a b".part',
+    }  # fmt: skip
+    cluster.sql("ALTER DATABASE second ALLOW_CONNECTIONS false")
+    assert locks() == {**by_row, "tuple": named, "table": "AccessExclusiveLock on relation"}
+    # Where a catalog is locked, logging in would take long.
+    blocker = crowd.idle_in_transaction("catalog", "postgres", query="LOCK pg_description")
+    crowd.running("reads", "postgres", query="SELECT * FROM pg_description")
+    until(lambda: cluster.sql(BLOCKED), lambda rows: rows == [(4,)])
+    assert locks() == {
+        **by_row,
+        "tuple": "ExclusiveLock on tuple",
+        "table": "AccessExclusiveLock on relation",
+        "reads": "AccessShareLock on relation",
+    }
+    blocker.execute("ROLLBACK")
+
+
 @pytest.mark.usefixtures("newest_only")
 def test_a_worker_waits_in_the_name_of_its_leader(major, crowd, info):
     crowd.idle_in_transaction("holder", "postgres", query="SELECT pg_advisory_xact_lock(8)")
