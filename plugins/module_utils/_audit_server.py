@@ -413,7 +413,8 @@ RULES = (
         "warning",
         "A transaction is open and idle",
         "It holds locks and a connection of the pool, and vacuum back.",
-        "settings of the role: {idle_in_transaction_session_timeout: 60s}",
+        "settings of the role: {idle_in_transaction_session_timeout: 60s}; pooled.postgres.sessions"
+        " with sessions_end=idle_in_transaction ends it now",
         _idle_transactions,
     ),
     Rule(
