@@ -25,6 +25,7 @@ import pytest
 from ansible.module_utils import basic
 
 from .clusters import INSTALLED, Cluster, new_cluster, reachable_bindir
+from .monitoring import install_monitoring  # noqa: F401  # pylint: disable=unused-import
 from .poolers import pooled_server, pooler  # noqa: F401  # pylint: disable=unused-import # fixtures
 
 MODULES = "ansible_collections.pooled.postgres.plugins.modules"
