@@ -43,62 +43,89 @@ SYSTEMCTL = """\
 
     home = pathlib.Path({home!r})
     state_file = home / "systemd.json"
-    state = {{"loaded": "", "pid": 0}}
+    state = {{"loaded": {{}}, "pids": {{}}}}
     if state_file.exists():
         state = json.loads(state_file.read_text())
-    dropin = home / "units" / "{service}.service.d" / "pooled.conf"
-    on_disk = dropin.read_text() if dropin.exists() else ""
 
-    def alive():
+    def number(name):
+        return name.partition("@")[2]
+
+    def unit(name):
+        if number(name):
+            return home / "units" / "{service}@.service"
+        return home / "units" / "{service}.service.d" / "pooled.conf"
+
+    def on_disk(name):
+        return unit(name).read_text() if unit(name).exists() else ""
+
+    def loaded(name):
+        return state["loaded"].get(str(unit(name)), "")
+
+    def alive(name):
         try:
-            return pathlib.Path(f"/proc/{{state['pid']}}/stat").read_text().split()[2] != "Z"
+            pid = state["pids"].get(name, 0)
+            return pathlib.Path(f"/proc/{{pid}}/stat").read_text().split()[2] != "Z"
         except FileNotFoundError:
             return False
 
-    def stop():
-        if alive():
-            os.kill(state["pid"], signal.SIGINT)
-            while alive():
+    def stop(name):
+        if alive(name):
+            os.kill(state["pids"][name], signal.SIGINT)
+            while alive(name):
                 time.sleep(0.01)
-        state["pid"] = 0
+        state["pids"].pop(name, None)
 
-    def start():
-        limit = re.search(r"^LimitNOFILE=(\\d+)", state["loaded"], re.M)
+    def start(name):
+        limit = re.search(r"^LimitNOFILE=(\\d+)", loaded(name), re.M)
         soft = limit.group(1) if limit else "1024"
-        command = ["prlimit", f"--nofile={{soft}}:{{soft}}", *{identity!r}, {program!r}, {ini!r}]
+        ini = {ini!r}
+        if number(name):
+            if not loaded(name):
+                sys.exit(f"Failed to start {{name}}.service: Unit {{name}}.service not found.")
+            ini = ini.replace(".ini", f"-{{number(name)}}.ini")
+            runtime = home / "run" / f"{service}-{{number(name)}}"
+            runtime.mkdir(exist_ok=True)
+            os.chown(runtime, (home / "run").stat().st_uid, (home / "run").stat().st_gid)
+        command = ["prlimit", f"--nofile={{soft}}:{{soft}}", *{identity!r}, {program!r}, ini]
         quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-        log = home / "run" / "pgbouncer.log"
+        log = home / "run" / f"pgbouncer{{name.replace('@', '-')[len('{service}'):]}}.log"
         size = log.stat().st_size if log.exists() else 0
         process = subprocess.Popen(command, start_new_session=True, cwd="/", **quiet)
         for _ in range(500):
             if log.exists() and b"process up" in log.read_bytes()[size:]:
-                state["pid"] = process.pid
+                state["pids"][name] = process.pid
                 return
             if process.poll() is not None:
                 break
             time.sleep(0.01)
         save()
-        sys.exit("Job for {service}.service failed.\\nSee the journal.")
+        sys.exit(f"Job for {{name}}.service failed.\\nSee the journal.")
 
     def save():
         state_file.write_text(json.dumps(state))
 
-    words = sys.argv[1:]
-    if words[0] == "show":
-        if words[1] == "-p":
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    command, name = words[0], words[1] if len(words) > 1 else ""
+    if command == "show":
+        if name == "-p":
             print("DefaultLimitNOFILESoft=1024")
         else:
-            print("LoadState=loaded")
-            print("ActiveState=" + ("active" if alive() else "failed"))
-            print(f"MainPID={{state['pid'] if alive() else 0}}")
-            print("NeedDaemonReload=" + ("no" if state["loaded"] == on_disk else "yes"))
-    elif words[0] == "daemon-reload":
-        state["loaded"] = on_disk
-    elif words[0] == "restart":
-        stop()
-        start()
-    elif words[0] == "stop":
-        stop()
+            there = not number(name) or loaded(name) or on_disk(name)
+            print("LoadState=" + ("loaded" if there else "not-found"))
+            print("ActiveState=" + ("active" if alive(name) else "failed"))
+            print(f"MainPID={{state['pids'][name] if alive(name) else 0}}")
+            print("NeedDaemonReload=" + ("no" if loaded(name) == on_disk(name) else "yes"))
+    elif command == "daemon-reload":
+        state["loaded"] = {{str(unit(one)): on_disk(one) for one in ("{service}", "{service}@0")}}
+    elif command in ("restart", "start", "stop"):
+        concerned = [name]
+        if command != "start" and not number(name) and words == sys.argv[1:]:
+            concerned += [one for one in state["pids"] if number(one)]
+        for one in concerned:
+            if command != "start":
+                stop(one)
+            if command != "stop":
+                start(one)
     save()
 """
 
@@ -128,7 +155,10 @@ class Pooler:
 
     @property
     def pid(self) -> int:
-        shown = os.popen(f"{self.home}/bin/systemctl show {SERVICE}").read()  # noqa: S605
+        return self.pid_of(SERVICE)
+
+    def pid_of(self, service: str) -> int:
+        shown = os.popen(f"{self.home}/bin/systemctl show {service}").read()  # noqa: S605
         return int(dict(line.split("=") for line in shown.split())["MainPID"])
 
     def systemctl(self, command: str) -> None:
@@ -148,6 +178,7 @@ class Pooler:
                 "binary": PGBOUNCER,
                 "service": SERVICE,
                 "unit_directory": str(self.home / "units"),
+                "runtime_directory": str(run),
                 "os_user": self.cluster.os_user,
                 "options": {
                     "listen_addr": "127.0.0.1",
@@ -177,7 +208,8 @@ class Pooler:
         again = self.configure(**arguments)
         assert (again["changed"], again["actions"], again["diff"]) == (False, [], [])
         assert done["changed"] or not (done["actions"] or reconnect)
-        return [action.split("/")[0] for action in done["actions"] if "write" not in action]
+        files = ("write ", "remove ")
+        return [action for action in done["actions"] if not action.startswith(files)]
 
     def files(self) -> dict[str, bytes]:
         places = [self.home / "etc", self.home / "units"]
@@ -206,8 +238,8 @@ class Pooler:
         with connection:
             yield connection.cursor()
 
-    def shows(self, name: str) -> str:
-        with self.console() as cursor:
+    def shows(self, name: str, directory: str = "run") -> str:
+        with self.console(directory) as cursor:
             rows = cursor.execute("SHOW CONFIG").fetchall()
         return {row[0]: row[1] for row in rows}[name]
 
