@@ -50,6 +50,7 @@ Description=connection pooler for PostgreSQL, process %i
 Documentation=man:pgbouncer(1)
 After=network.target
 PartOf={service}.service
+ReloadPropagatedFrom={service}.service
 
 [Service]
 Type=notify

@@ -157,6 +157,13 @@ EXAMPLES = r"""
     auth_password: "{{ vault_pgbouncer_auth }}"
     database_options:
       reports: {pool_size: 5}
+
+- name: Use two CPUs, with half the pools in each process
+  pooled.postgres.pgbouncer_config:
+    databases: "{{ pooled_databases }}"
+    processes: 2
+    options:
+      default_pool_size: 20
 """
 
 RETURN = r"""

@@ -130,6 +130,7 @@ def test_units():
     )
     for line in (
         "PartOf=pgbouncer.service",
+        "ReloadPropagatedFrom=pgbouncer.service",
         "User=postgres",
         "ExecStart=/usr/sbin/pgbouncer /etc/pgbouncer/pgbouncer-%i.ini",
         "RuntimeDirectory=pgbouncer-%i",
