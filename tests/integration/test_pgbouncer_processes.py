@@ -18,6 +18,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
 from ansible_collections.pooled.postgres.plugins.modules import pgbouncer_config
 
 from . import faults
+from .certificates import Authority
 from .poolers import PGBOUNCER, ROLE, SERVICE
 
 
@@ -91,6 +92,29 @@ def test_processes_come_change_and_go(pooler):
     assert pooler.files() == one
     waiting = pooler.configure(processes=2, restart="never")
     assert (waiting["changed"], waiting["restart_pending"]) == (False, ["processes"])
+
+
+@several
+def test_all_show_a_renewed_certificate(pooler, tmp_path):
+    authority = Authority(tmp_path / "ca")
+    place = pooler.home / "etc" / "server"
+
+    def renewed():
+        authority.issue("server")
+        certificate, key = authority.hand_over("server", place, pooler.cluster.user)
+        return {
+            "client_tls_sslmode": "allow",
+            "client_tls_cert_file": certificate,
+            "client_tls_key_file": key,
+        }
+
+    pooler.configure(processes=2, options=renewed())
+    before = pids(pooler)
+    both = ["RELOAD", f"RELOAD ({SECOND})"]
+    assert pooler.predicted_and_done(processes=2, options=renewed()) == both
+    assert pids(pooler) == before
+    for directory in ("run", SECONDS):
+        assert pooler.shows("client_tls_sslmode", directory) == "allow"
 
 
 @several
