@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What both exporters said on each release, and the programs of Prometheus.
 
-The files in scrapes/ are what real exporters answered in containers of Debian 12 and 13, without
-the metrics that neither a rule nor the dashboard reads.
+The files in scrapes/ are what real exporters answered in scenario monitoring, on Debian 12 and 13,
+while all was going wrong that makes an alert. What neither a rule nor the dashboard reads is left
+out, and so are all statements but three.
 """
 
 from __future__ import annotations

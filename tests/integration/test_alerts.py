@@ -26,11 +26,44 @@ from .prometheus import EXPORTERS, RELEASES, ROOT, Series
 BEGIN = 6
 GONE = None
 
-# What the laboratory's servers had and a healthy one has not.
+# All that can go wrong was going wrong on the servers of the scrapes. A healthy one says this.
 HEALTHY: list[tuple[str, dict[str, str], Any]] = [
     ("pooled_pending_restart_setting", {}, GONE),
     ("pooled_superuser_connections", {}, GONE),
-    ("pooled_locks_longest_wait_seconds", {}, 0),
+    *(
+        (metric, {}, value)
+        for metric, value in {
+            "pg_exporter_last_scrape_error": 0,
+            "pg_scrape_collector_success": 1,
+            "pooled_activity_longest_state_seconds": 0,
+            "pooled_activity_longest_transaction_seconds": 0,
+            "pooled_database_checksum_failures_total": 0,
+            "pooled_database_mxid_age": 0,
+            "pooled_database_xid_age": 1000,
+            "pooled_locks_longest_wait_seconds": 0,
+            "pooled_replication_lag_bytes": 0,
+            "pooled_replication_lag_seconds": 0,
+            "pooled_server_connections": 10,
+            "pooled_server_freeze_max_age": 200000000,
+            "pooled_server_max_connections": 100,
+            "pooled_server_oldest_prepared_seconds": 0,
+            "pooled_server_replay_delay_seconds": 0,
+            "pooled_server_reserved_connections": 3,
+            "pooled_server_standbys": 1,
+            "pooled_slot_active": 1,
+            "pooled_slot_retained_bytes": 0,
+            "pooled_table_dead_rows": 0,
+            "pooled_table_live_rows": 1000,
+            "pgbouncer_config_max_client_connections": 1000,
+            "pgbouncer_databases_disabled": 0,
+            "pgbouncer_databases_paused": 0,
+            "pgbouncer_pools_client_maxwait_seconds": 0,
+            "pgbouncer_pools_client_waiting_connections": 0,
+            "pgbouncer_process_max_fds": 2000,
+            "pgbouncer_process_open_fds": 20,
+            "pgbouncer_used_clients": 10,
+        }.items()
+    ),
 ]
 
 
@@ -64,6 +97,7 @@ SUPERUSER = {"datname": "mydb", "usename": "postgres", "application_name": "api"
 POOL = {"database": "mydb", "user": "app_user"}
 CONSOLE = {"database": "pgbouncer", "user": "pgbouncer"}
 MYDB = {"datname": "mydb"}
+TABLE = {"datname": "mydb", "schemaname": "public", "relname": "orders"}
 
 CASES = [
     Case(
@@ -75,6 +109,11 @@ CASES = [
     Case(
         "PostgresMetricsIncomplete",
         [("pg_exporter_last_scrape_error", {}, 1)],
+        [],
+    ),
+    Case(
+        "PostgresMetricsIncomplete",
+        [("pg_scrape_collector_success", {"collector": "database"}, 0)],
         [],
     ),
     Case(
@@ -180,13 +219,13 @@ CASES = [
     ),
     Case(
         "PostgresDeadRows",
-        [("pooled_table_dead_rows", {}, 100001), ("pooled_table_live_rows", {}, 200000)],
-        [("pooled_table_dead_rows", {}, 100000), ("pooled_table_live_rows", {}, 200000)],
+        [("pooled_table_dead_rows", TABLE, 100001), ("pooled_table_live_rows", TABLE, 200000)],
+        [("pooled_table_dead_rows", TABLE, 100000), ("pooled_table_live_rows", TABLE, 200000)],
     ),
     Case(
         "PostgresDeadRows",
-        [("pooled_table_dead_rows", {}, 300001), ("pooled_table_live_rows", {}, 600000)],
-        [("pooled_table_dead_rows", {}, 300000), ("pooled_table_live_rows", {}, 700000)],
+        [("pooled_table_dead_rows", TABLE, 300001), ("pooled_table_live_rows", TABLE, 600000)],
+        [("pooled_table_dead_rows", TABLE, 300000), ("pooled_table_live_rows", TABLE, 700000)],
     ),
     Case(
         "PostgresCheckpointsRequested",
