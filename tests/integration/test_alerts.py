@@ -407,11 +407,14 @@ def test_promtool_accepts_the_rules(rules):
     assert f"SUCCESS: {len(by_alert(rules))} rules found" in done.stdout
 
 
-def test_every_alert_has_a_case_and_can_be_disabled(rules):
+def test_every_alert_has_a_case_is_documented_and_can_be_disabled(rules):
     specs = yaml.safe_load((ROOT / "roles/monitoring/meta/argument_specs.yml").read_text())
     options = specs["argument_specs"]["main"]["options"]
     assert set(by_alert(rules)) == {case.alert for case in CASES}
     assert options["monitoring_disabled_alerts"]["choices"] == list(by_alert(rules))
+    guide = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(P\w+)` \| (\w+) \|", guide, re.MULTILINE)
+    assert rows == [(name, rule["labels"]["severity"]) for name, rule in by_alert(rules).items()]
 
 
 def test_every_alert_says_what_to_do(rules):
