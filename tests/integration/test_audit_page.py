@@ -147,9 +147,9 @@ def test_bars_are_to_scale(shown, results):
     result = results["db1.example.org"]
     needed = [one["connections"] for one in result["connections"]["parts"] if one["connections"]]
     column = host.locator(".columns > div", has=shown.get_by_role("heading", name="Connections"))
-    bar = column.locator(".bar")
-    whole = bar.bounding_box()
-    parts = [part.bounding_box() for part in bar.locator("span").all()]
+    drawn = column.locator(".bar")
+    whole = drawn.bounding_box()
+    parts = [part.bounding_box() for part in drawn.locator("span").all()]
     assert len(parts) == len(needed) > 1
     for part, number in zip(parts, needed, strict=True):
         assert part["width"] == pytest.approx(whole["width"] * number / sum(needed), abs=2)

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -56,7 +56,7 @@ def running() -> str:
 
 def spread(directories: list[str], dsn: str) -> list[int]:
     """How many of some connections each process has."""
-    held = [psycopg2.connect(dsn) for _ in range(CLIENTS)]
+    held = [psycopg2.connect(dsn) for _number in range(CLIENTS)]
     counts = [
         sum(1 for row in console(directory, "SHOW CLIENTS") if row[1] == "app_user")
         for directory in directories
@@ -101,7 +101,7 @@ def killed(services: list[str], index: int, dsn: str) -> dict[str, int]:
     """A process is killed: sessions of the others stay, new ones are served, and it comes back."""
     before = pids(services)
     # Enough that each process has some.
-    sessions = [psycopg2.connect(dsn) for _ in range(CLIENTS)]
+    sessions = [psycopg2.connect(dsn) for _number in range(CLIENTS)]
     for one in sessions:
         one.autocommit = True
     os.kill(before[index], signal.SIGKILL)
