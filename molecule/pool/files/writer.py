@@ -163,11 +163,17 @@ def phases(folder: pathlib.Path) -> list[tuple[str, float]]:
 
 def settle(folder: pathlib.Path) -> int:
     """Wait until everything works again: each task of each pooler has written."""
+    now = time.time()
+    # The application may still be starting.
+    while not (folder / "poolers.json").exists() or not (folder / "attempts.jsonl").exists():
+        if time.time() > now + SETTLE_SECONDS:
+            print(f"the application has not begun within {SETTLE_SECONDS} s")
+            return 1
+        time.sleep(0.5)
     poolers = json.loads((folder / "poolers.json").read_text(encoding="utf-8"))
     wanted = {("login", pooler, 0) for pooler in poolers} | {
         ("write", pooler, task) for pooler in poolers for task in range(TASKS)
     }
-    now = time.time()
     while time.time() < now + SETTLE_SECONDS:
         done = collections.Counter(
             (line["kind"], line["pooler"], line["task"])
@@ -240,7 +246,9 @@ def main(command: str, folder_name: str, *rest: str) -> int:
     if command == "run":
         addresses = {name: address.rsplit(":", 1) for name, address in (x.split("=") for x in rest)}
         poolers = {name: (host, int(port)) for name, (host, port) in addresses.items()}
-        (folder / "poolers.json").write_text(json.dumps(sorted(poolers)), encoding="utf-8")
+        unfinished = folder / "poolers.json.new"
+        unfinished.write_text(json.dumps(sorted(poolers)), encoding="utf-8")
+        unfinished.replace(folder / "poolers.json")
         asyncio.run(Writer(folder, poolers).run())
     elif command == "phase":
         with (folder / "phases.txt").open("a", encoding="utf-8") as stream:
