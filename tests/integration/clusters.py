@@ -21,6 +21,9 @@ import psycopg
 
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 30
+# What is in these only is in the one before or after them too. POOLED_EXHAUSTIVE=1 takes them as
+# well, and so does naming their directory in POOLED_TEST_BINDIRS.
+LEFT_OUT = () if os.environ.get("POOLED_EXHAUSTIVE") else (14, 16)
 
 
 def _bin_directories() -> Iterator[Path]:
@@ -32,7 +35,7 @@ def _bin_directories() -> Iterator[Path]:
 
 
 def _installed() -> dict[int, Path]:
-    """The directory of binaries of each major on this machine."""
+    """The directory of binaries of each major to test on."""
     found: dict[int, Path] = {}
     for directory in _bin_directories():
         if not (directory / "initdb").exists():
@@ -42,7 +45,9 @@ def _installed() -> dict[int, Path]:
         ).stdout
         match = re.search(r"\) (\d+)", version)
         assert match, version
-        found.setdefault(int(match.group(1)), directory)
+        major = int(match.group(1))
+        if major not in LEFT_OUT or str(directory) in os.environ.get("POOLED_TEST_BINDIRS", ""):
+            found.setdefault(major, directory)
     return dict(sorted(found.items()))
 
 
