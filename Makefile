@@ -20,7 +20,7 @@ help: ## Show this list
 
 # The demo's Debian and memory: make demo RELEASE=12 MEMORY=1g
 .PHONY: demo
-demo: demo-tools engine ## Set up a container with the whole stack, prove it, and leave it running
+demo: demo-tools engine mmdebstrap ## Set up a container with the whole stack, prove it, and leave it running
 	@tools/env tools/demo.py up
 
 .PHONY: demo-down
@@ -86,10 +86,15 @@ engine:
 	@tools/packages engine
 	@$(PYTHON) tools/engine_conf.py .cache/containers.conf
 
+.PHONY: mmdebstrap
+mmdebstrap:
+	@tools/packages images
+
 .PHONY: servers
-servers:
+servers: mmdebstrap
 	@tools/packages servers
 	@$(PYTHON) tools/servers.py
+	@tools/pgbouncer
 	@tools/prometheus
 
 .PHONY: browser
@@ -98,5 +103,5 @@ browser:
 
 # Before scenarios that run at the same time would both make one.
 .PHONY: images
-images: dev-tools engine
+images: dev-tools engine mmdebstrap
 	@for release in 12 13; do tools/env molecule/images/build $$release >/dev/null || exit; done

@@ -227,16 +227,18 @@ def new_cluster(major: int, bindir: Path, directory: Path) -> Cluster:
     return Cluster(major, bindir, directory, _free_port(), server_user())
 
 
+def may_execute(program: Path) -> bool:
+    """Whether the servers' OS user may execute this program."""
+    reachable = subprocess.run(
+        ["/usr/bin/test", "-x", program], check=False, cwd="/", **_demoted(server_user())
+    )
+    return reachable.returncode == 0
+
+
 def reachable_bindir(major: int, workplace: Path) -> Path:
     """Binaries that the servers' OS user may execute: copied when the checkout is private."""
     original = INSTALLED[major]
-    reachable = subprocess.run(
-        ["/usr/bin/test", "-x", original / "postgres"],
-        check=False,
-        cwd="/",
-        **_demoted(server_user()),
-    )
-    if reachable.returncode == 0:
+    if may_execute(original / "postgres"):
         return original
     copy = workplace / f"binaries-{major}"
     if not copy.exists():

@@ -26,7 +26,13 @@ from ansible.module_utils import basic
 
 from .clusters import INSTALLED, Cluster, new_cluster, reachable_bindir
 from .monitoring import install_monitoring  # noqa: F401  # pylint: disable=unused-import
-from .poolers import pooled_server, pooler  # noqa: F401  # pylint: disable=unused-import # fixtures
+from .poolers import (  # noqa: F401
+    PROGRAMS,
+    pgbouncer,  # pylint: disable=unused-import # a fixture
+    pooled_server,  # pylint: disable=unused-import # a fixture
+    pooler,  # pylint: disable=unused-import # a fixture
+    programs_for,
+)
 
 MODULES = "ansible_collections.pooled.postgres.plugins.modules"
 LEAST_MAJORS = 2
@@ -41,6 +47,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         majors = list(INSTALLED) if len(INSTALLED) >= LEAST_MAJORS else [0]
         metafunc.parametrize(
             "major", majors, scope="session", ids=[f"pg{major}" for major in majors]
+        )
+    if "pgbouncer" in metafunc.fixturenames:
+        programs = programs_for(metafunc.definition.get_closest_marker("pgbouncer"))
+        metafunc.parametrize(
+            "pgbouncer",
+            programs if PROGRAMS else [None],
+            scope="session",
+            ids=[f"pgbouncer{program}" for program in programs] if PROGRAMS else None,
+            indirect=True,
         )
 
 

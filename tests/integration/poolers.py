@@ -7,10 +7,12 @@ Only systemd is played: a systemctl that starts and stops the real program with 
 unit's drop-in, and forgets nothing that systemd would remember.
 
 Fixtures:
+    pgbouncer: the program of each version in turn, but for those outside of the test's marker
+        C(pgbouncer(since=..., before=...)).
     pooled_server: a server with the databases and roles of a small model, shared by a file's tests.
     pooler: a PgBouncer before it, as its package would have left it.
 
-POOLED_TEST_PGBOUNCER names another program than this machine's, such as one of a newer release.
+POOLED_TEST_PGBOUNCER names other programs than those of C(tools/pgbouncer), separated by colons.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,11 +31,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from .clusters import INSTALLED
-
-PGBOUNCER = os.environ.get("POOLED_TEST_PGBOUNCER") or shutil.which(
-    "pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import (
+    parse_version,
+    version_text,
 )
+
+from .clusters import INSTALLED, may_execute
+
+BROUGHT = Path(__file__).resolve().parents[2] / ".cache" / "pgbouncer"
 SERVICE = "pooled-test"
 PASSWORD = "tr0ub4dor&3"
 ROLE = {"name": "app_user", "kind": "user", "password": PASSWORD}
@@ -130,6 +136,37 @@ SYSTEMCTL = """\
 """
 
 
+@dataclass(frozen=True)
+class Program:
+    """A program of PgBouncer that runs on this machine."""
+
+    path: Path
+    version: tuple[int, int, int]
+
+    def __str__(self) -> str:
+        return version_text(self.version)
+
+
+def _programs() -> list[Program]:
+    named = os.environ.get("POOLED_TEST_PGBOUNCER", "")
+    paths = [Path(one) for one in named.split(":") if one] or BROUGHT.glob("*/pgbouncer")
+    found = []
+    for path in paths:
+        shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
+        found.append(Program(path, parse_version(shown.stdout)))
+    return sorted(found, key=lambda program: program.version)
+
+
+PROGRAMS = _programs()
+
+
+def programs_for(marker: pytest.Mark | None) -> list[Program]:
+    """Those that a test with this marker is for."""
+    bounds = marker.kwargs if marker else {}
+    since, before = bounds.get("since", (0,)), bounds.get("before", (1000,))
+    return [program for program in PROGRAMS if since <= program.version < before]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -142,6 +179,7 @@ class Pooler:
 
     home: Path
     cluster: Any
+    program: Program
     port: int
     run_module: Callable[..., dict[str, Any]]
 
@@ -175,7 +213,7 @@ class Pooler:
                 "backend_socket_dir": str(self.cluster.socket_directory),
                 "backend_port": self.cluster.port,
                 "config_file": str(self.ini),
-                "binary": PGBOUNCER,
+                "binary": str(self.program.path),
                 "service": SERVICE,
                 "unit_directory": str(self.home / "units"),
                 "runtime_directory": str(run),
@@ -252,6 +290,20 @@ class Pooler:
             return connection.execute(statement.encode()).fetchone()[0]
 
 
+@pytest.fixture(scope="session")
+def pgbouncer(request: pytest.FixtureRequest, _workplace: Path) -> Program:
+    """A program that the servers' OS user may execute: copied when the checkout is private."""
+    program: Program = request.param
+    if program is None:
+        pytest.fail("these tests need PgBouncer: run make servers")
+    if may_execute(program.path):
+        return program
+    copy = _workplace / f"pgbouncer-{program}"
+    if not copy.exists():
+        shutil.copytree(program.path.parent, copy, symlinks=True)
+    return Program(copy / program.path.name, program.version)
+
+
 @pytest.fixture(scope="module")
 def pooled_server(make_cluster: Callable[[int], Any]) -> Iterator[Any]:
     made = make_cluster(max(INSTALLED, default=0))
@@ -277,14 +329,14 @@ def pooled_server(make_cluster: Callable[[int], Any]) -> Iterator[Any]:
 @pytest.fixture
 def pooler(
     pooled_server: Any,
+    pgbouncer: Program,
     tmp_path_factory: pytest.TempPathFactory,
     run_module: Callable[..., dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Pooler]:
     """A pooler as a package would have left it: running, with a file of its own."""
-    assert PGBOUNCER, "these tests need PgBouncer: apt install pgbouncer"
     home = Path(pooled_server.directory) / tmp_path_factory.mktemp("pooler").name
-    made = Pooler(home, pooled_server, free_port(), run_module)
+    made = Pooler(home, pooled_server, pgbouncer, free_port(), run_module)
     for name in ("", "etc", "units", "bin", "run"):
         (home / name).mkdir(mode=0o755)
     made.ini.write_text(
@@ -307,7 +359,7 @@ def pooler(
             home=str(home),
             service=SERVICE,
             identity=identity,
-            program=PGBOUNCER,
+            program=str(pgbouncer.path),
             ini=str(made.ini),
         )
     )

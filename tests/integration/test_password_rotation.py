@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -22,7 +21,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._names import AUTH
 
 from .poolers import free_port
 
-PGBOUNCER = shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 BOUNCER = "pgbouncer_auth"
 BOUNCER_SECRET = "bouncers own"
 OLD, NEW = "old \u00e4 secret", "new 100% \u00aa secret"
@@ -40,10 +38,8 @@ def databases(password):
 
 
 @pytest.fixture
-def pooler(clean_server):
+def pooler(clean_server, pgbouncer):
     """The port of a PgBouncer before the server, which asks auth_query for verifiers."""
-    if PGBOUNCER is None:
-        pytest.fail("this test needs PgBouncer: apt install pgbouncer")
     home = clean_server.directory / "pgbouncer"
     home.mkdir(exist_ok=True)
     port = free_port()
@@ -73,8 +69,9 @@ logfile = {home}/pgbouncer.log
         for path in (home, *home.iterdir()):
             os.chown(path, user.pw_uid, user.pw_gid)
     process = subprocess.Popen(
-        [PGBOUNCER, home / "pgbouncer.ini"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True, cwd="/", **demoted,
+        [pgbouncer.path, home / "pgbouncer.ini"], stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
+        **demoted,
     )  # fmt: skip
     yield port
     process.send_signal(signal.SIGINT)

@@ -7,30 +7,17 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _pgbouncer_options,
-    _pgbouncer_processes,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_processes
 from ansible_collections.pooled.postgres.plugins.modules import pgbouncer_config
 
 from . import faults
 from .certificates import Authority
-from .poolers import PGBOUNCER, ROLE, SERVICE
+from .poolers import ROLE, SERVICE
 
-
-def version():
-    if not PGBOUNCER:
-        return (0, 0, 0)
-    shown = subprocess.run([PGBOUNCER, "--version"], capture_output=True, text=True, check=True)
-    return _pgbouncer_options.parse_version(shown.stdout)
-
-
-SEVERAL = version() >= _pgbouncer_processes.SINCE
-several = pytest.mark.skipif(not SEVERAL, reason="PgBouncer before 1.21 can't do it")
+several = pytest.mark.pgbouncer(since=_pgbouncer_processes.SINCE)
 
 FIRST, SECOND, THIRD = SERVICE, f"{SERVICE}@2", f"{SERVICE}@3"
 SECONDS = f"run/{SERVICE}-2"
@@ -41,7 +28,7 @@ def pids(pooler):
     return [pooler.pid_of(service) for service in (FIRST, SECOND, THIRD)]
 
 
-@pytest.mark.skipif(SEVERAL, reason="this PgBouncer can do it")
+@pytest.mark.pgbouncer(before=_pgbouncer_processes.SINCE)
 def test_an_older_pgbouncer_is_left_alone(pooler):
     pooler.configure()
     before = (pooler.files(), pooler.pid)
