@@ -283,6 +283,7 @@ def _database_differences(desired: Desired, running: Running) -> Iterable[Differ
 
 
 def _user_differences(desired: Desired, running: Running) -> Iterable[Difference]:
+    carried_over = set(_carried_over(running.users))
     for name, entry in desired.users.items():
         row = running.users.get(name)
         if row is None:
@@ -292,12 +293,25 @@ def _user_differences(desired: Desired, running: Running) -> Iterable[Difference
         for column in _USER_COLUMNS:
             if column not in row:
                 continue
-            shown = "" if row[column] is None else str(row[column])
+            shown = "" if row[column] is None else str(row[column]).strip()
             wanted = entry.get(column, "")
             if column in OPTIONS and column.startswith("max_"):
                 wanted = entry.get(column, desired.options.get(column, "0"))
-            if shown != wanted:
+            if shown != wanted and (wanted or (name, column) not in carried_over):
                 yield Difference(f"user {name} {column}", shown, wanted, True)
+
+
+def _carried_over(users: Mapping[str, Mapping[str, Any]]) -> Iterable[tuple[str, str]]:
+    """Name and column where SHOW USERS may show the number of the row before.
+
+    PgBouncer 1.23 to 1.25 do not empty these columns for a user who has none.
+    """
+    before: Mapping[str, Any] = {}
+    for name, row in users.items():
+        for column in ("pool_size", "reserve_pool_size"):
+            if row.get(column) and row[column] == before.get(column):
+                yield name, column
+        before = row
 
 
 def _peer_differences(desired: Desired, running: Running) -> Iterable[Difference]:
@@ -336,6 +350,9 @@ def _database_row(
         ),
         # Without a fraction, whatever the file says.
         "server_lifetime": str(int(float(inherited("server_lifetime", "server_lifetime")))),
-        "load_balance_hosts": entry.get("load_balance_hosts", ""),
+        # Only of an entry with several hosts.
+        "load_balance_hosts": (
+            entry.get("load_balance_hosts", "round-robin") if "," in entry["host"] else ""
+        ),
     }
     return {column: value for column, value in wanted.items() if column in row}

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every option of the installed PgBouncer, changed and taken back one by one.
+"""Every option of each PgBouncer, changed and taken back one by one.
 
 What a change needs is known from PgBouncer itself: its console tells whether an option reloads.
 """
@@ -18,7 +18,7 @@ import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_options
 
-from .poolers import PGBOUNCER, Pooler
+from .poolers import ROLE, Pooler
 
 # Another value than the one that an option has anyhow; {etc} and the like are directories.
 VALUES: dict[str, Any] = {
@@ -77,14 +77,11 @@ UNTRIED = ("disable_pqexec", "listen_port", "verbose")
 KEY_PAIR = {"cert_file": "{etc}/server.crt", "key_file": "{etc}/server.key"}
 
 
-def version() -> tuple[int, int, int]:
-    assert PGBOUNCER, "these tests need PgBouncer: apt install pgbouncer"
-    shown = subprocess.run([PGBOUNCER, "--version"], capture_output=True, text=True, check=True)
-    return _pgbouncer_options.parse_version(shown.stdout)
-
-
-def existing(table: dict[str, Any]) -> list[str]:
-    return [name for name in table if _pgbouncer_options.exists(table[name], version())]
+def existing(pooler: Pooler, table: dict[str, Any]) -> list[str]:
+    """The options of a table that the pooler's version has."""
+    return [
+        name for name in table if _pgbouncer_options.exists(table[name], pooler.program.version)
+    ]
 
 
 def other_value(name: str, option: Any, shown: str) -> Any:
@@ -140,7 +137,7 @@ def config(pooler: Pooler, directory: str = "run") -> dict[str, tuple[str, str]]
 
 def test_the_table_has_the_options_that_pgbouncer_has(pooler):
     shown = set(config(pooler)) - {"conffile", "service_name"}
-    assert shown == set(existing(_pgbouncer_options.OPTIONS))
+    assert shown == set(existing(pooler, _pgbouncer_options.OPTIONS))
 
 
 def test_every_option_lands_in_its_class_and_can_be_taken_back(furnished):
@@ -148,7 +145,7 @@ def test_every_option_lands_in_its_class_and_can_be_taken_back(furnished):
     pooler.configure()
     base = config(pooler)
     wrong: list[str] = []
-    for name in existing(_pgbouncer_options.OPTIONS):
+    for name in existing(pooler, _pgbouncer_options.OPTIONS):
         if name in UNTRIED:
             continue
         value = other_value(name, _pgbouncer_options.OPTIONS[name], base[name][0])
@@ -178,3 +175,91 @@ def test_every_option_lands_in_its_class_and_can_be_taken_back(furnished):
             if actions != expected or not same or restarted != ("restart" in expected[0]):
                 wrong.append(f"{name} {options}: {actions} {shown!r} restarted={restarted}")
     assert wrong == []
+
+
+# Of [databases]: another value, and the column of SHOW DATABASES that tells it.
+ENTRY: dict[str, tuple[Any, str]] = {
+    "application_name": ("named", ""),
+    "auth_dbname": ("mydb", ""),
+    "auth_query": ("SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1", ""),
+    "auth_user": ("another", ""),
+    "client_encoding": ("LATIN1", ""),
+    "connect_query": ("SELECT 1", ""),
+    "datestyle": ("German", ""),
+    "dbname": ("postgres", "database"),
+    "host": ("127.0.0.1", "host"),
+    "load_balance_hosts": ("disable", ""),
+    "max_db_client_connections": (12, "max_client_connections"),
+    "max_db_connections": (13, "max_connections"),
+    "min_pool_size": (1, "min_pool_size"),
+    "pool_mode": ("session", "pool_mode"),
+    "pool_size": (14, "pool_size"),
+    "port": (1, "port"),
+    "query_wait_timeout": (15, ""),
+    "reserve_pool_size": (2, "reserve_pool_size"),
+    "server_lifetime": (1600, "server_lifetime"),
+    "timezone": ("Asia/Tokyo", ""),
+}
+# Sessions that were opened without them are still in the pools after a reload.
+OF_SESSIONS = {"application_name", "client_encoding", "datestyle", "timezone"}
+# Of [users]: another value.
+USER: dict[str, Any] = {
+    "client_idle_timeout": 71,
+    "idle_transaction_timeout": 72,
+    "max_user_client_connections": 73,
+    "max_user_connections": 74,
+    "pool_mode": "session",
+    "pool_size": 16,
+    "query_timeout": 75,
+    "query_wait_timeout": 76,
+    "reserve_pool_size": 3,
+    "transaction_timeout": 77,
+}
+
+
+def row_of(pooler: Pooler, command: str, name: str) -> dict[str, Any]:
+    """What the console shows of a database or a user."""
+    with pooler.console() as cursor:
+        rows = cursor.execute(command.encode()).fetchall()
+        columns = [column.name for column in cursor.description or ()]
+    return next(dict(zip(columns, row, strict=True)) for row in rows if row[0] == name)
+
+
+def test_every_option_of_a_database_lands_in_its_class_and_can_be_taken_back(pooler):
+    pooler.configure()
+    base, pid, wrong = row_of(pooler, "SHOW DATABASES", "mydb"), pooler.pid, []
+    for name in existing(pooler, _pgbouncer_options.DATABASE_OPTIONS):
+        value, column = ENTRY[name]
+        if column == "reserve_pool_size" and pooler.program.version < (1, 24):
+            column = "reserve_pool"
+        for given in ({name: value}, {}):
+            actions = pooler.predicted_and_done(database_options={"mydb": given})
+            expected = ["RELOAD", "RECONNECT"] if name in OF_SESSIONS else ["RELOAD"]
+            shown = row_of(pooler, "SHOW DATABASES", "mydb")
+            wanted = {**base, column: given.get(name, base.get(column))} if column else base
+            if actions != expected or {
+                key: str(shown[key]) for key in base if not key.startswith("current_")
+            } != {key: str(wanted[key]) for key in base if not key.startswith("current_")}:
+                wrong.append(f"{name} {given}: {actions} {shown}")
+    assert wrong == []
+    assert pooler.pid == pid
+    assert pooler.query("SELECT 1") == 1
+
+
+def test_every_option_of_a_role_lands_in_its_class_and_can_be_taken_back(pooler):
+    # Before 1.23 a role with options could not log in otherwise.
+    more = {"auth": "userlist"} if pooler.program.version < (1, 23) else {}
+    pooler.configure(**more)
+    base, pid, wrong = row_of(pooler, "SHOW USERS", "app_user"), pooler.pid, []
+    for name in existing(pooler, _pgbouncer_options.USER_OPTIONS):
+        for given in ({name: USER[name]}, {}):
+            roles = [{**ROLE, **({"pools": given} if given else {})}]
+            databases = [{"name": "mydb", "roles": roles}]
+            actions = pooler.predicted_and_done(databases=databases, **more)
+            shown = row_of(pooler, "SHOW USERS", "app_user")
+            seen = str(shown.get(name)).strip() == str({**base, **given}.get(name))
+            if actions != ["RELOAD"] or (name in base and not seen):
+                wrong.append(f"{name} {given}: {actions} {shown}")
+    assert wrong == []
+    assert pooler.pid == pid
+    assert pooler.query("SELECT 1") == 1

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from typing import Any
 
 import psycopg
 import pytest
 
 from .poolers import PASSWORD, ROLE, Pooler
-from .test_pgbouncer_options import version
+from .test_pgbouncer_options import row_of
 
-OLD = version() < (1, 23, 0)
 SESSION = {"name": "mydb_session", "pool_mode": "session", "pool_size": 3}
 
 
@@ -34,14 +35,6 @@ def value(connection: psycopg.Connection[Any], statement: str) -> Any:
     return row[0] if row else None
 
 
-def shown(pooler: Pooler, command: str, name: str) -> dict[str, Any]:
-    """The row of a console's table that has this name."""
-    with pooler.console() as cursor:
-        rows = cursor.execute(command.encode()).fetchall()
-        columns = [column.name for column in cursor.description or ()]
-    return next(dict(zip(columns, row, strict=True)) for row in rows if row[0] == name)
-
-
 def test_an_alias_gives_sessions_to_those_who_need_them(pooler):
     pooler.configure()
     databases = model(aliases=[SESSION])
@@ -55,7 +48,7 @@ def test_an_alias_gives_sessions_to_those_who_need_them(pooler):
         assert value(session, "SHOW statement_timeout") == "77s"
         assert value(session, "SELECT one FROM mine") == 1
         assert value(session, "SELECT pg_backend_pid()") == first
-    assert shown(pooler, "SHOW DATABASES", "mydb_session")["pool_size"] == 3
+    assert row_of(pooler, "SHOW DATABASES", "mydb_session")["pool_size"] == 3
     assert pooler.predicted_and_done() == ["RELOAD"]
     with pytest.raises(psycopg.OperationalError):
         connect(pooler, "mydb_session")
@@ -65,7 +58,7 @@ def test_a_database_holds_its_pools_to_its_limit(pooler):
     databases = model(pools={"pool_size": 5, "max_db_connections": 2, "reserve_pool_size": 0})
     pooler.configure()
     assert pooler.predicted_and_done(databases=databases) == ["RELOAD"]
-    row = shown(pooler, "SHOW DATABASES", "mydb")
+    row = row_of(pooler, "SHOW DATABASES", "mydb")
     assert (row["pool_size"], row["max_connections"]) == (5, 2)
 
 
@@ -91,36 +84,63 @@ def test_what_an_entry_says_of_its_connections_holds_and_can_be_taken_back(
     assert pooler.query(statement) == usual
 
 
-ALLOWED = {"auth": "userlist"} if OLD else {}
+@pytest.fixture
+def allowed(pooler: Pooler) -> dict[str, str]:
+    """With this a role may have options: before 1.23 it could not log in otherwise."""
+    return {"auth": "userlist"} if pooler.program.version < (1, 23) else {}
 
 
-def test_a_role_has_options_of_its_own_and_can_lose_them_again(pooler):
-    pooler.configure(**ALLOWED)
+def test_a_role_has_options_of_its_own_and_can_lose_them_again(pooler, allowed):
+    pooler.configure(**allowed)
     databases = model({"pools": {"pool_mode": "session", "max_user_connections": 2}})
-    assert pooler.predicted_and_done(databases=databases, **ALLOWED) == ["RELOAD"]
+    assert pooler.predicted_and_done(databases=databases, **allowed) == ["RELOAD"]
     with connect(pooler) as session:
         session.execute("SET statement_timeout = '77s'")
         assert value(session, "SHOW statement_timeout") == "77s"
-    assert shown(pooler, "SHOW USERS", "app_user")["pool_mode"] == "session"
+    assert row_of(pooler, "SHOW USERS", "app_user")["pool_mode"] == "session"
     # PgBouncer would keep them if the entry had just gone.
-    assert pooler.predicted_and_done(**ALLOWED) == ["RELOAD"]
-    assert shown(pooler, "SHOW USERS", "app_user")["pool_mode"] is None
+    assert pooler.predicted_and_done(**allowed) == ["RELOAD"]
+    assert row_of(pooler, "SHOW USERS", "app_user")["pool_mode"] is None
     assert pooler.query("SELECT 1") == 1
 
 
-def test_options_that_a_role_was_given_by_hand_are_taken_back(pooler):
-    pooler.configure(**ALLOWED)
+def test_options_that_a_role_was_given_by_hand_are_taken_back(pooler, allowed):
+    pooler.configure(**allowed)
     good = pooler.ini.read_text()
     pooler.ini.write_text(good.replace("app_user =", "app_user = pool_mode=session"))
     with pooler.console() as cursor:
         cursor.execute("RELOAD")
     pooler.ini.write_text(good)
-    assert shown(pooler, "SHOW USERS", "app_user")["pool_mode"] == "session"
-    assert pooler.predicted_and_done(**ALLOWED) == ["RELOAD"]
-    assert shown(pooler, "SHOW USERS", "app_user")["pool_mode"] is None
+    assert row_of(pooler, "SHOW USERS", "app_user")["pool_mode"] == "session"
+    assert pooler.predicted_and_done(**allowed) == ["RELOAD"]
+    assert row_of(pooler, "SHOW USERS", "app_user")["pool_mode"] is None
 
 
-@pytest.mark.skipif(not OLD, reason="later ones look such roles up")
+@pytest.mark.pgbouncer(since=(1, 23))
+def test_a_roles_pool_has_its_own_size(pooler):
+    """Up to 1.25, SHOW USERS shows the next user, who has no size, with this one's."""
+    roles = [{**ROLE, "pools": {"pool_size": 1}}, {"name": "zoe", "kind": "reader"}]
+    pooler.configure()
+    databases = [{"name": "mydb", "roles": roles}]
+    assert pooler.predicted_and_done(databases=databases) == ["RELOAD"]
+    with connect(pooler) as first, connect(pooler) as second:
+        first.execute("BEGIN")
+        waiting = threading.Thread(target=second.execute, args=("SELECT 1",))
+        waiting.start()
+        try:
+            for _try in range(100):
+                pool = row_of(pooler, "SHOW POOLS", "mydb")
+                if pool["cl_waiting"]:
+                    break
+                time.sleep(0.05)
+            assert (pool["cl_active"], pool["cl_waiting"], pool["sv_active"]) == (1, 1, 1)
+        finally:
+            first.execute("ROLLBACK")
+            waiting.join()
+    assert pooler.predicted_and_done() == ["RELOAD"]
+
+
+@pytest.mark.pgbouncer(before=(1, 23))
 def test_an_old_pgbouncer_does_not_let_roles_with_options_in(pooler):
     """Why pgbouncer_config refuses what this writes by hand."""
     pooler.configure()
@@ -131,10 +151,12 @@ def test_an_old_pgbouncer_does_not_let_roles_with_options_in(pooler):
     with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
         pooler.query("SELECT 1")
     result = pooler.configure(databases=model({"pools": {"pool_mode": "session"}}))
-    assert result["msg"].startswith("role 'app_user': pools.pool_mode: PgBouncer 1.18.0 lets no")
+    assert result["msg"].startswith(
+        f"role 'app_user': pools.pool_mode: PgBouncer {pooler.program} lets no role"
+    )
 
 
-@pytest.mark.skipif(OLD, reason="before 1.19 it logs in as its own role, with a password")
+@pytest.mark.pgbouncer(since=(1, 19))
 def test_an_alias_elsewhere_asks_the_database_for_verifiers(pooler):
     """PgBouncer's own role has no password here, and so no way in over TCP."""
     there = {"name": "mydb_ro", "host": "127.0.0.1", "port": pooler.cluster.port}
@@ -142,3 +164,20 @@ def test_an_alias_elsewhere_asks_the_database_for_verifiers(pooler):
     assert os.path.getsize(pooler.userlist) == 0
     with connect(pooler, "mydb_ro") as connection:
         assert value(connection, "SELECT inet_server_addr()::text") == "127.0.0.1/32"
+
+
+@pytest.mark.pgbouncer(since=(1, 24))
+def test_the_choice_among_several_hosts_can_be_changed_and_taken_back(pooler):
+    """PgBouncer shows it only of an entry that has several hosts."""
+    pooler.configure()
+    several = {"host": "127.0.0.1,localhost"}
+    for options, shown in (
+        ({"load_balance_hosts": "disable"}, None),
+        (several, "round-robin"),
+        ({**several, "load_balance_hosts": "disable"}, "disable"),
+        (several, "round-robin"),
+        ({}, None),
+    ):
+        assert pooler.predicted_and_done(database_options={"mydb": options}) == ["RELOAD"]
+        assert row_of(pooler, "SHOW DATABASES", "mydb")["load_balance_hosts"] == shown
+    assert pooler.query("SELECT 1") == 1

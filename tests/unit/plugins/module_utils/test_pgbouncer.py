@@ -639,6 +639,8 @@ def test_databases_that_run_otherwise(rows, actions):
         ({}, {}, []),
         ({"pool_size": 3}, {"pool_size": 3}, []),
         ({"pool_size": 3}, {}, [("user app_user pool_size", "", "3")]),
+        ({"pool_size": 16}, {"pool_size": "       16"}, []),
+        ({}, {"pool_size": "       16"}, [("user app_user pool_size", "16", "")]),
         ({}, {"pool_mode": "session"}, [("user app_user pool_mode", "session", "")]),
         ({}, {"max_user_connections": 7}, [("user app_user max_user_connections", "7", "0")]),
         ({"max_user_connections": 7}, {"max_user_connections": 7}, []),
@@ -651,6 +653,24 @@ def test_users_that_run_otherwise(given, row, found):
     differences = _pgbouncer_plan.differences(wanted, running)
     assert [(one.name, one.running, one.wanted) for one in differences] == found
     assert all(one.reloads for one in differences)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, []),  # it may be the number of the row before
+        ({"pool_size": 16}, []),
+        ({"pool_size": 7}, [("user app_user pool_size", "16", "7")]),
+        ({"reserve_pool_size": 2}, [("user app_user reserve_pool_size", "", "2")]),
+    ],
+)
+def test_a_number_that_show_users_carries_over_from_the_row_before(given, found):
+    wanted = desired(user_overrides={"app_user": given})
+    running = running_as(wanted)
+    row = {**running.users["app_user"], "pool_size": "       16"}
+    running = replace(running, users={"aaa": row, "app_user": row})
+    differences = _pgbouncer_plan.differences(wanted, running)
+    assert [(one.name, one.running, one.wanted) for one in differences] == found
 
 
 @pytest.mark.parametrize(
