@@ -19,6 +19,7 @@ _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE---
 # Trust a certificate itself, without the chain above it (ssl.VERIFY_X509_PARTIAL_CHAIN).
 _PARTIAL_CHAIN = 0x80000
 _TIMEOUT_S = 5
+_REFUSAL_S = 0.5  # a refusal is on its way when the handshake ends
 _DAY_S = 86400
 
 
@@ -118,8 +119,9 @@ def check_server(
     if certificate:
         context.load_cert_chain(certificate, key)
     try:
-        with _wrapped(context, host, port):
-            return
+        with _wrapped(context, host, port) as secured:
+            if certificate:
+                _wait_for_refusal(secured)
     except ssl.SSLCertVerificationError as error:
         raise TlsError(f"shows a certificate that is refused: {error.verify_message}") from error
     except ssl.SSLError as error:
@@ -138,6 +140,21 @@ def _wrapped(context: ssl.SSLContext, host: str, port: int) -> ssl.SSLSocket:
     except BaseException:
         plain.close()
         raise
+
+
+def _wait_for_refusal(secured: ssl.SSLSocket) -> None:
+    """See whether the server takes the client's certificate, which TLS 1.3 tells afterwards.
+
+    Raises:
+        TlsError: when it does not.
+    """
+    secured.settimeout(_REFUSAL_S)
+    try:
+        secured.recv(1)
+    except ssl.SSLError as error:
+        raise TlsError(f"refuses the client certificate: {error.reason or error}") from error
+    except OSError:
+        return  # it waits for what the client has to say
 
 
 def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> list[ssl.SSLObject]:

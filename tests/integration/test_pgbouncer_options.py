@@ -71,7 +71,14 @@ VALUES: dict[str, Any] = {
     "user": "{user}",
 }
 # A reload leaves them as they were, because they have no default of their own.
-STICKY = {"auth_dbname", "auth_ident_file", "user"}
+STICKY = {
+    "auth_dbname",
+    "auth_ident_file",
+    "auth_ldap_options",
+    "client_tls13_ciphers",
+    "server_tls13_ciphers",
+    "user",
+}
 # Refused; tried in test_pgbouncer_config.py; of the command line as much as of the file.
 UNTRIED = ("disable_pqexec", "listen_port", "verbose")
 KEY_PAIR = {"cert_file": "{etc}/server.crt", "key_file": "{etc}/server.key"}

@@ -268,3 +268,48 @@ def test_both_sides_at_once(tls_server, authority):
     arguments["options"].update(client_tls(pooler, authority))
     pooler.predicted_and_done(**arguments)
     assert ask(pooler, ENCRYPTED, sslmode="verify-full", sslrootcert=authority.certificate) is True
+
+
+@pytest.fixture
+def demanding_server(tls_server: Pooler, authority: Authority) -> Iterator[Pooler]:
+    """The pooler before a server that takes TCP clients only with a certificate."""
+    server = tls_server.cluster
+    known = server.data / "known.crt"
+    known.write_text(Path(authority.certificate).read_text())
+    known.chmod(0o644)
+    hba = server.data / "pg_hba.conf"
+    hba.write_text(re.sub(r"(?m)^(hostssl\b.*)$", r"\1 clientcert=verify-ca", hba.read_text()))
+    server.sql(f"ALTER SYSTEM SET ssl_ca_file = '{known}'")
+    server.sql("SELECT pg_reload_conf()")
+    yield tls_server
+    server.sql("ALTER SYSTEM RESET ssl_ca_file")
+
+
+SERIAL = "SELECT client_serial::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+
+
+def test_pgbouncer_shows_postgres_a_certificate(demanding_server, authority, stranger):
+    pooler = demanding_server
+
+    def shown_to_postgres(made_by: Authority) -> dict[str, Any]:
+        made_by.issue("pooler", subject="pooler")
+        place = pooler.home / "etc" / "pooler"
+        certificate, key = made_by.hand_over("pooler", place, pooler.cluster.user)
+        arguments = server_tls(pooler, authority, "verify-full")
+        arguments["options"].update(server_tls_cert_file=certificate, server_tls_key_file=key)
+        return arguments
+
+    pooler.configure()
+    assert "RELOAD" in pooler.predicted_and_done(**shown_to_postgres(authority))
+    first, pid = ask(pooler, SERIAL), pooler.pid
+    assert first
+    assert pooler.predicted_and_done(**shown_to_postgres(authority), reconnect=True) == [
+        "RELOAD",
+        "RECONNECT",
+    ]
+    assert ask(pooler, SERIAL) != first
+    result = pooler.configure(**shown_to_postgres(stranger))
+    assert result["failed"]
+    assert re.search(r"Postgres at 127.0.0.1 port \d+ refuses the client cert", result["msg"])
+    assert pooler.pid == pid
+    assert ask(pooler, "SELECT 1") == 1
