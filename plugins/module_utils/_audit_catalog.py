@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _postgres
@@ -25,6 +26,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot im
     Setting,
     Slot,
     Unreachable,
+    merged_pools,
     network_text,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Database, Role
@@ -376,12 +378,28 @@ def _asked_pairs(
 
 
 def read_pooler(params: Mapping[str, Any], unreadable: dict[str, str]) -> PoolerState | None:
-    """What PgBouncer's console says; None, and its words noted, when it does not answer."""
+    """What PgBouncer's console says; None, and its words noted, when it does not answer.
+
+    Of several processes, the pools are those of all of them, and the rest is the first one's.
+    """
+    where = "PgBouncer's console"
     try:
-        console = connect(params, "pgbouncer", autocommit=True)
+        found = _read_process(params)
+        for directory in found.peers:
+            where = f"PgBouncer's console in {directory}"
+            peer = _read_process({**params, "login_unix_socket": directory})
+            found = replace(found, pools=(*found.pools, *peer.pools))
     except ConnectionFailed as error:
-        unreadable["pooler"] = f"PgBouncer's console: {error}"
-        return None
+        unreadable["pooler"] = f"{where}: {error}"
+    except (_postgres.psycopg2.Error, ValueError, IndexError) as error:
+        unreadable["pooler"] = f"{where}: {server_message(error)}"
+    else:
+        return replace(found, pools=merged_pools(found.pools))
+    return None
+
+
+def _read_process(params: Mapping[str, Any]) -> PoolerState:
+    console = connect(params, "pgbouncer", autocommit=True)
     try:
         version = parse_version(str(next(iter(console_rows(console, "SHOW VERSION")[0].values()))))
         config = {
@@ -398,14 +416,26 @@ def read_pooler(params: Mapping[str, Any], unreadable: dict[str, str]) -> Pooler
             for row in console_rows(console, "SHOW DATABASES")
         )
         pools = tuple(_pool(row) for row in console_rows(console, "SHOW POOLS"))
-    except (_postgres.psycopg2.Error, ValueError, IndexError) as error:
-        unreadable["pooler"] = f"PgBouncer's console: {server_message(error)}"
-        return None
+        # Elsewhere only the one that answers on the port can be asked.
+        peers = () if params["login_host"] else _peers(console, config)
     finally:
         console.close()
     # Its paths are those of the host that it runs on.
     listed = None if params["login_host"] else _listed_users(config.get("auth_file", ""))
-    return PoolerState(version, config, databases, pools, listed)
+    return PoolerState(version, config, databases, pools, listed, peers)
+
+
+def _peers(console: Any, config: Mapping[str, str]) -> tuple[str, ...]:
+    """Directories of the unix sockets of the other processes that share the port."""
+    own = config.get("peer_id", "0")
+    if own == "0":
+        return ()
+    rows = console_rows(console, "SHOW PEERS")
+    return tuple(
+        str(row["host"])
+        for row in rows
+        if str(row["peer_id"]) != own and str(row["host"]).startswith("/")
+    )
 
 
 def _pool(row: Mapping[str, Any]) -> Pool:

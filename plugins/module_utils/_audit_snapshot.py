@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any, Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _guc
 from ansible_collections.pooled.postgres.plugins.module_utils._connections import (
@@ -216,13 +216,38 @@ class PoolDatabase:
 
 @dataclass(frozen=True)
 class PoolerState:
-    """What PgBouncer's console says; C(listed_users) are those in its auth_file."""
+    """What PgBouncer's console says.
+
+    C(listed_users) are those in its auth_file, and C(peers) the directories of the unix sockets of
+    the other processes that share its port.
+    """
 
     version: tuple[int, int, int]
     config: Mapping[str, str] = field(default_factory=dict)
     databases: tuple[PoolDatabase, ...] = ()
     pools: tuple[Pool, ...] = ()
     listed_users: tuple[str, ...] | None = None
+    peers: tuple[str, ...] = ()
+
+
+def merged_pools(pools: Iterable[Pool]) -> tuple[Pool, ...]:
+    """The pools of several processes as if they were one's."""
+    merged: dict[tuple[str, str], Pool] = {}
+    for pool in pools:
+        so_far = merged.get((pool.database, pool.user))
+        merged[pool.database, pool.user] = pool if so_far is None else _added(so_far, pool)
+    return tuple(merged.values())
+
+
+def _added(one: Pool, other: Pool) -> Pool:
+    return Pool(
+        one.database,
+        one.user,
+        one.waiting + other.waiting,
+        max(one.longest_wait_s, other.longest_wait_s),
+        one.clients + other.clients,
+        one.servers + other.servers,
+    )
 
 
 @dataclass(frozen=True)

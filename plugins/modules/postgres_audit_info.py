@@ -62,7 +62,7 @@ options:
     type: str
     default: ''
   pooler_unix_socket:
-    description: Directory of its unix socket.
+    description: Directory of its unix socket. The other processes that share its port are asked too.
     type: str
     default: /var/run/postgresql
   pooler_user:
@@ -371,7 +371,7 @@ def _poolers(pooler: Any) -> list[dict[str, Any]]:
     if not pooler:
         return []
     sizes = {name: int(pooler.config[name]) for name in _POOL_SIZES if name in pooler.config}
-    return [{"name": "pgbouncer", **sizes}]
+    return [{"name": "pgbouncer", "processes": 1 + len(pooler.peers), **sizes}]
 
 
 def _budget(given: Any, poolers: Any, found: dict[str, Any]) -> dict[str, Any]:

@@ -9,13 +9,15 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
+import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _scram
+from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_processes, _scram
 
-from .poolers import ROLE
+from .poolers import PASSWORD, ROLE, SERVICE
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 1024**3
@@ -589,6 +591,27 @@ class TestThroughThePool:
         with pooler.console() as console:
             console.execute("RELOAD")
         assert set(look()["pooled"]) == {rule}
+
+    @pytest.mark.pgbouncer(since=_pgbouncer_processes.SINCE)
+    def test_all_its_processes_count(self, pooler, look):
+        second = f"{SERVICE}-2"
+        assert not pooler.configure(processes=2).get("failed")
+        with ExitStack() as held:
+            for directory, clients in (("run", 1), (f"run/{second}", 2)):
+                for _client in range(clients):
+                    connection = psycopg.connect(
+                        host=str(pooler.home / directory), port=pooler.port, user="app_user",
+                        password=PASSWORD, dbname="mydb", prepare_threshold=None,
+                    )  # fmt: skip
+                    held.enter_context(connection).execute("SELECT 1")
+            result = look()
+            (pool,) = [one for one in result["pools"] if one["user"] == "app_user"]
+            assert (pool["database"], pool["clients"], pool["servers"]) == ("mydb", 3, 3)
+        pooler.systemctl(f"stop {SERVICE}@2")
+        missed = {one["id"]: one["reason"] for one in look()["not_checked"]}
+        assert missed["pooler-open"].startswith(
+            f"PgBouncer's console in {pooler.home}/run/{second}: "
+        )
 
     def test_users_in_its_auth_file(self, pooler, look):
         pooler.userlist.write_text('"app_user" "x"\n')
