@@ -12,7 +12,8 @@ usage: writer.py run FOLDER POOLER=HOST:PORT...   until there is FOLDER/stop
 
 Each attempt becomes a line of FOLDER/attempts.jsonl; a write has no error there only when its
 commit was acknowledged. FOLDER/passwords.json has the passwords that are valid now or were just
-before, the newest first: a login tries them in turn, as applications do during a rotation.
+before, the newest first: a login tries them in turn, as applications do during a rotation, and then
+the newest again, because the change may come while the older one is tried.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Writer:
     async def login(self, **arguments: Any) -> tuple[asyncpg.Connection, int]:
         """A connection, and how many passwords were refused before the one that was taken."""
         passwords = json.loads((self.folder / "passwords.json").read_text(encoding="utf-8"))
+        if len(passwords) > 1:
+            passwords.append(passwords[0])
         for refused, password in enumerate(passwords):
             try:
                 return await asyncpg.connect(**arguments, password=password), refused
@@ -212,7 +215,7 @@ def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
     good = [line for line in lines if "error" not in line]
     ends = [line["ended"] for line in good]
     gaps = [after - before for before, after in zip(ends, ends[1:])]
-    refused = [line["refused"] for line in good]
+    older = [line["refused"] == 1 for line in good]
     return {
         "tried": len(lines),
         "failed": len(failed),
@@ -221,8 +224,8 @@ def summary(lines: list[dict[str, Any]]) -> dict[str, Any]:
         "slowest_seconds": round(max((x["ended"] - x["began"] for x in lines), default=0), 2),
         # During a rotation: logins that the older password served, and whether all of these came
         # before the first that the newest one served.
-        "older_password": sum(map(bool, refused)),
-        "one_change": refused == sorted(refused, reverse=True),
+        "older_password": sum(older),
+        "one_change": older == sorted(older, reverse=True),
     }
 
 
