@@ -200,7 +200,8 @@ def step(title: str) -> Iterator[None]:
 
 
 def start_container(release: str, memory: str) -> None:
-    image = run(str(ROOT / "molecule" / "images" / "build"), release).splitlines()[-1]
+    build = (ROOT / "molecule" / "images" / "build", release)
+    image = subprocess.run(build, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     options = ("--name", NAME, "--memory", memory, "--memory-swap", memory, "--systemd", "always")
     # As on a host, where it is half of the memory; engines give 64 MB.
     shm = f"--shm-size={bytes_of(memory) // 2}"
