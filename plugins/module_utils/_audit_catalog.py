@@ -385,9 +385,10 @@ def read_pooler(params: Mapping[str, Any], unreadable: dict[str, str]) -> Pooler
     where = "PgBouncer's console"
     try:
         found = _read_process(params)
-        for directory in found.peers:
+        for directory, port in found.peers:
             where = f"PgBouncer's console in {directory}"
-            peer = _read_process({**params, "login_unix_socket": directory})
+            there = {"login_unix_socket": directory, "login_port": port}
+            peer = _read_process({**params, **there})
             found = replace(found, pools=(*found.pools, *peer.pools))
     except ConnectionFailed as error:
         unreadable["pooler"] = f"{where}: {error}"
@@ -425,14 +426,14 @@ def _read_process(params: Mapping[str, Any]) -> PoolerState:
     return PoolerState(version, config, databases, pools, listed, peers)
 
 
-def _peers(console: Any, config: Mapping[str, str]) -> tuple[str, ...]:
-    """Directories of the unix sockets of the other processes that share the port."""
+def _peers(console: Any, config: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
+    """Directories and ports of the unix sockets of the other processes on this host."""
     own = config.get("peer_id", "0")
     if own == "0":
         return ()
     rows = console_rows(console, "SHOW PEERS")
     return tuple(
-        str(row["host"])
+        (str(row["host"]), int(row["port"]))
         for row in rows
         if str(row["peer_id"]) != own and str(row["host"]).startswith("/")
     )

@@ -218,8 +218,8 @@ class PoolDatabase:
 class PoolerState:
     """What PgBouncer's console says.
 
-    C(listed_users) are those in its auth_file, and C(peers) the directories of the unix sockets of
-    the other processes that share its port.
+    C(listed_users) are those in its auth_file, and C(peers) the directories and ports of the unix
+    sockets of the other processes that it works together with on its host.
     """
 
     version: tuple[int, int, int]
@@ -227,7 +227,7 @@ class PoolerState:
     databases: tuple[PoolDatabase, ...] = ()
     pools: tuple[Pool, ...] = ()
     listed_users: tuple[str, ...] | None = None
-    peers: tuple[str, ...] = ()
+    peers: tuple[tuple[str, int], ...] = ()
 
 
 def merged_pools(pools: Iterable[Pool]) -> tuple[Pool, ...]:
