@@ -136,7 +136,8 @@ def effective_options(
         **LAYOUT,
         **DEFAULTS,
         "ignore_startup_parameters": ",".join(_ignored_startup_parameters(version, databases)),
-        "server_login_retry": 5,
+        # After a login that failed, as while Postgres restarts, it refuses everybody for so long.
+        "server_login_retry": 1,
         "tcp_keepalive": 1,
         "tcp_keepidle": 60,
         "tcp_keepintvl": 10,
