@@ -281,6 +281,13 @@ class Pooler:
             rows = cursor.execute("SHOW CONFIG").fetchall()
         return {row[0]: row[1] for row in rows}[name]
 
+    def row_of(self, command: str, name: str) -> dict[str, Any]:
+        """What the console shows of a database or a user."""
+        with self.console() as cursor:
+            rows = cursor.execute(command.encode()).fetchall()
+            columns = [column.name for column in cursor.description or ()]
+        return next(dict(zip(columns, row, strict=True)) for row in rows if row[0] == name)
+
     def query(self, statement: str, password: str = PASSWORD) -> Any:
         """A value that a client of the pool gets over TCP."""
         with psycopg.connect(

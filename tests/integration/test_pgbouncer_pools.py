@@ -14,7 +14,6 @@ import psycopg
 import pytest
 
 from .poolers import PASSWORD, ROLE, Pooler
-from .test_pgbouncer_options import row_of
 
 SESSION = {"name": "mydb_session", "pool_mode": "session", "pool_size": 3}
 
@@ -48,7 +47,7 @@ def test_an_alias_gives_sessions_to_those_who_need_them(pooler):
         assert value(session, "SHOW statement_timeout") == "77s"
         assert value(session, "SELECT one FROM mine") == 1
         assert value(session, "SELECT pg_backend_pid()") == first
-    assert row_of(pooler, "SHOW DATABASES", "mydb_session")["pool_size"] == 3
+    assert pooler.row_of("SHOW DATABASES", "mydb_session")["pool_size"] == 3
     assert pooler.predicted_and_done() == ["RELOAD"]
     with pytest.raises(psycopg.OperationalError):
         connect(pooler, "mydb_session")
@@ -58,7 +57,7 @@ def test_a_database_holds_its_pools_to_its_limit(pooler):
     databases = model(pools={"pool_size": 5, "max_db_connections": 2, "reserve_pool_size": 0})
     pooler.configure()
     assert pooler.predicted_and_done(databases=databases) == ["RELOAD"]
-    row = row_of(pooler, "SHOW DATABASES", "mydb")
+    row = pooler.row_of("SHOW DATABASES", "mydb")
     assert (row["pool_size"], row["max_connections"]) == (5, 2)
 
 
@@ -97,10 +96,10 @@ def test_a_role_has_options_of_its_own_and_can_lose_them_again(pooler, allowed):
     with connect(pooler) as session:
         session.execute("SET statement_timeout = '77s'")
         assert value(session, "SHOW statement_timeout") == "77s"
-    assert row_of(pooler, "SHOW USERS", "app_user")["pool_mode"] == "session"
+    assert pooler.row_of("SHOW USERS", "app_user")["pool_mode"] == "session"
     # PgBouncer would keep them if the entry had just gone.
     assert pooler.predicted_and_done(**allowed) == ["RELOAD"]
-    assert row_of(pooler, "SHOW USERS", "app_user")["pool_mode"] is None
+    assert pooler.row_of("SHOW USERS", "app_user")["pool_mode"] is None
     assert pooler.query("SELECT 1") == 1
 
 
@@ -111,9 +110,9 @@ def test_options_that_a_role_was_given_by_hand_are_taken_back(pooler, allowed):
     with pooler.console() as cursor:
         cursor.execute("RELOAD")
     pooler.ini.write_text(good)
-    assert row_of(pooler, "SHOW USERS", "app_user")["pool_mode"] == "session"
+    assert pooler.row_of("SHOW USERS", "app_user")["pool_mode"] == "session"
     assert pooler.predicted_and_done(**allowed) == ["RELOAD"]
-    assert row_of(pooler, "SHOW USERS", "app_user")["pool_mode"] is None
+    assert pooler.row_of("SHOW USERS", "app_user")["pool_mode"] is None
 
 
 @pytest.mark.pgbouncer(since=(1, 23))
@@ -129,7 +128,7 @@ def test_a_roles_pool_has_its_own_size(pooler):
         waiting.start()
         try:
             for _try in range(100):
-                pool = row_of(pooler, "SHOW POOLS", "mydb")
+                pool = pooler.row_of("SHOW POOLS", "mydb")
                 if pool["cl_waiting"]:
                     break
                 time.sleep(0.05)
@@ -179,5 +178,5 @@ def test_the_choice_among_several_hosts_can_be_changed_and_taken_back(pooler):
         ({}, None),
     ):
         assert pooler.predicted_and_done(database_options={"mydb": options}) == ["RELOAD"]
-        assert row_of(pooler, "SHOW DATABASES", "mydb")["load_balance_hosts"] == shown
+        assert pooler.row_of("SHOW DATABASES", "mydb")["load_balance_hosts"] == shown
     assert pooler.query("SELECT 1") == 1
