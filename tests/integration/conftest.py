@@ -26,11 +26,11 @@ from ansible.module_utils import basic
 
 from .clusters import INSTALLED, Cluster, new_cluster, reachable_bindir
 from .monitoring import install_monitoring  # noqa: F401  # pylint: disable=unused-import
-from .poolers import (  # noqa: F401
+from .poolers import (  # noqa: F401  # pylint: disable=unused-import # fixtures are among them
     PROGRAMS,
-    pgbouncer,  # pylint: disable=unused-import # a fixture
-    pooled_server,  # pylint: disable=unused-import # a fixture
-    pooler,  # pylint: disable=unused-import # a fixture
+    pgbouncer,
+    pooled_server,
+    pooler,
     programs_for,
 )
 
