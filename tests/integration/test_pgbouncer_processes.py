@@ -121,7 +121,8 @@ def test_drift_of_one_process_is_mended_there(pooler):
     second = pooler.pid_of(SECOND)
     os.kill(second, signal.SIGKILL)
     # As systemd does; until it is gone, PgBouncer takes its pid file for that of another one.
-    while os.path.exists(f"/proc/{second}"):
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/{second}") and time.monotonic() < deadline:
         time.sleep(0.01)
     assert pooler.predicted_and_done(processes=2) == [f"start ({SECOND})"]
     assert pooler.pid == first
