@@ -622,7 +622,7 @@ def with_candidate(
     return "\n".join(result) + "\n", included_at
 
 
-def library_names(value: str) -> list[str]:
+def names_of_libraries(value: str) -> list[str]:
     """The names in a list such as shared_preload_libraries."""
     found = re.findall(r'"((?:[^"]|"")*)"|([^\s,"]+)', value)
     return [quoted.replace('""', '"') if quoted else plain for quoted, plain in found]
@@ -633,7 +633,7 @@ def with_libraries(wanted: Iterable[str], rows: Iterable[FileRow]) -> str:
     names: list[str] = []
     for row in rows:
         if row.name.lower() == "shared_preload_libraries":
-            names += library_names(row.value)
+            names += names_of_libraries(row.value)
     names += wanted
     return ", ".join(_list_element(name) for name in dict.fromkeys(names))
 

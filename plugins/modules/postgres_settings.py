@@ -338,7 +338,7 @@ def check_installed(
         elif "." not in name:
             raise ValueError(f"settings.{name}: the installed server has no such setting")
     for name in ("shared_preload_libraries", "session_preload_libraries"):
-        for library in _guc.library_names(wanted.get(name, "")):
+        for library in _guc.names_of_libraries(wanted.get(name, "")):
             if server and not server.has_library(library):
                 raise ValueError(
                     f"settings.{name}: library {library!r} is not installed on the server;"

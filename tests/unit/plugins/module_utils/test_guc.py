@@ -298,7 +298,12 @@ def test_libraries_of_others_stay_and_come_first():
     ]
     value = _guc.with_libraries(["pg_stat_statements", "other"], rows)
     assert value == 'timescaledb, "Odd one", other, pg_stat_statements'
-    assert _guc.library_names(value) == ["timescaledb", "Odd one", "other", "pg_stat_statements"]
+    assert _guc.names_of_libraries(value) == [
+        "timescaledb",
+        "Odd one",
+        "other",
+        "pg_stat_statements",
+    ]
 
 
 def live(**settings: str) -> dict[str, _guc.Live]:
