@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils import _files, _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot import (
     DatabaseState,
     FileSetting,
@@ -422,7 +422,11 @@ def _read_process(params: Mapping[str, Any]) -> PoolerState:
     finally:
         console.close()
     # Its paths are those of the host that it runs on.
-    listed = None if params["login_host"] else _listed_users(config.get("auth_file", ""))
+    listed = (
+        None
+        if params["login_host"]
+        else _listed_users(config.get("auth_file", ""), params["login_os_user"])
+    )
     return PoolerState(version, config, databases, pools, listed, peers)
 
 
@@ -450,15 +454,17 @@ def _pool(row: Mapping[str, Any]) -> Pool:
     )
 
 
-def _listed_users(path: str) -> tuple[str, ...] | None:
+def _listed_users(path: str, os_user: str) -> tuple[str, ...] | None:
     """Names in the auth file, without their secrets; None when it can't be read."""
     if not path:
         return ()
+    # PgBouncer says itself where that is.
+    rights = _files.Rights(os_user, everywhere=True)
     try:
-        with open(path, encoding="utf-8", errors="replace") as handle:
-            return tuple(name.replace('""', '"') for name in _LISTED.findall(handle.read()))
+        text = _files.read_text(path, rights)
+        return tuple(name.replace('""', '"') for name in _LISTED.findall(text))
     except FileNotFoundError:
-        return () if os.path.isdir(os.path.dirname(path)) else None
+        return () if _files.exists(os.path.dirname(path), rights) else None
     except OSError:
         return None
 

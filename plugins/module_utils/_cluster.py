@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Iterable, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _guc, _postgres
-from ansible_collections.pooled.postgres.plugins.module_utils._files import read_file
+from ansible_collections.pooled.postgres.plugins.module_utils import _files, _guc, _postgres
 
 # A server logs a few lines when it refuses to start; more would be somebody else's.
 LOG_LINES = 12
@@ -79,6 +78,21 @@ class Cluster:
     _data_directory: str = ""
 
     @property
+    def rights(self) -> _files.Rights:
+        """With whose rights to work on files that the operator names."""
+        return _files.Rights(self.os_user)
+
+    @property
+    def rights_for_told(self) -> _files.Rights:
+        """With whose rights to work on files that the server or its configuration names."""
+        return _files.Rights(self.os_user, everywhere=True)
+
+    def rights_for(self, path: str) -> _files.Rights:
+        """The rights for a file that the server names, which may be where the operator has it."""
+        own = os.path.dirname(path) == os.path.normpath(self.config_directory)
+        return self.rights if own else self.rights_for_told
+
+    @property
     def main_file(self) -> str:
         """Path of postgresql.conf."""
         return f"{self.config_directory}/postgresql.conf"
@@ -105,7 +119,7 @@ class Cluster:
     def installed(self) -> bool:
         """Whether there is a cluster and a binary for it."""
         binary = f"{self.binary_directory}/postgres"
-        return os.access(binary, os.X_OK) and os.path.exists(self.main_file)
+        return os.access(binary, os.X_OK) and _files.exists(self.main_file, self.rights)
 
     def as_server(self, *command: str, pass_fds: tuple[int, ...] = ()) -> tuple[int, str, str]:
         """Run a program as the server's OS user: Postgres refuses root."""
@@ -136,8 +150,8 @@ class Cluster:
 
     def _pid_file(self) -> list[str]:
         try:
-            with open(f"{self.data_directory}/postmaster.pid", encoding="utf-8") as handle:
-                return handle.read().splitlines()
+            path = f"{self.data_directory}/postmaster.pid"
+            return _files.read_text(path, self.rights_for_told).splitlines()
         except FileNotFoundError:
             return []
 
@@ -174,18 +188,17 @@ class Cluster:
     def log_size(self) -> int:
         """Size of the server's log, to see later what came after."""
         try:
-            return os.stat(self.log_file).st_size
+            return _files.size_of(self.log_file, self.rights)
         except OSError:
             return 0
 
     def log_since(self, size: int) -> str:
         """What the server has logged since: its errors if there are any, else its last lines."""
         try:
-            with open(self.log_file, "rb") as handle:
-                handle.seek(size)
-                lines = handle.read().decode("utf-8", "replace").splitlines()
+            text = _files.read_bytes(self.log_file, self.rights, size).decode("utf-8", "replace")
         except OSError as error:
             return f"(no log: {error})"
+        lines = text.splitlines()
         told = [line for line in lines if any(mark in line for mark in TELLING)]
         return "\n".join((told or lines)[-LOG_LINES:]) or f"(nothing in {self.log_file})"
 
@@ -199,8 +212,7 @@ class Configuration:
     def __init__(self, cluster: Cluster, drop_in_text: str) -> None:
         self._cluster = cluster
         self._text = drop_in_text
-        with open(cluster.main_file, encoding="utf-8", errors="surrogateescape") as handle:
-            self._main_text = handle.read()
+        self._main_text = _files.read_text(cluster.main_file, cluster.rights, "surrogateescape")
 
     @property
     def included_at(self) -> int:
@@ -274,28 +286,24 @@ class Configuration:
                     setting = "(unreadable)"
             live[key] = _guc.Live(definition, setting)
         path = self._cluster.auto_conf
-        text = read_file(path).content or ""
+        text = _files.read_file(path, self._cluster.rights_for_told).content or ""
         rows = [_guc.FileRow(path, 0, name, value, True) for name, value in _entries(text)]
         return live, rows
 
     def _main(self, candidate_path: str) -> tuple[str, int]:
         cluster = self._cluster
         return _guc.with_candidate(
-            self._main_text, cluster.main_file, cluster.drop_in, candidate_path, _names_in
+            self._main_text, cluster.main_file, cluster.drop_in, candidate_path, self._names_in
         )
+
+    def _names_in(self, directory: str) -> list[str]:
+        return _files.names_in(directory, self._cluster.rights_for_told)
 
 
 def _entries(text: str) -> list[tuple[str, str]]:
     try:
         return _guc.parse_file(text)
     except ValueError:
-        return []
-
-
-def _names_in(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except FileNotFoundError:
         return []
 
 
@@ -396,7 +404,8 @@ class Server:
         else:
             directories = places.path.replace("$libdir", places.libdir).split(":")
             paths = [f"{directory}/{name}" for directory in directories]
-        return any(os.path.exists(path) or os.path.exists(path + ".so") for path in paths)
+        rights = self.cluster.rights_for_told
+        return any(_files.exists(path + end, rights) for path in paths for end in ("", ".so"))
 
     def waiting(self) -> set[str]:
         """Settings that wait for a restart."""

@@ -10,7 +10,12 @@ import pwd
 import stat
 from typing import Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _guc, _tls
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _files,
+    _guc,
+    _identity,
+    _tls,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._cluster import Cluster
 
 # Warned of as long as there is time left to renew a certificate.
@@ -52,7 +57,8 @@ def check_tls_files(
         return []
     certificate, key = paths["ssl_cert_file"], paths["ssl_key_file"]
     try:
-        left = _tls.check_pair(certificate, key, serves=True)
+        with _identity.acting_as(_identity.entry_of(cluster.os_user)):
+            left = _tls.check_pair(certificate, key, serves=True)
     except _tls.TlsError as error:
         raise ValueError(f"settings.ssl_cert_file: {certificate} {error}") from error
     if left < EXPIRES_SOON_DAYS:
@@ -62,14 +68,16 @@ def check_tls_files(
 
 def _check_readable(cluster: Cluster, name: str, path: str) -> None:
     if cluster.as_server("test", "-r", path)[0] != 0:
-        missing = "does not exist" if not os.path.exists(path) else "can't be read"
+        there = _files.exists(path, cluster.rights_for_told)
+        missing = "can't be read" if there else "does not exist"
         raise ValueError(
             f"settings.{name}: {path} {missing} for {cluster.os_user}, as whom the server runs; put"
             " it there first, with the right to read it and to enter its directory"
         )
     if name != "ssl_key_file":
         return
-    status = os.stat(path)
+    with _files.reached(path, cluster.rights_for_told) as place:
+        status = os.stat(place.path)
     mode = stat.S_IMODE(status.st_mode)
     forbidden = 0o037 if status.st_uid == 0 else 0o077
     if status.st_uid not in (0, pwd.getpwnam(cluster.os_user).pw_uid) or mode & forbidden:

@@ -17,19 +17,26 @@ import tempfile
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _files,
+    _identity,
     _ini,
     _pgbouncer_options,
     _pgbouncer_plan,
     _pooler_tls,
     _postgres,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._files import Rights
 
 # How long a pooler may take to answer on its console after a start.
 START_TIMEOUT_S = 10
 CAP_SYS_RESOURCE = 24
+# Where any user may make a directory that is its own, with a path short enough for a socket.
+# TMPDIR may be root's alone.
+_TRIAL_PLACE = "/tmp"  # noqa: S108 - the directory's name is random, and its mode 0700
 
 CONSOLE: dict[str, Any] = {
     "login_host": "",
@@ -174,7 +181,9 @@ class Pooler:
             PoolerError: when it does not come up, or understands a value otherwise.
         """
         user = pwd.getpwnam(self.os_user)
-        directory = tempfile.mkdtemp(prefix="pgbouncer-")
+        # All of it is that user's own, made with its rights: root never touches what is in there.
+        with _identity.acting_as(user):
+            directory = tempfile.mkdtemp(prefix="pgbouncer-", dir=_TRIAL_PLACE)
         process = None
         try:
             place = {name: os.path.join(directory, name) for name in ("logfile", "pidfile")}
@@ -192,13 +201,11 @@ class Pooler:
                     _ini.render_ini(options, trial.databases, trial.users, [], peers=trial.peers),
                 ),
             ):
-                with open(path, "w", encoding="utf-8") as handle:
-                    handle.write(content)
-                os.chmod(path, 0o640)
-            _give(directory, user)
+                with _identity.acting_as(user):
+                    Path(path).write_bytes(content.encode("utf-8"))
             process = _spawn([self.binary, ini], user)
             found = self._trial_state(process, directory, int(desired.options["listen_port"]))
-            words = _complaints(place["logfile"])
+            words = _complaints(place["logfile"], Rights(self.os_user, everywhere=True))
             if found is None:
                 raise PoolerError(f"PgBouncer does not start with it: {words}")
             wrong = _pgbouncer_plan.differences(trial, found)
@@ -208,11 +215,13 @@ class Pooler:
             if process is not None:
                 process.send_signal(signal.SIGQUIT)
                 process.wait()
-            shutil.rmtree(directory)
+            with _identity.acting_as(user):
+                # Somebody may have put something else there; that stays.
+                shutil.rmtree(directory, ignore_errors=True)
 
     def complaints(self, logfile: str, offset: int) -> str:
         """What the pooler has logged since, about failures."""
-        words = _complaints(logfile, offset) if logfile else ""
+        words = _complaints(logfile, Rights(self.os_user), offset) if logfile else ""
         if words:
             return words
         _rc, out, _err = self.run(
@@ -223,10 +232,13 @@ class Pooler:
     def is_package_file(self, path: str) -> bool:
         """Whether a configuration file is still as its package has installed it."""
         rc, out, _err = self.run(["dpkg-query", "-W", "-f", "${Conffiles}\n", "pgbouncer"])
-        if rc != 0 or not os.path.exists(path):
+        try:
+            content = _files.read_bytes(path, Rights(self.os_user))
+        except FileNotFoundError:
             return False
-        with open(path, "rb") as handle:
-            digest = hashlib.md5(handle.read()).hexdigest()  # noqa: S324 - dpkg's own choice
+        if rc != 0:
+            return False
+        digest = hashlib.md5(content).hexdigest()  # noqa: S324 - dpkg's own choice
         return [path, digest] in [line.split()[:2] for line in out.splitlines()]
 
     def _show(self, unit: str, names: str) -> dict[str, str]:
@@ -332,16 +344,10 @@ def most_descriptors() -> int:
     return min(most, _open_files_limits(1)[1])
 
 
-def _give(directory: str, user: pwd.struct_passwd) -> None:
-    for path in [directory, *(entry.path for entry in os.scandir(directory))]:
-        os.chown(path, user.pw_uid, user.pw_gid)
-
-
 def _spawn(command: list[str], user: pwd.struct_passwd) -> subprocess.Popen[bytes]:
     """Start a program as a user, for half a minute at most even if this process is killed."""
-    identity = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
     return subprocess.Popen(
-        [*(["setpriv", *identity] if os.geteuid() == 0 else []), "timeout", "30", *command],
+        [*_identity.words_before(user), "timeout", "30", *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -349,17 +355,15 @@ def _spawn(command: list[str], user: pwd.struct_passwd) -> subprocess.Popen[byte
     )
 
 
-def _complaints(logfile: str, offset: int = 0) -> str:
+def _complaints(logfile: str, rights: Rights, offset: int = 0) -> str:
     """Lines of a log that tell of trouble, without their time and process."""
     try:
-        with open(logfile, encoding="utf-8", errors="replace") as handle:
-            handle.seek(offset)
-            lines = handle.read().splitlines()
+        text = _files.read_bytes(logfile, rights, offset).decode("utf-8", "replace")
     except OSError:
         return ""
     words = [
         line.split("] ", 1)[-1]
-        for line in lines
+        for line in text.splitlines()
         if any(level in line for level in (" FATAL ", " ERROR ", " WARNING "))
     ]
     return " | ".join(words[-5:])

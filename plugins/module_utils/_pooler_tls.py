@@ -1,16 +1,20 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files that the pooler reads beside its own, above all those for TLS, on this host."""
+"""The files that the pooler reads beside its own, above all those for TLS, on this host.
+
+They are read with the rights of the pooler's OS user alone: it needs them, and what root may read
+beyond that is no business of a check, a digest or a message.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import pwd
-from typing import Callable, Iterable, Mapping, Sequence
+from typing import Callable, ContextManager, Iterable, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer, _tls
+from ansible_collections.pooled.postgres.plugins.module_utils import _identity, _pgbouncer, _tls
 
 # Warned of as long as there is time left to renew a certificate.
 EXPIRES_SOON_DAYS = 14
@@ -18,13 +22,14 @@ EXPIRES_SOON_DAYS = 14
 RunCommand = Callable[[Sequence[str]], "tuple[int, str, str]"]
 
 
-def missing_files(options: Mapping[str, str]) -> list[str]:
+def missing_files(os_user: str, options: Mapping[str, str]) -> list[str]:
     """Each option that names a file which is not there, with the file."""
-    return [
-        f"{name}: {path} does not exist"
-        for name, path in _named_files(options)
-        if not os.path.exists(path)
-    ]
+    with _as_service(os_user):
+        return [
+            f"{name}: {path} does not exist"
+            for name, path in _named_files(options)
+            if _is_missing(path)
+        ]
 
 
 def check_files(run: RunCommand, os_user: str, options: Mapping[str, str]) -> list[str]:
@@ -36,7 +41,7 @@ def check_files(run: RunCommand, os_user: str, options: Mapping[str, str]) -> li
     Raises:
         ValueError: naming the option and the file.
     """
-    for missing in missing_files(options):
+    for missing in missing_files(os_user, options):
         raise ValueError(missing)
     for name, path in _named_files(options):
         if not _readable(run, os_user, path):
@@ -51,12 +56,14 @@ def check_files(run: RunCommand, os_user: str, options: Mapping[str, str]) -> li
         name, path = f"{side}_tls_ca_file", authority
         try:
             if authority:
-                _tls.check_authority(authority)
+                with _as_service(os_user):
+                    _tls.check_authority(authority)
             if certificate:
                 name, path = f"{side}_tls_cert_file", certificate
                 key = options[f"{side}_tls_key_file"]
                 # PgBouncer is the server of its clients, and a client of Postgres.
-                left = _tls.check_pair(certificate, key, serves=side == "client")
+                with _as_service(os_user):
+                    left = _tls.check_pair(certificate, key, serves=side == "client")
                 if left < EXPIRES_SOON_DAYS:
                     warnings.append(f"{name}: {path} expires in {left:.0f} days; renew it")
         except _tls.TlsError as error:
@@ -64,7 +71,9 @@ def check_files(run: RunCommand, os_user: str, options: Mapping[str, str]) -> li
     return warnings
 
 
-def check_servers(options: Mapping[str, str], entries: Iterable[Mapping[str, str]]) -> None:
+def check_servers(
+    os_user: str, options: Mapping[str, str], entries: Iterable[Mapping[str, str]]
+) -> None:
     """See that the servers behind the pooler offer the TLS that it will ask them for.
 
     Raises:
@@ -77,11 +86,13 @@ def check_servers(options: Mapping[str, str], entries: Iterable[Mapping[str, str
         (host.strip(), int(entry["port"])) for entry in entries for host in entry["host"].split(",")
     }
     files = [options.get(f"server_tls_{name}", "") for name in _pgbouncer.TLS_FILES]
+    with _as_service(os_user):
+        context = _tls.client_context(mode, *files)
     for host, port in sorted(servers):
         if host.startswith("/"):
             continue  # nobody is in between
         try:
-            _tls.check_server(host, port, mode, *files)
+            _tls.check_server(host, port, context, shows=bool(files[1]))
         except _tls.TlsError as error:
             raise ValueError(
                 f"server_tls_sslmode: {mode!r} would cut the pools off, because Postgres at {host}"
@@ -89,7 +100,7 @@ def check_servers(options: Mapping[str, str], entries: Iterable[Mapping[str, str
             ) from error
 
 
-def wanted_certificate(options: Mapping[str, str]) -> str:
+def wanted_certificate(os_user: str, options: Mapping[str, str]) -> str:
     """Digest of the certificate to show to clients; empty when they get none.
 
     Raises:
@@ -97,8 +108,8 @@ def wanted_certificate(options: Mapping[str, str]) -> str:
     """
     if options.get("client_tls_sslmode", "disable") == "disable":
         return ""
-    with open(options["client_tls_cert_file"], encoding="utf-8", errors="replace") as handle:
-        return _tls.digest(handle.read())
+    with _as_service(os_user), open(options["client_tls_cert_file"], "rb") as handle:
+        return _tls.digest(handle.read().decode("utf-8", "replace"))
 
 
 def served_certificate(listening: Iterable[tuple[str, int]]) -> str:
@@ -115,7 +126,7 @@ def served_certificate(listening: Iterable[tuple[str, int]]) -> str:
     return ""
 
 
-def read_files(options: Mapping[str, str]) -> list[str]:
+def read_files(os_user: str, options: Mapping[str, str]) -> list[str]:
     """What to remember about the files as they are now, a line each.
 
     Raises:
@@ -125,7 +136,7 @@ def read_files(options: Mapping[str, str]) -> list[str]:
     for name in _pgbouncer.READ_FILES:
         if not options.get(name):
             continue
-        with open(options[name], "rb") as handle:
+        with _as_service(os_user), open(options[name], "rb") as handle:
             notes.append(f"{name} {hashlib.sha256(handle.read()).hexdigest()}")
     return notes
 
@@ -135,10 +146,24 @@ def _named_files(options: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(name, options[name]) for name in sorted(names) if options.get(name)]
 
 
+def _as_service(os_user: str) -> ContextManager[None]:
+    """The rights of the pooler's OS user; this process's own where there is no such user yet."""
+    return _identity.acting_as(_identity.entry_of(os_user))
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _readable(run: RunCommand, os_user: str, path: str) -> bool:
     if os.geteuid() != 0:
         return os.access(path, os.R_OK)
     user = pwd.getpwnam(os_user)
-    identity = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
-    rc, _out, _err = run(["setpriv", *identity, "test", "-r", path])
+    rc, _out, _err = run([*_identity.words_before(user), "test", "-r", path])
     return rc == 0

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import secrets
 import select
 import time
@@ -20,6 +18,8 @@ from ansible.module_utils.common.respawn import (
     probe_interpreters_for_module,
     respawn_module,
 )
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _identity
 
 PSYCOPG2_IMPORT_ERROR: str | None
 try:
@@ -83,25 +83,12 @@ class ConnectionFailed(Exception):
 
 @contextmanager
 def os_identity(user: str) -> Iterator[None]:
-    """Carry the effective uid and gid of an OS user, so that peer authentication sees that user.
+    """Have the rights of an OS user alone, so that peer authentication sees that user.
 
     Does nothing unless the process is root and the user exists and is another one.
     """
-    try:
-        entry = pwd.getpwnam(user) if user and os.geteuid() == 0 else None
-    except KeyError:
-        entry = None
-    if entry is None or entry.pw_uid == 0:
+    with _identity.acting_as(_identity.entry_of(user)):
         yield
-        return
-    gid = os.getegid()
-    os.setegid(entry.pw_gid)
-    os.seteuid(entry.pw_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(gid)
 
 
 def connect(params: Mapping[str, Any], dbname: str | None = None, autocommit: bool = False) -> Any:

@@ -101,15 +101,11 @@ def served_digest(host: str, port: int) -> str:
         return ""
 
 
-def check_server(
-    host: str, port: int, mode: str, authority: str, certificate: str, key: str
-) -> None:
-    """See that a server's TLS is what a mode of server_tls_sslmode asks for.
-
-    A server that can't be reached says nothing about its TLS.
+def client_context(mode: str, authority: str, certificate: str, key: str) -> ssl.SSLContext:
+    """What a client connects with under a mode of server_tls_sslmode.
 
     Raises:
-        TlsError: when it is not.
+        OSError: when a file can't be read, or is not what it is named as.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = mode == "verify-full"
@@ -118,9 +114,26 @@ def check_server(
         context.load_verify_locations(authority)
     if certificate:
         context.load_cert_chain(certificate, key)
+    return context
+
+
+def check_server(host: str, port: int, context: ssl.SSLContext, *, shows: bool) -> None:
+    """See that a server's TLS is what a client asks for.
+
+    A server that can't be reached says nothing about its TLS.
+
+    Args:
+        host: the server.
+        port: its port.
+        context: what the client connects with.
+        shows: whether the client has a certificate to show.
+
+    Raises:
+        TlsError: when it is not.
+    """
     try:
         with _wrapped(context, host, port) as secured:
-            if certificate:
+            if shows:
                 _wait_for_refusal(secured)
     except ssl.SSLCertVerificationError as error:
         raise TlsError(f"shows a certificate that is refused: {error.verify_message}") from error

@@ -163,7 +163,7 @@ from typing import Any, Collection, Iterable
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _resources
+from ansible_collections.pooled.postgres.plugins.module_utils import _files, _identity, _resources
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
 EXPORTERS = (
@@ -171,6 +171,9 @@ EXPORTERS = (
     "/usr/bin/prometheus-pgbouncer-exporter",
     "/usr/local/lib/pooled_pgbouncer_exporter.py",
 )
+# Whose clusters of postgresql-common are, and whose rights are enough to look at them.
+OWNER = "postgres"
+CLUSTERS = "/etc/postgresql"
 DIRECTORIES = _resources.UNIT_DIRECTORIES
 DRIVER = "/usr/lib/python3/dist-packages/psycopg2/__init__.py"
 
@@ -180,6 +183,14 @@ def text_of(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="replace") as handle:
             return handle.read()
+    except OSError:
+        return ""
+
+
+def text_of_cluster(path: str) -> str:
+    """Text of a cluster's file, as its owner reads it, or nothing when that can't read it."""
+    try:
+        return _files.read_text(path, _files.Rights(OWNER, everywhere=True))
     except OSError:
         return ""
 
@@ -194,24 +205,28 @@ def majors_installed() -> list[int]:
 def clusters_configured(module: AnsibleModule) -> list[dict[str, Any]]:
     """Clusters of postgresql-common."""
     clusters = []
-    for path in sorted(glob.glob("/etc/postgresql/*/*/postgresql.conf")):
-        major, name = path.split("/")[3:5]
+    owner = _identity.entry_of(OWNER)
+    with _identity.acting_as(owner):
+        paths = glob.glob(f"{CLUSTERS}/*/*/postgresql.conf")
+    for path in sorted(paths):
+        major, name = path.split("/")[-3:-1]
         if not re.match(r"[0-9]+\Z", major):
             continue
-        parts = sorted(glob.glob(os.path.join(os.path.dirname(path), "conf.d", "*.conf")))
-        texts = [text_of(part) for part in (path, *parts)]
+        with _identity.acting_as(owner):
+            parts = sorted(glob.glob(os.path.join(os.path.dirname(path), "conf.d", "*.conf")))
+        texts = [text_of_cluster(part) for part in (path, *parts)]
         cluster = _resources.cluster(int(major), name, texts)
         program = f"/usr/lib/postgresql/{major}/bin/pg_controldata"
         report = ""
         if os.path.exists(program):
-            command = [program, "-D", cluster["data_directory"]]
+            command = [*_identity.words_before(owner), program, "-D", cluster["data_directory"]]
             _code, report, _err = module.run_command(command, environ_update={"LC_ALL": "C"})
         drop_in = os.path.join(os.path.dirname(path), "conf.d", "zz-pooled.conf")
         clusters.append(
             {
                 **cluster,
                 "running_connections": _resources.running_connections(report),
-                "managed_settings": _resources.managed_settings(text_of(drop_in)),
+                "managed_settings": _resources.managed_settings(text_of_cluster(drop_in)),
             }
         )
     return clusters
@@ -344,10 +359,11 @@ def wal_filesystem(module: AnsibleModule, clusters: list[dict[str, Any]]) -> dic
     paths = _resources.wal_directories(clusters, asked["version"], asked["cluster"])
     found = []
     for path in paths:
-        place = os.path.realpath(path)
-        while not os.path.exists(place):
-            place = os.path.dirname(place)
-        found.append({"path": place, "size_bytes": filesystem_bytes(place)})
+        with _files.reached(path, _files.Rights(OWNER)) as reached:
+            place = reached.path
+            while not os.path.exists(place):
+                place = os.path.dirname(place)
+            found.append({"path": place, "size_bytes": filesystem_bytes(place)})
     return min(found, key=lambda place: place["size_bytes"])
 
 

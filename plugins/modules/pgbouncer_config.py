@@ -369,6 +369,7 @@ def wanted_files(
 
     def unit(name: str, content: str | None) -> _files.ManagedFile:
         path = os.path.join(params["unit_directory"], name)
+        _files.check_only_ours("unit_directory", path)
         return _files.ManagedFile(path, content, me, primary_group(me), 0o644)
 
     def ini(member: _pgbouncer_processes.Process) -> _files.ManagedFile:
@@ -416,17 +417,22 @@ def other_processes(params: Mapping[str, Any]) -> list[int]:
         ValueError: when somebody else has made files of the names that they would have.
     """
     config_file, wanted = params["config_file"], params["processes"]
+    rights = _files.Rights(params["os_user"])
     directory = os.path.dirname(config_file)
     template = os.path.join(params["unit_directory"], f"{params['service']}@.service")
-    content = _files.read_file(template).content or ""
+    content = _files.read_file(template, rights).content or ""
     ours = content.startswith(_pgbouncer_processes.HEADER)
     foreign = [template] if content and not ours else []
     found = []
     for number, name in _pgbouncer_processes.files_of_processes(
-        os.listdir(directory) if os.path.isdir(directory) else [], config_file
+        _files.names_in(directory, rights), config_file
     ):
         path = os.path.join(directory, name)
-        if ours or name.startswith(".") or _ini.is_managed(_files.read_file(path).content or ""):
+        if (
+            ours
+            or name.startswith(".")
+            or _ini.is_managed(_files.read_file(path, rights).content or "")
+        ):
             found.append(number)
         elif number <= wanted:
             foreign.append(path)
@@ -476,10 +482,10 @@ def running_diff(found: list[_pgbouncer_plan.Difference], process: str = "") -> 
     }
 
 
-def log_of(options: Mapping[str, str]) -> tuple[str, int]:
+def log_of(options: Mapping[str, str], rights: _files.Rights) -> tuple[str, int]:
     """A process's log, and how long it is now."""
     path = options.get("logfile", "")
-    return path, os.path.getsize(path) if path and os.path.exists(path) else 0
+    return path, _files.size_of(path, rights) if path else 0
 
 
 def check_listening(pooler: _pooler.Pooler, options: Mapping[str, str]) -> None:
@@ -573,6 +579,7 @@ def carry_out(
     files: list[_files.ManagedFile],
     kept: list[_files.LastGood],
     reached: list[str],
+    rights: _files.Rights,
 ) -> None:
     """Do what was planned, one process after the other, and verify it.
 
@@ -582,6 +589,7 @@ def carry_out(
         files: the files as they shall be.
         kept: those that the processes have read.
         reached: gets the services of the processes that may have read the new ones.
+        rights: with whose rights to work on the files.
 
     Raises:
         PoolerError: when a process does not run as desired.
@@ -591,9 +599,9 @@ def carry_out(
             pooler.systemctl("stop", pooler.name)
     for file, last_good in zip(files, kept):
         if file.path in steps.first.write:
-            os.makedirs(os.path.dirname(file.path), mode=0o755, exist_ok=True)
+            _files.make_directory_of(file.path, rights)
             last_good.keep()
-            _files.write_file(file)
+            _files.write_file(file, rights)
     if steps.first.daemon_reload:
         fleet.poolers[0].systemctl("daemon-reload")
     for index, (pooler, plan) in enumerate(zip(fleet.poolers, steps.plans)):
@@ -666,6 +674,7 @@ def put_back(
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     params = module.params
+    rights = _files.Rights(params["os_user"])
 
     def run(command: Any) -> tuple[int, str, str]:
         rc, out, err = module.run_command(list(command))
@@ -720,19 +729,21 @@ def main() -> None:
         )
         secrets = wanted_secrets(module, databases, version, installed is not None)
         # A check of a bare host can't know which files its run would have put there by now.
-        foreseen = installed is None and bool(_pooler_tls.missing_files(options))
+        foreseen = installed is None and bool(_pooler_tls.missing_files(params["os_user"], options))
         if not foreseen:
             if installed is not None:
                 for warning in _pooler_tls.check_files(run, params["os_user"], options):
                     module.warn(warning)
-            desired = replace(desired, certificate=_pooler_tls.wanted_certificate(options))
-        notes = [] if foreseen else _pooler_tls.read_files(options)
+            desired = replace(
+                desired, certificate=_pooler_tls.wanted_certificate(params["os_user"], options)
+            )
+        notes = [] if foreseen else _pooler_tls.read_files(params["os_user"], options)
         found_processes = other_processes(params)
         # What the pooler says may allow fewer or more of them than are wanted.
         service = pooler.service()
         marker = os.path.join(os.path.dirname(params["config_file"]), ".pooled-unfinished")
-        unfinished = os.path.exists(marker)
-        interrupted = _files.read_file(marker).content or ""
+        unfinished = _files.exists(marker, rights)
+        interrupted = _files.read_file(marker, rights).content or ""
         interrupted_restart = "restart for" in interrupted
         fresh = (
             installed is None
@@ -770,7 +781,10 @@ def main() -> None:
         )
         desired = fleet.desired
         after = wanted_files(params, fleet, databases, secrets, notes, found_processes)
-        before = [_files.read_file(file.path) for file in after]
+        before = [_files.read_file(file.path, rights) for file in after]
+        for old, new in zip(before, after):
+            if _files.differs(old, new):
+                _files.check_changeable(new.path, rights)
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     except _postgres.ConnectionFailed as error:
@@ -791,8 +805,11 @@ def main() -> None:
             msg=f"The console of {params['service']} does not answer, and restart={policy} forbids to"
             " restart it"
         )
-    # What the pooler has read, also when a run was killed after it wrote new files.
-    kept = [_files.LastGood(file) for file in before]
+    try:
+        # What the pooler has read, also when a run was killed after it wrote new files.
+        kept = [_files.LastGood(file, rights) for file in before]
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
     userlists = (kept[1].content, after[1].content or "")
     stale = []
     if _ini.stale_users(*userlists, asks_server=params["auth"] == "query"):
@@ -890,34 +907,36 @@ def main() -> None:
 
     if params["config_file"] in steps.first.write:
         try:
-            _pooler_tls.check_servers(options, entries.values())
+            _pooler_tls.check_servers(params["os_user"], options, entries.values())
         except ValueError as error:
             module.fail_json(msg=str(error))
-    logs = [log_of(member.options) for member in members]
     note = "\n".join([UNFINISHED, *steps.actions, ""])
     try:
-        _files.write_file(_files.ManagedFile(marker, note, after[0].owner, after[0].group, 0o644))
+        logs = [log_of(member.options, rights) for member in members]
+        _files.write_file(
+            _files.ManagedFile(marker, note, after[0].owner, after[0].group, 0o644), rights
+        )
     except OSError as error:
         if not unfinished:
             with suppress(OSError):
-                os.unlink(marker)
+                _files.remove(marker, rights)
         module.fail_json(msg=f"{marker} can't be written, and nothing was changed: {error}")
     reached: list[str] = []
     try:
-        carry_out(fleet, steps, after, kept, reached)
+        carry_out(fleet, steps, after, kept, reached, rights)
     except (_pooler.PoolerError, _postgres.ConnectionFailed, OSError) as error:
         # The last one that was reached is where it went wrong.
         last = max(len(reached) - 1, 0)
         words = fleet.poolers[last].complaints(*logs[last])
         outcome = put_back(fleet, steps, kept, len(reached))
-        os.unlink(marker)
+        _files.remove(marker, rights)
         module.fail_json(
             msg=f"The pooler did not take the new configuration: {error}. PgBouncer says: {words or 'nothing'}."
             f" {outcome}"
         )
     for last_good in kept:
         last_good.forget()
-    os.unlink(marker)
+    _files.remove(marker, rights)
     module.exit_json(**result)
 
 

@@ -211,8 +211,7 @@ RELOAD_TIMEOUT_S = 15
 FILE_MODE = 0o640
 
 FILES = """
-SELECT current_setting('hba_file') AS hba, current_setting('ident_file') AS ident,
-       current_setting('data_directory') AS data
+SELECT current_setting('hba_file') AS hba, current_setting('ident_file') AS ident
 """
 RELOAD = "SELECT pg_catalog.pg_reload_conf()"
 OTHER_ROLES = """
@@ -271,18 +270,27 @@ class Server:
         self.connection: Any = None
         version, cluster = self.params["version"], self.params["cluster"]
         directory = self.params["config_directory"] or f"/etc/postgresql/{version}/{cluster}"
-        self.exists = os.path.exists(directory)
+        self.directory = os.path.normpath(directory)
+        self.os_user = _files.service_user(directory, self.params["login_os_user"])
+        self.exists = _files.exists(directory, _files.Rights(self.os_user))
         foreseen = "assume_started" if self.exists else "assume_new"
         if module.check_mode and self.params[foreseen]:
             self.major = int(version) if version.isdigit() else 0
             self.hba_file = f"{directory}/pg_hba.conf"
             self.ident_file = f"{directory}/pg_ident.conf"
-            self.data_directory = ""
             return
         _postgres.require_psycopg2(module)
         self.connection = _postgres.connect(self.params, autocommit=True)
         self.major = _postgres.server_major(self.connection)
-        self.hba_file, self.ident_file, self.data_directory = self.ask(FILES)[0]
+        self.hba_file, self.ident_file = self.ask(FILES)[0]
+
+    def rights(self, path: str) -> _files.Rights:
+        """With whose rights to work on a file that the server names.
+
+        It may name anything. Only a file where the operator has the cluster can be an
+        administrator's.
+        """
+        return _files.Rights(self.os_user, everywhere=os.path.dirname(path) != self.directory)
 
     def ask(self, query: str) -> list[Any]:
         """Rows of a query.
@@ -303,7 +311,7 @@ class Server:
         """A file as it is, or as the package will create it."""
         if not self.exists and self.connection is None:
             return _files.ManagedFile(path, packaged, "postgres", "postgres", FILE_MODE)
-        return _files.read_file(path)
+        return _files.read_file(path, self.rights(path))
 
     def others(self, databases: Any, query: str, hba: str) -> list[str]:
         """Databases or login roles that are neither the model's nor the superuser's own."""
@@ -315,11 +323,9 @@ class Server:
             databases, names, (self.params["pooler_role"], self.params["login_user"])
         )
 
-    def reads(self, file: _files.ManagedFile) -> bool:
-        """Whether the server's OS user owns a file or is of its group, and may read it."""
-        if not os.path.exists(self.data_directory):
-            return True
-        owner = _files.owner_of(self.data_directory)
+    def keeps(self, file: _files.ManagedFile) -> bool:
+        """Whether a file may stay with its owner and group: the server's OS user may read it."""
+        owner = self.owner
         return (file.owner == owner.user and bool(file.mode & 0o400)) or (
             file.group == owner.group and bool(file.mode & 0o040)
         )
@@ -327,9 +333,7 @@ class Server:
     @property
     def owner(self) -> _files.Owner:
         """Who the server's files belong to."""
-        if os.path.exists(self.data_directory):
-            return _files.owner_of(self.data_directory)
-        return _files.Owner("postgres", "postgres")
+        return _files.owner_of(self.os_user)
 
     def loaded_at(self) -> float:
         """When the server has loaded its files, as a new session sees it."""
@@ -344,8 +348,8 @@ class Server:
         """Whether the server has loaded its files since they were last written."""
         if self.connection is None:
             return True
-        written = max(os.stat(path).st_mtime for path in paths if os.path.exists(path))
-        return self.loaded_at() >= written
+        written = [_files.written_at(path, self.rights(path)) for path in paths]
+        return self.loaded_at() >= max(written)
 
     def errors(self) -> list[str]:
         """What the server finds wrong with the files on disk, before it loads them."""
@@ -419,7 +423,7 @@ def replace_files(
         for (actual, wanted), last_good in zip(pairs, good):
             if _files.differs(actual, wanted):
                 last_good.keep()
-                _files.write_file(wanted)
+                _files.write_file(wanted, server.rights(wanted.path))
         errors = server.errors()
         if errors:
             raise RefusedError("; ".join(errors))
@@ -487,7 +491,7 @@ def main() -> None:
             (hba, wanted_file(server, hba, _hba.hba_text(hba.content or "", rules, whole, kept))),
             (ident, wanted_file(server, ident, _hba.ident_text(ident.content or "", lines))),
         ]
-        good = [_files.LastGood(actual) for actual, _wanted in pairs]
+        good = [_files.LastGood(actual, server.rights(actual.path)) for actual, _wanted in pairs]
         different = any(_files.differs(actual, wanted) for actual, wanted in pairs)
         # A run that was killed may have left files that the server has not taken.
         unproved = any(last_good.exists for last_good in good)
@@ -532,11 +536,25 @@ def main() -> None:
 
 
 def wanted_file(server: Server, actual: _files.ManagedFile, content: str) -> _files.ManagedFile:
-    """The file with the wanted content, where the server can read it and nobody else."""
-    if actual.content is not None and server.reads(actual):
-        return replace(actual, content=content, mode=actual.mode & FILE_MODE)
-    owner = server.owner
-    return _files.ManagedFile(actual.path, content, owner.user, owner.group, FILE_MODE)
+    """The file with the wanted content, where the server can read it and nobody else.
+
+    Raises:
+        PermissionError: when it has to change and can't.
+    """
+    owner, rights = server.owner, server.rights(actual.path)
+    wanted = _files.ManagedFile(actual.path, content, owner.user, owner.group, FILE_MODE)
+    if actual.content is not None and server.keeps(actual):
+        kept = replace(actual, content=content, mode=actual.mode & FILE_MODE)
+        # What the server's OS user writes belongs to it.
+        if (
+            kept == actual
+            or owner.user == actual.owner
+            or not _files.worker_of(actual.path, rights)
+        ):
+            wanted = kept
+    if _files.differs(actual, wanted) and (server.exists or server.connection):
+        _files.check_changeable(actual.path, rights)
+    return wanted
 
 
 if __name__ == "__main__":

@@ -173,12 +173,31 @@ from ansible_collections.pooled.postgres.plugins.module_utils._cluster_tls impor
 from ansible_collections.pooled.postgres.plugins.module_utils._files import (
     LastGood,
     ManagedFile,
+    check_changeable,
     differs,
     read_file,
     write_file,
 )
 
 MODE = 0o640
+# No server takes that, as it takes no file that it can't read.
+UNREADABLE = "This file was not readable for the server's OS user\n"
+
+
+def drop_in_file(cluster: Cluster) -> ManagedFile:
+    """The managed file as it is.
+
+    It is ours alone, so that one which the server's OS user may not read needs no reading either:
+    that user may replace it.
+
+    Raises:
+        PermissionError: when it may not.
+    """
+    try:
+        return read_file(cluster.drop_in, cluster.rights)
+    except PermissionError:
+        check_changeable(cluster.drop_in, cluster.rights)
+        return ManagedFile(cluster.drop_in, UNREADABLE, "", "", 0)
 
 
 def predict(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) -> dict[str, Any]:
@@ -203,7 +222,7 @@ def converge(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) ->
     """Compare with the server, prove the new configuration, and unless in check mode, apply it."""
     server = Server(cluster, module.params)
     runs = server.runs()
-    before = read_file(cluster.drop_in)
+    before = drop_in_file(cluster)
     current = Configuration(cluster, before.content or "")
     live, rows = (server.live(), server.files()) if runs else current.at_rest(wanted)
     wanted = with_libraries(module, wanted, rows)
@@ -228,6 +247,8 @@ def converge(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) ->
     for warning in check_tls_files(cluster, wanted, at_work):
         module.warn(warning)
     write = differs(before, after)
+    if write:
+        check_changeable(cluster.drop_in, cluster.rights)
     broken = any(row.error and not row.name for row in rows)
     if write or broken or not runs:
         Configuration(cluster, plan.content).prove()
@@ -236,7 +257,7 @@ def converge(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) ->
     waiting = waiting_for_restart(plan, drop_in, live, wanted) if runs else set()
     policy = module.params["restart"]
     restart = bool(waiting) and (policy == "always" or (policy == "fresh" and server.is_fresh()))
-    logins = kept_logins(current, live if runs else {}) if restart or not runs else []
+    logins = kept_logins(cluster, current, live if runs else {}) if restart or not runs else []
     if restart and not logins:
         server.check_logins()
     actions = actions_of(cluster, plan, write, restart, runs, logins)
@@ -272,12 +293,15 @@ def waiting_text(cluster: Cluster, policy: str, lines: list[str]) -> str:
     )
 
 
-def kept_logins(current: Configuration, live: dict[str, _guc.Live]) -> list[LastGood]:
+def kept_logins(
+    cluster: Cluster, current: Configuration, live: dict[str, _guc.Live]
+) -> list[LastGood]:
     """pg_hba.conf and pg_ident.conf as last confirmed, of a run that was killed over new ones."""
     kept = []
     for name in ("hba_file", "ident_file"):
         path = live[name].setting if name in live else current.ask(name)
-        good = LastGood(read_file(path))
+        rights = cluster.rights_for(path)
+        good = LastGood(read_file(path, rights), rights)
         kept += [good] if good.exists else []
     return kept
 
@@ -286,7 +310,7 @@ def last_good(
     cluster: Cluster, before: ManagedFile, after: ManagedFile, running: dict[str, str]
 ) -> LastGood:
     """What to go back to: the file as it is, or what runs when an edit by hand has broken the file."""
-    good = LastGood(before)
+    good = LastGood(before, cluster.rights)
     if running and before.content is not None and not good.exists and differs(before, after):
         try:
             Configuration(cluster, before.content).ask(_guc.MARKER)
@@ -298,8 +322,9 @@ def last_good(
 def settle(server: Server, plan: _guc.Plan, before: ManagedFile) -> None:
     """Forget the last good files when the server runs with these, and what killed runs have left."""
     if not plan.waiting:
-        LastGood(before).forget()
-    LastGood(read_file(server.cluster.auto_conf)).forget()
+        LastGood(before, server.cluster.rights).forget()
+    told = server.cluster.rights_for_told
+    LastGood(read_file(server.cluster.auto_conf, told), told).forget()
 
 
 def waiting_for_restart(
@@ -372,14 +397,15 @@ def apply(
     """
     cluster = server.cluster
     runs, pid = server.runs(), cluster.pid()
-    auto_conf = read_file(cluster.auto_conf)
-    good_auto_conf = LastGood(auto_conf)
+    told = cluster.rights_for_told
+    auto_conf = read_file(cluster.auto_conf, told)
+    good_auto_conf = LastGood(auto_conf, told)
     try:
         for login in logins:
             login.put_back()
         if differs(before, after):
             good.keep()
-            write_file(after)
+            write_file(after, cluster.rights)
         if plan.resets:
             good_auto_conf.keep()
         if runs:
@@ -388,7 +414,7 @@ def apply(
                 server.reload(plan.changes)
         elif plan.resets:
             text = _guc.without_settings(auto_conf.content or "", plan.resets)
-            write_file(replace(auto_conf, content=text))
+            write_file(replace(auto_conf, content=text), told)
         if restart or not runs:
             server.restart(server.params["restart_timeout"])
             server.confirm(plan.changes)
@@ -403,7 +429,9 @@ def apply(
         ) from error
     except (Refused, OSError, _postgres.ConnectionFailed) as error:
         back = good.put_back()
-        if _guc.is_part_of(read_file(cluster.auto_conf).content or "", good_auto_conf.content):
+        if _guc.is_part_of(
+            read_file(cluster.auto_conf, told).content or "", good_auto_conf.content
+        ):
             back = good_auto_conf.put_back() or back
         outcome = (
             after_rollback(server, pid) if back else f"no file was changed, and {state(server)}"

@@ -21,6 +21,8 @@ Main = Callable[[], None]
 
 # Odd and no multiple of 3, so that what alternates from step to step still does.
 STRIDE = 1 if os.environ.get("POOLED_EXHAUSTIVE") else 5
+# They only read, or can't be told from the step before.
+NO_STEPS = ("_opened", "_opened_as_owner", "_sync_directory")
 FILE_STEPS = (os.open, os.write, os.fchown, os.fchmod, os.fsync, os.rename, os.unlink)
 
 
@@ -36,7 +38,7 @@ def killed_at(step: int, main: Main) -> Main:
         if event not in ("c_call", "c_return"):
             return
         if "plugins" in frame.f_code.co_filename and function in FILE_STEPS:
-            found = event == "c_call" and frame.f_code.co_name != "_sync_directory"
+            found = event == "c_call" and frame.f_code.co_name not in NO_STEPS
         else:
             found = bool(seen) and _changes(frame, getattr(function, "__name__", ""))
         if found:
