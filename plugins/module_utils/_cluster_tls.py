@@ -57,8 +57,8 @@ def check_tls_files(
         return []
     certificate, key = paths["ssl_cert_file"], paths["ssl_key_file"]
     try:
-        with _identity.acting_as(_identity.entry_of(cluster.os_user)):
-            left = _tls.check_pair(certificate, key, serves=True)
+        reader = _identity.entry_of(cluster.os_user)
+        left = _tls.check_pair(certificate, key, serves=True, reader=reader)
     except _tls.TlsError as error:
         raise ValueError(f"settings.ssl_cert_file: {certificate} {error}") from error
     if left < EXPIRES_SOON_DAYS:

@@ -50,20 +50,19 @@ def check_files(run: RunCommand, os_user: str, options: Mapping[str, str]) -> li
                 " or one of its groups the right to read it, and to enter its directory"
             )
     warnings = []
+    reader = _identity.entry_of(os_user)
     for side in ("client", "server"):
         certificate = options.get(f"{side}_tls_cert_file", "")
         authority = options.get(f"{side}_tls_ca_file", "")
         name, path = f"{side}_tls_ca_file", authority
         try:
             if authority:
-                with _as_service(os_user):
-                    _tls.check_authority(authority)
+                _tls.check_authority(authority, reader)
             if certificate:
                 name, path = f"{side}_tls_cert_file", certificate
                 key = options[f"{side}_tls_key_file"]
                 # PgBouncer is the server of its clients, and a client of Postgres.
-                with _as_service(os_user):
-                    left = _tls.check_pair(certificate, key, serves=side == "client")
+                left = _tls.check_pair(certificate, key, serves=side == "client", reader=reader)
                 if left < EXPIRES_SOON_DAYS:
                     warnings.append(f"{name}: {path} expires in {left:.0f} days; renew it")
         except _tls.TlsError as error:
@@ -85,14 +84,15 @@ def check_servers(
     servers = {
         (host.strip(), int(entry["port"])) for entry in entries for host in entry["host"].split(",")
     }
-    files = [options.get(f"server_tls_{name}", "") for name in _pgbouncer.TLS_FILES]
-    with _as_service(os_user):
-        context = _tls.client_context(mode, *files)
+    files = (options.get(f"server_tls_{name}", "") for name in _pgbouncer.TLS_FILES)
+    authority, certificate, key = files
+    reader = _identity.entry_of(os_user)
+    context = _tls.client_context(mode, authority, certificate, key, reader)
     for host, port in sorted(servers):
         if host.startswith("/"):
             continue  # nobody is in between
         try:
-            _tls.check_server(host, port, context, shows=bool(files[1]))
+            _tls.check_server(host, port, context, shows=bool(certificate))
         except _tls.TlsError as error:
             raise ValueError(
                 f"server_tls_sslmode: {mode!r} would cut the pools off, because Postgres at {host}"
@@ -109,7 +109,8 @@ def wanted_certificate(os_user: str, options: Mapping[str, str]) -> str:
     if options.get("client_tls_sslmode", "disable") == "disable":
         return ""
     with _as_service(os_user), open(options["client_tls_cert_file"], "rb") as handle:
-        return _tls.digest(handle.read().decode("utf-8", "replace"))
+        text = handle.read()
+    return _tls.digest(text.decode("utf-8", "replace"))
 
 
 def served_certificate(listening: Iterable[tuple[str, int]]) -> str:
@@ -137,7 +138,8 @@ def read_files(os_user: str, options: Mapping[str, str]) -> list[str]:
         if not options.get(name):
             continue
         with _as_service(os_user), open(options[name], "rb") as handle:
-            notes.append(f"{name} {hashlib.sha256(handle.read()).hexdigest()}")
+            content = handle.read()
+        notes.append(f"{name} {hashlib.sha256(content).hexdigest()}")
     return notes
 
 

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import hashlib
+import pwd
 import re
 import socket
 import ssl
 import struct
 import time
 from typing import Any
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _identity
 
 # What a client sends to ask for TLS, in Postgres's protocol.
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
@@ -39,13 +42,16 @@ def digest(pem: str) -> str:
     return hashlib.sha256(ssl.PEM_cert_to_DER_cert(match.group(0))).hexdigest()
 
 
-def check_pair(certificate: str, key: str, *, serves: bool) -> float:
+def check_pair(
+    certificate: str, key: str, *, serves: bool, reader: pwd.struct_passwd | None
+) -> float:
     """See that a certificate and its key work, by a handshake in memory.
 
     Args:
         certificate: path of the certificate, with its chain.
         key: path of the private key.
         serves: whether a server shows it, or else a client.
+        reader: the OS user that reads them; None for this process's own.
 
     Returns:
         Days until it expires.
@@ -56,17 +62,19 @@ def check_pair(certificate: str, key: str, *, serves: bool) -> float:
     own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if serves else ssl.PROTOCOL_TLS_CLIENT)
     server = own if serves else ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        for context in (own,) if serves else (own, server):
-            context.load_cert_chain(certificate, key, password=lambda: "")
+        with _identity.acting_as(reader):
+            for context in (own,) if serves else (own, server):
+                context.load_cert_chain(certificate, key, password=lambda: "")
     except ssl.SSLError as error:
-        raise TlsError(_pair_problem(error, key)) from error
+        raise TlsError(_pair_problem(error, key, reader)) from error
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if serves else own
     client.check_hostname = False
     client.verify_mode = ssl.CERT_NONE
     judge = client if serves else server
     judge.verify_mode = ssl.CERT_REQUIRED
     judge.verify_flags |= _PARTIAL_CHAIN
-    judge.load_verify_locations(certificate)
+    with _identity.acting_as(reader):
+        judge.load_verify_locations(certificate)
     try:
         sides = _shake_hands(client, server)
     except ssl.SSLCertVerificationError as error:
@@ -77,14 +85,16 @@ def check_pair(certificate: str, key: str, *, serves: bool) -> float:
     return (ssl.cert_time_to_seconds(shown["notAfter"]) - time.time()) / _DAY_S
 
 
-def check_authority(path: str) -> None:
+def check_authority(path: str, reader: pwd.struct_passwd | None) -> None:
     """See that a file has certificates of authorities in it.
 
     Raises:
         TlsError: when it has none.
     """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        with _identity.acting_as(reader):
+            context.load_verify_locations(path)
     except ssl.SSLError as error:
         raise TlsError("has no certificate in it (PEM, '-----BEGIN CERTIFICATE-----')") from error
 
@@ -101,7 +111,9 @@ def served_digest(host: str, port: int) -> str:
         return ""
 
 
-def client_context(mode: str, authority: str, certificate: str, key: str) -> ssl.SSLContext:
+def client_context(
+    mode: str, authority: str, certificate: str, key: str, reader: pwd.struct_passwd | None
+) -> ssl.SSLContext:
     """What a client connects with under a mode of server_tls_sslmode.
 
     Raises:
@@ -110,10 +122,11 @@ def client_context(mode: str, authority: str, certificate: str, key: str) -> ssl
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = mode == "verify-full"
     context.verify_mode = ssl.CERT_REQUIRED if mode.startswith("verify") else ssl.CERT_NONE
-    if authority:
-        context.load_verify_locations(authority)
-    if certificate:
-        context.load_cert_chain(certificate, key)
+    with _identity.acting_as(reader):
+        if authority:
+            context.load_verify_locations(authority)
+        if certificate:
+            context.load_cert_chain(certificate, key)
     return context
 
 
@@ -187,11 +200,11 @@ def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> list[ssl.SSL
     return sides
 
 
-def _pair_problem(error: ssl.SSLError, key: str) -> str:
+def _pair_problem(error: ssl.SSLError, key: str, reader: pwd.struct_passwd | None) -> str:
     reason = error.reason or ""
     if "KEY_VALUES_MISMATCH" in reason or "KEY_TYPE_MISMATCH" in reason:
         return f"does not belong to the key {key}"
-    with open(key, encoding="utf-8", errors="replace") as handle:
-        if "ENCRYPTED" in handle.read():
+    with _identity.acting_as(reader), open(key, "rb") as handle:
+        if b"ENCRYPTED" in handle.read():
             return f"needs a key without a password, and {key} has one"
     return f"and {key} are no pair of PEM files: {reason or error}"
