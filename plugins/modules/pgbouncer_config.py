@@ -898,7 +898,7 @@ def main() -> None:
     if installed is not None and (params["config_file"] in steps.first.write or unfinished):
         try:
             pooler.try_out(desired)
-        except _pooler.PoolerError as error:
+        except (_pooler.PoolerError, OSError) as error:
             module.fail_json(
                 msg=f"PgBouncer refuses this configuration, and nothing was changed: {error}"
             )

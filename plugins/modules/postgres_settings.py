@@ -200,6 +200,19 @@ def drop_in_file(cluster: Cluster) -> ManagedFile:
         return ManagedFile(cluster.drop_in, UNREADABLE, "", "", 0)
 
 
+def check_files(cluster: Cluster, before: ManagedFile, write: bool) -> None:
+    """See in check mode too that a run can work on what it has to, and on what runs have left.
+
+    Raises:
+        PermissionError: when it can't.
+    """
+    if write:
+        check_changeable(cluster.drop_in, cluster.rights)
+    told = cluster.rights_for_told
+    LastGood(before, cluster.rights)
+    LastGood(read_file(cluster.auto_conf, told), told)
+
+
 def predict(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) -> dict[str, Any]:
     """What a run does on a host where the package creates the cluster first."""
     drop_in = _guc.DropIn(cluster.drop_in, "", cluster.main_file, 0)
@@ -247,8 +260,7 @@ def converge(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) ->
     for warning in check_tls_files(cluster, wanted, at_work):
         module.warn(warning)
     write = differs(before, after)
-    if write:
-        check_changeable(cluster.drop_in, cluster.rights)
+    check_files(cluster, before, write)
     broken = any(row.error and not row.name for row in rows)
     if write or broken or not runs:
         Configuration(cluster, plan.content).prove()
