@@ -14,8 +14,9 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -364,10 +365,8 @@ def test_certificates_are_read_as_the_poolers_user(owned, vault):
         "client_tls_key_file": str(etc / "server.key"),
     }
     for kind in KINDS:
-        with (
-            replaced(etc / "server.crt", vault.secret, kind),
-            replaced(etc / "server.key", vault.secret, kind),
-        ):
+        crt, key = (replaced(etc / f"server.{end}", vault.secret, kind) for end in ("crt", "key"))
+        with crt, key:
             for check in (True, False):
                 result = owned.configure(check=check, options=options)
                 assert "can't be read by" in result["msg"]
@@ -418,24 +417,38 @@ def test_links_to_the_services_own_files_are_followed(cluster, run_module):
         assert "10.3.0.0/16" in real.read_text()
 
 
+def forked(work: Callable[[], None]) -> int:
+    """A child of this process that does some work, and no test after it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return child
+
+
 @contextmanager
 def attacker(act: Callable[[], None]) -> Iterator[None]:
     """The service's user at work, as often as it can."""
-    user = server_user()
-    assert user
-    child = os.fork()
-    if child == 0:
+
+    def work() -> None:
+        user = server_user()
+        assert user
         os.setgroups([])
         os.setresgid(user.pw_gid, user.pw_gid, user.pw_gid)
         os.setresuid(user.pw_uid, user.pw_uid, user.pw_uid)
         while True:
-            try:
+            with suppress(OSError):
                 act()
-            except OSError:
-                continue
+
+    child = forked(work)
     try:
         yield
     finally:
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "the attacker has given up"
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
 
@@ -443,16 +456,16 @@ def attacker(act: Callable[[], None]) -> Iterator[None]:
 def slowly(act: Callable[[], None]) -> int:
     """Do something for a while, with a pause before each step that touches a file.
 
-    Returns how often it was done. The pauses make every gap between two steps wide enough for whoever waits for it.
+    The pauses make every gap between two steps wide enough for whoever waits for it. Returns how
+    often it was done.
     """
     reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
 
-        def pause(event: str, _arguments: Any) -> None:
-            if event.startswith(("os.", "open", "shutil.")) and event != "os.fork":
-                time.sleep(0.0005)
+    def pause(event: str, _arguments: Any) -> None:
+        if event.startswith(("os.", "open", "shutil.")):
+            time.sleep(0.0005)
 
+    def work() -> None:
         sys.addaudithook(pause)
         deadline = time.monotonic() + RACE_S
         rounds = 0
@@ -460,9 +473,9 @@ def slowly(act: Callable[[], None]) -> int:
             act()
             rounds += 1
         os.write(writing, str(rounds).encode())
-        os._exit(0)
+
+    _pid, status = os.waitpid(forked(work), 0)
     os.close(writing)
-    _pid, status = os.waitpid(child, 0)
     with open(reading) as result:
         text = result.read()
     assert status == 0
