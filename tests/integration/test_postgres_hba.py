@@ -505,18 +505,53 @@ def test_a_disk_that_is_full_from_any_step_on_changes_nothing(
     assert run_module("postgres_hba", wanted)["changed"] is False
 
 
-def test_a_file_that_the_server_can_not_read_is_mended(cluster: Any, run_module: Run) -> None:
-    if not cluster.user:
-        pytest.skip("only root can still read such a file itself")
+def test_a_file_of_a_mode_that_the_server_can_not_read_is_mended(
+    cluster: Any, run_module: Run
+) -> None:
     run_module("postgres_hba", options(cluster))
-    before = states(cluster)
     for name in ("pg_hba.conf", "pg_ident.conf"):
-        (cluster.data / name).chmod(0o600)
-        os.chown(cluster.data / name, 0, 0)
+        (cluster.data / name).chmod(0)
     assert run_module("postgres_hba", options(cluster), check=True)["changed"]
     assert run_module("postgres_hba", options(cluster))["changed"]
-    assert states(cluster) == before
+    assert [path.stat().st_mode & 0o777 for path in cluster.data.glob("pg_*.conf")] == [0o640] * 2
     assert run_module("postgres_hba", options(cluster))["changed"] is False
+
+
+def test_a_file_that_only_root_can_read_is_refused(cluster: Any, run_module: Run) -> None:
+    """It may be any file of root's that the server's OS user has renamed."""
+    if not cluster.user:
+        pytest.skip("only root can make such a file")
+    run_module("postgres_hba", options(cluster))
+    for name in ("pg_hba.conf", "pg_ident.conf"):
+        path = cluster.data / name
+        path.chmod(0o600)
+        os.chown(path, 0, 0)
+        before = states(cluster)
+        for check in (True, False):
+            result = run_module("postgres_hba", options(cluster), check=check)
+            assert (
+                f"{path} can't be read or changed as {cluster.os_user}: {path} belongs to root with"
+                " mode 0600"
+            ) in result["msg"]
+            assert f"if it is right, give {cluster.os_user} the right to it" in result["msg"]
+            assert states(cluster) == before
+        os.chown(path, cluster.user.pw_uid, cluster.user.pw_gid)
+        path.chmod(0o640)
+        assert run_module("postgres_hba", options(cluster))["changed"] is False
+
+
+def test_a_file_of_roots_that_the_server_can_read_stays_until_it_changes(
+    cluster: Any, run_module: Run
+) -> None:
+    if not cluster.user:
+        pytest.skip("only root can make such a file")
+    run_module("postgres_hba", options(cluster))
+    path = cluster.data / "pg_hba.conf"
+    os.chown(path, 0, cluster.user.pw_gid)
+    assert run_module("postgres_hba", options(cluster))["changed"] is False
+    assert path.stat().st_uid == 0
+    assert run_module("postgres_hba", options(cluster, client_networks=["10.9.0.0/16"]))["changed"]
+    assert path.stat().st_uid == cluster.user.pw_uid
 
 
 @pytest.mark.usefixtures("later")

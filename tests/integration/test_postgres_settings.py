@@ -558,7 +558,9 @@ def test_a_managed_file_that_the_server_can_not_read_is_mended(managed):
         pytest.skip("only root can still read such a file itself")
     unreadable(managed, managed.drop_in)
     result = managed.predicted_run({"work_mem": "6MB"})
-    assert result["actions"] == [f"write {managed.drop_in}"]
+    # What nobody but root can read is not read, so that the server is asked to take the new one.
+    assert result["actions"] == [f"write {managed.drop_in}", "reload"]
+    assert managed.run({"work_mem": "6MB"})["changed"] is False
     status = managed.drop_in.stat()
     assert (status.st_mode, status.st_uid, status.st_gid) == (owner[0], owner[4], owner[5])
 
