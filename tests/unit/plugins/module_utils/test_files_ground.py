@@ -170,9 +170,18 @@ def test_a_process_that_is_not_root_stays_who_it_is(monkeypatch):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
 def test_acting_as_a_user_has_nothing_of_roots():
+    groups = os.getgroups()
+    os.setgroups([0])  # as in a login of root's
+    try:
+        _has_nothing_of_roots()
+    finally:
+        os.setgroups(groups)
+
+
+def _has_nothing_of_roots() -> None:
     before = os.geteuid(), os.getegid(), os.getgroups()
     with tempfile.TemporaryDirectory() as name:
-        os.chmod(name, 0o755)
+        Path(name).chmod(0o755)
         secret = Path(name) / "secret"
         secret.write_text("secret")
         secret.chmod(0o640)  # of a group that root is in
