@@ -236,7 +236,7 @@ def _refusal(path: str, user: str) -> str:
         fact = f"{link} is a symbolic link of {owner} to {os.readlink(link)}"
         advice = (
             f"make it a real file or directory of {user} again, or if you keep it elsewhere on"
-            " purpose, where only root may write, give the real path instead of the link"
+            f" purpose, give {user} the right to read it and to write to its directory"
         )
     else:
         fact, advice = _obstacle(path, user)
