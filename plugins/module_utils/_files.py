@@ -199,7 +199,7 @@ def service_user(directory: str, login_os_user: str) -> str:
     given = login_os_user if login_os_user not in ("", "root") else "postgres"
     try:
         stranger = walk(directory).stranger
-        owners = [_user(os.lstat(path).st_uid) for path in (directory, stranger) if path]
+        owners = [_user(_owner_and_mode(path)[0]) for path in (directory, stranger) if path]
     except OSError:
         return given
     return owners[0] if owners[0] in owners[1:] and owners[0] != "root" else given

@@ -176,6 +176,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._files import (
     check_changeable,
     differs,
     read_file,
+    service_user,
     write_file,
 )
 
@@ -559,12 +560,13 @@ def main() -> None:
     )
     params = module.params
     major, name = params["version"], params["cluster"]
+    directory = params["config_directory"] or f"/etc/postgresql/{major}/{name}"
     cluster = Cluster(
         module=module,
         major=major,
-        config_directory=params["config_directory"] or f"/etc/postgresql/{major}/{name}",
+        config_directory=directory,
         binary_directory=params["binary_directory"] or f"/usr/lib/postgresql/{major}/bin",
-        os_user=params["login_os_user"] or "postgres",
+        os_user=service_user(directory, params["login_os_user"]),
         service=params["service"] or f"postgresql@{major}-{name}",
         log_file=params["log_file"] or f"/var/log/postgresql/postgresql-{major}-{name}.log",
     )

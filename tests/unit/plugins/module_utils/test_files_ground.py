@@ -145,6 +145,33 @@ def test_root_is_nobodys_stand_in(user, monkeypatch):
         _files.worker_of("/etc/postgresql/x", _files.Rights(user))
 
 
+# A directory of a configuration, its owner, whom the operator logs in as, and whose files it has.
+SERVICES = [
+    ("/etc/postgresql/15", POSTGRES, "postgres", "user101"),
+    ("/etc/postgresql/15", POSTGRES, "root", "user101"),
+    ("/etc/postgresql/15", POSTGRES, "admin", "user101"),
+    # Made with pg_createcluster -u: both say so.
+    ("/etc/postgresql/15", 102, "user102", "user102"),
+    # Only a user who could have made it up says so.
+    ("/etc/postgresql/15", 102, "postgres", "postgres"),
+    ("/etc/postgresql/15", 0, "postgres", "postgres"),
+    ("/etc/pgbouncer", 0, "postgres", "postgres"),
+    ("/etc/pgbouncer", 0, "", "postgres"),
+    ("/etc/pgbouncer", 0, "root", "postgres"),
+    ("/etc/missing", None, "admin", "admin"),
+]
+
+
+@pytest.mark.usefixtures("tree")
+@pytest.mark.parametrize(("directory", "uid", "login", "expected"), SERVICES)
+def test_whose_files_a_server_has(directory, uid, login, expected, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(_files, "_user", lambda number: f"user{number}" if number else "root")
+    if uid is not None:
+        monkeypatch.setitem(TREE, directory, (uid, uid, DIRECTORY | 0o755))
+    assert _files.service_user(directory, login) == expected
+
+
 @pytest.mark.usefixtures("tree")
 def test_what_runs_as_root_is_only_roots(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
