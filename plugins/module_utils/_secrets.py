@@ -27,7 +27,7 @@ _HOLDS = re.compile(f"{_ASSIGNED}|{_URI}|{_VERIFIER}", re.IGNORECASE)
 _IN_TEXT = (
     # a whole entry in quotes, as pg_hba.conf has it
     (re.compile(rf'"({_ASSIGNED})(?:[^"]|"")*"', re.I), rf'"\g<1>{MASK}"'),
-    (re.compile(rf"({_ASSIGNED}\s*)(?:'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\S+)", re.I),
+    (re.compile(rf"({_ASSIGNED}\s*)(?!\*{{8}})(?:'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\S+)", re.I),
      rf"\g<1>{MASK}"),
     (re.compile(r"(://[^/@\s:]*:)[^/@\s]+@"), rf"\g<1>{MASK}@"),
     (re.compile(_VERIFIER), MASK),
