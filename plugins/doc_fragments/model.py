@@ -131,3 +131,14 @@ options:
         type: list
         elements: dict
 """
+
+    PASSWORDS = r"""
+options:
+  passwords:
+    description:
+      - Passwords of the roles in O(databases), by the role's name, as O(databases[].roles[].password) takes them.
+      - Ansible then knows all of them for secrets. The filter P(pooled.postgres.role_passwords#filter) takes them out of the model,
+        and P(pooled.postgres.without_passwords#filter) gives the rest of it.
+    type: dict
+    default: {}
+"""

@@ -31,8 +31,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._scram import (
     password_matches,
     verifier_to_send,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._secrets import MASK, shown_change
 
-MASK = "********"
 NO_LIMIT = -1
 NEVER = "infinity"
 # From this major on every grant of a membership is kept apart by who granted it.
@@ -201,7 +201,9 @@ def same_value(name: str, left: str, right: str, actual: Actual) -> bool:
 def _setting_difference(
     role: Role, label: str, name: str, before: str | None, after: str | None
 ) -> Difference:
-    return Difference((f"role {role.name}", label, name), before or "", after or "")
+    return Difference(
+        (f"role {role.name}", label, name), *shown_change(name, before or "", after or "")
+    )
 
 
 def _setting_sql(name: str) -> str:

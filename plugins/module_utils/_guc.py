@@ -22,6 +22,12 @@ from ansible_collections.pooled.postgres.plugins.module_utils._guc_catalog impor
     TABLE,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model import setting_text
+from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
+    holds_secret,
+    shown,
+    shown_change,
+    shown_setting,
+)
 
 # What pg_createcluster writes into postgresql.conf of a new cluster, where it is not the default.
 CREATED_WITH = {"log_line_prefix": "%m [%p] %q%u@%d ", "ssl": "on"}
@@ -45,7 +51,6 @@ _INT_MAX = 2**31 - 1
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
 _OCTAL = ("data_directory_mode", "log_file_mode", "unix_socket_permissions")
-_SECRET_IN_CONNINFO = re.compile(r"password\s*=|://[^/@\s]*:[^/@\s]*@", re.IGNORECASE)
 _ENTRY = re.compile(
     r"""\s*(?P<name>[A-Za-z_][\w$]*(?:\.[A-Za-z_][\w$]*)*)(?:\s*=\s*|\s+)
     (?:'(?P<quoted>(?:[^'\\\n]|\\.|'')*)'|(?P<plain>[^\s'\#=]+))\s*(?:\#.*)?\Z""",
@@ -324,8 +329,8 @@ def check_value(where: str, definition: Definition, text: str) -> None:
     try:
         canonical(definition, text)
     except ValueError as error:
-        raise ValueError(f"{where}: {text!r} {error}") from None
-    if definition.name == "primary_conninfo" and _SECRET_IN_CONNINFO.search(text):
+        raise ValueError(f"{where}: {shown(where, text)} {error}") from None
+    if definition.name == "primary_conninfo" and holds_secret(text):
         raise ValueError(
             f"{where}: holds a password; put it in a password file and name that with passfile=…"
         )
@@ -569,9 +574,11 @@ def waiting_lines(
         if change:
             lines.append(f"{name} is {change.before}, wanted is {change.after}")
         elif row:
-            now = display(row.definition, row.setting)
+            now = shown_setting(name, display(row.definition, row.setting))
             place = (
-                f"{own[-1].path}:{own[-1].line} says {own[-1].value}" if own else "no file has it"
+                f"{own[-1].path}:{own[-1].line} says {shown_setting(name, own[-1].value)}"
+                if own
+                else "no file has it"
             )
             lines.append(f"{name} is {now}, but {place}")
     return lines
@@ -685,9 +692,9 @@ def plan(
         now = _effective(row, own, normalise)
         if now == goal or (row and row.source == "override" and key in old):
             continue
-        before = _shown(definition, now)
+        before, after = _shown(definition, now), display(definition, goal)
         restart = definition.needs_restart
-        changes.append(Change(name, before, display(definition, goal), restart, goal))
+        changes.append(Change(name, *shown_change(name, before, after), restart, goal))
         if not (restart and row and row.pending_restart):
             reload = True
     for key in sorted(set(old) - set(held)):
@@ -701,6 +708,7 @@ def plan(
             continue
         definition = row.definition
         before, after = _shown(definition, now), display(definition, goal)
+        before, after = shown_change(definition.name, before, after)
         changes.append(Change(definition.name, before, after, definition.needs_restart, goal))
     in_auto_conf = {row.name.lower() for row in rows if _in_auto_conf(row)}
     resets = tuple(sorted(held[key] for key in in_auto_conf & set(held)))
@@ -796,7 +804,7 @@ def diff_lines(changes: Sequence[Change], before: str, after: str) -> tuple[list
             sides.append([("(unreadable)", str(error))])
     for side, own, other in ((lines[0], sides[0], sides[1]), (lines[1], sides[1], sides[0])):
         side += [
-            f"in the file only: {name} = {value}"
+            f"in the file only: {name} = {shown_setting(name, value)}"
             for name, value in own
             if (name, value) not in other and name not in changed
         ]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Iterable, Mapping, Sequence
 
+from ansible_collections.pooled.postgres.plugins.module_utils._secrets import MASK
+
 _HEADER = (
     "Managed by Ansible, collection pooled.postgres: changes made here by hand are replaced.",
 )
@@ -19,8 +21,6 @@ _NOTE_MARK = ";   "
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:,*@%+-]+\Z")
 _PARAMETER = re.compile(r"(\w+)=('(?:[^']|'')*'|\S+)")
 _USERLIST_LINE = re.compile(r'^("(?:[^"]|"")*")\s*"((?:[^"]|"")*)"', re.MULTILINE)
-_PASSWORD = re.compile(r"(\bpassword\s*=\s*)(?:'(?:[^']|'')*'|\S+)")
-_MASK = "********"
 _VERIFIER = "SCRAM-SHA-256$"
 
 
@@ -131,17 +131,12 @@ def masked_userlists(before: str, after: str) -> tuple[str, str]:
     old = _secrets(before)
     new = _secrets(after)
     return (
-        "".join(f'{user} "{_MASK}"\n' for user in old),
+        "".join(f'{user} "{MASK}"\n' for user in old),
         "".join(
-            f'{user} "{_MASK}"{"" if old.get(user) == secret else " ; new secret"}\n'
+            f'{user} "{MASK}"{"" if old.get(user) == secret else " ; new secret"}\n'
             for user, secret in new.items()
         ),
     )
-
-
-def masked_ini(text: str) -> str:
-    """An ini file without the passwords that somebody may have written into it."""
-    return _PASSWORD.sub(rf"\1{_MASK}", text)
 
 
 def _secrets(userlist: str) -> dict[str, str]:

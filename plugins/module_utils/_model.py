@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import check_password
+from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown
 
 KINDS = ("user", "reader", "migrator", "admin")
 
@@ -247,10 +248,11 @@ def setting_text(where: str, value: Any) -> str:
         return str(value)
     if isinstance(value, str):
         if _CONTROL.search(value):
-            raise ValueError(f"{where}: {value!r} contains control characters")
+            raise ValueError(f"{where}: {shown(where, value)} contains control characters")
         return str(value)
     raise ValueError(
-        f"{where}: {value!r} is no value for a setting: give text, a number or a boolean"
+        f"{where}: {shown(where, value)} is no value for a setting: give text, a number or a"
+        " boolean"
     )
 
 

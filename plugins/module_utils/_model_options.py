@@ -53,15 +53,45 @@ def databases_argument_spec() -> dict[str, Any]:
     }
 
 
-def given_databases(databases: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A module's databases without the keys that only its argument spec put there."""
-    return [
+def passwords_argument_spec() -> dict[str, Any]:
+    """Argument spec of the C(model.passwords) documentation fragment."""
+    return {"passwords": {"type": "dict", "default": {}, "no_log": True}}
+
+
+def given_databases(
+    databases: Iterable[Mapping[str, Any]], passwords: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """A module's databases without the keys that only its argument spec put there.
+
+    Args:
+        databases: as the argument spec has them.
+        passwords: those of roles, by the role's name, which are put into their entries.
+
+    Raises:
+        ValueError: for a password that fits no role, or not what the role's own entry says. It
+            never quotes one.
+    """
+    given = [
         {
             key: [_given(entry) for entry in value] if key in ("roles", "clients") else value
             for key, value in _given(database).items()
         }
         for database in databases
     ]
+    roles = [role for database in given for role in database.get("roles", ())]
+    for name, password in (passwords or {}).items():
+        entries = [role for role in roles if role["name"] == name]
+        if not entries:
+            raise ValueError(
+                f"passwords: {name!r} is not a role of databases; correct the name, or leave it out"
+            )
+        for entry in entries:
+            if entry.setdefault("password", password) != password:
+                raise ValueError(
+                    f"passwords: role {name!r} has another password in its entry in databases;"
+                    " leave the key password out there"
+                )
+    return given
 
 
 def _given(entry: Mapping[str, Any]) -> dict[str, Any]:

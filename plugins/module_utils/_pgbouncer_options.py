@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown
+
 # The newest version that the tables below know. On a newer one, an option they don't know is
 # left to PgBouncer's own judgement.
 NEWEST = (1, 26)
@@ -287,12 +289,14 @@ def value_text(where: str, option: Option, value: Any) -> str:
     if isinstance(value, bool) and option.kind == "flag":
         return "1" if value else "0"
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(f"{where}: {value!r} is not allowed; give {_allowed(option)}")
+        raise ValueError(f"{where}: {shown(where, value)} is not allowed; give {_allowed(option)}")
     if option.kind == "mode" and isinstance(value, int):
         value = f"{value:04o}"
     text = str(value)
     if _CONTROL.search(text):
-        raise ValueError(f"{where}: {value!r} has control characters such as line breaks in it")
+        raise ValueError(
+            f"{where}: {shown(where, value)} has control characters such as line breaks in it"
+        )
     if option.kind == "text" and text == text.strip():
         return text
     if option.kind == "choice" and text in option.choices:
@@ -307,7 +311,7 @@ def value_text(where: str, option: Option, value: Any) -> str:
         and option.least <= int(text) <= option.most
     ):
         return str(int(text))
-    raise ValueError(f"{where}: {value!r} is not allowed; give {_allowed(option)}")
+    raise ValueError(f"{where}: {shown(where, value)} is not allowed; give {_allowed(option)}")
 
 
 def _allowed(option: Option) -> str:

@@ -161,9 +161,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Collection, Iterable
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pooled.postgres.plugins.module_utils import _files, _identity, _resources
+from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
 EXPORTERS = (
@@ -202,7 +201,7 @@ def majors_installed() -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def clusters_configured(module: AnsibleModule) -> list[dict[str, Any]]:
+def clusters_configured(module: PooledModule) -> list[dict[str, Any]]:
     """Clusters of postgresql-common."""
     clusters = []
     owner = _identity.entry_of(OWNER)
@@ -232,7 +231,7 @@ def clusters_configured(module: AnsibleModule) -> list[dict[str, Any]]:
     return clusters
 
 
-def shown_units(module: AnsibleModule, names: Collection[str]) -> tuple[dict[str, str], ...]:
+def shown_units(module: PooledModule, names: Collection[str]) -> tuple[dict[str, str], ...]:
     """Properties of systemd's units as they are in force; none where systemd does not run."""
     if not names or not os.path.isdir("/run/systemd/system"):
         return ()
@@ -263,7 +262,7 @@ def described_units(names: Iterable[str], memory_bytes: int) -> tuple[dict[str, 
 
 
 def binding_units(
-    module: AnsibleModule, clusters: list[dict[str, Any]], memory_bytes: int
+    module: PooledModule, clusters: list[dict[str, Any]], memory_bytes: int
 ) -> list[dict[str, str]]:
     """The cluster's unit and the slices around it, both in force and as their files say."""
     names = _resources.service_names(clusters, module.params["version"], module.params["cluster"])
@@ -311,7 +310,7 @@ def affinity() -> set[int]:
         return os.sched_getaffinity(0)
 
 
-def resources(module: AnsibleModule, clusters: list[dict[str, Any]]) -> dict[str, Any]:
+def resources(module: PooledModule, clusters: list[dict[str, Any]]) -> dict[str, Any]:
     """What Postgres may have."""
     meminfo = text_of("/proc/meminfo")
     amounts = _resources.meminfo_bytes(meminfo)
@@ -353,7 +352,7 @@ def filesystem_bytes(path: str) -> int:
     return status.f_blocks * status.f_frsize
 
 
-def wal_filesystem(module: AnsibleModule, clusters: list[dict[str, Any]]) -> dict[str, Any]:
+def wal_filesystem(module: PooledModule, clusters: list[dict[str, Any]]) -> dict[str, Any]:
     """Where the cluster's WAL is or will be, as far as that exists, and how large that is."""
     asked = module.params
     paths = _resources.wal_directories(clusters, asked["version"], asked["cluster"])
@@ -367,7 +366,7 @@ def wal_filesystem(module: AnsibleModule, clusters: list[dict[str, Any]]) -> dic
     return min(found, key=lambda place: place["size_bytes"])
 
 
-def pgbouncer(module: AnsibleModule) -> dict[str, Any]:
+def pgbouncer(module: PooledModule) -> dict[str, Any]:
     """Whether PgBouncer is there, and its version."""
     if not os.path.exists(PGBOUNCER):
         return {"installed": False, "version": None}
@@ -376,12 +375,11 @@ def pgbouncer(module: AnsibleModule) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
+    module = PooledModule(
+        {
             "version": {"type": "str", "default": ""},
             "cluster": {"type": "str", "default": "main"},
-        },
-        supports_check_mode=True,
+        }
     )
     majors = majors_installed()
     clusters = clusters_configured(module)

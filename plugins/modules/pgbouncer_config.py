@@ -23,7 +23,7 @@ description:
     does so one process after the other.
   - Role settings are noted in the file as comments, because sessions in the pools keep the settings they have logged in with.
     When the note changes, the pools reconnect.
-extends_documentation_fragment: [pooled.postgres.attributes, pooled.postgres.model]
+extends_documentation_fragment: [pooled.postgres.attributes, pooled.postgres.model, pooled.postgres.model.passwords]
 attributes:
   check_mode:
     support: full
@@ -146,13 +146,13 @@ seealso:
 EXAMPLES = r"""
 - name: Pool the databases of the model before a Postgres on the same host
   pooled.postgres.pgbouncer_config:
-    databases: "{{ pooled_databases }}"
+    databases: "{{ pooled_databases | pooled.postgres.without_passwords }}"
     options:
       default_pool_size: 40
 
 - name: The same before a Postgres elsewhere, with a small pool for reports
   pooled.postgres.pgbouncer_config:
-    databases: "{{ pooled_databases }}"
+    databases: "{{ pooled_databases | pooled.postgres.without_passwords }}"
     backend_host: db.internal
     auth_password: "{{ vault_pgbouncer_auth }}"
     database_options:
@@ -160,7 +160,7 @@ EXAMPLES = r"""
 
 - name: Use two CPUs, with half the pools in each process
   pooled.postgres.pgbouncer_config:
-    databases: "{{ pooled_databases }}"
+    databases: "{{ pooled_databases | pooled.postgres.without_passwords }}"
     processes: 2
     options:
       default_pool_size: 20
@@ -210,8 +210,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Iterator, Mapping
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pooled.postgres.plugins.module_utils import (
     _files,
     _ini,
@@ -227,6 +225,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _postgres,
     _scram,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 
 UNFINISHED = "A run of pooled.postgres was interrupted here; the next one finishes its work:"
 
@@ -235,6 +234,7 @@ def argument_spec() -> dict[str, Any]:
     """The module's arguments."""
     return {
         **_model_options.databases_argument_spec(),
+        **_model_options.passwords_argument_spec(),
         "options": {"type": "dict", "default": {}},
         "database_options": {"type": "dict", "default": {}},
         "user_options": {"type": "dict", "default": {}},
@@ -264,7 +264,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def wanted_secrets(
-    module: AnsibleModule,
+    module: PooledModule,
     databases: tuple[_model.Database, ...],
     version: tuple[int, int, int],
     installed: bool,
@@ -304,7 +304,7 @@ def wanted_secrets(
     return local_verifiers(module, given)
 
 
-def local_verifiers(module: AnsibleModule, given: Mapping[str, str]) -> dict[str, str]:
+def local_verifiers(module: PooledModule, given: Mapping[str, str]) -> dict[str, str]:
     """The verifiers that the server on this host has, for the roles that can use them."""
     params = module.params
     socket_dir = {
@@ -453,9 +453,7 @@ def file_diffs(
         if not _files.differs(old, new):
             continue
         texts = [old.content or "", new.content or ""]
-        if new.path.endswith(".ini"):
-            texts = [_ini.masked_ini(text) for text in texts]
-        elif not new.path.endswith((".conf", ".service")):
+        if not new.path.endswith((".ini", ".conf", ".service")):
             texts = list(_ini.masked_userlists(*texts))
         modes = [
             f"# {one.owner}:{one.group} {one.mode:04o}\n" if one.content is not None else ""
@@ -672,7 +670,7 @@ def put_back(
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = PooledModule(argument_spec())
     params = module.params
     rights = _files.Rights(params["os_user"])
 
@@ -692,7 +690,7 @@ def main() -> None:
             _postgres.require_psycopg2(module)
         version = installed or _pgbouncer_options.parse_version(params["assume_version"] or "")
         databases = _model.parse_databases(
-            _model_options.given_databases(params["databases"]), "databases"
+            _model_options.given_databases(params["databases"], params["passwords"]), "databases"
         )
         options = _pgbouncer.effective_options(
             params["options"],

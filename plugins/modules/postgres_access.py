@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - pooled.postgres.attributes
   - pooled.postgres.connection
   - pooled.postgres.model
+  - pooled.postgres.model.passwords
 attributes:
   check_mode:
     support: full
@@ -91,7 +92,8 @@ EXAMPLES = r"""
 
 - name: Keep rights that were granted by hand, on a server reached over TCP
   pooled.postgres.postgres_access:
-    databases: "{{ pooled_databases }}"
+    databases: "{{ pooled_databases | pooled.postgres.without_passwords }}"
+    passwords: "{{ pooled_databases | pooled.postgres.role_passwords }}"
     exclusive: false
     login_host: db.example.com
     login_user: postgres
@@ -153,8 +155,6 @@ databases:
 from dataclasses import replace
 from typing import Any, Sequence
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pooled.postgres.plugins.module_utils._access import nested_text, plan
 from ansible_collections.pooled.postgres.plugins.module_utils._access_apply import (
     Failed,
@@ -175,7 +175,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model import Role
 from ansible_collections.pooled.postgres.plugins.module_utils._model_options import (
     databases_argument_spec,
     given_databases,
+    passwords_argument_spec,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     PSYCOPG2_IMPORT_ERROR,
     ConnectionFailed,
@@ -189,10 +191,12 @@ from ansible_collections.pooled.postgres.plugins.module_utils._scram import is_v
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=_argument_spec(), supports_check_mode=True)
+    module = PooledModule(_argument_spec())
     try:
         wanted = Wanted(
-            databases=parse_databases(given_databases(module.params["databases"])),
+            databases=parse_databases(
+                given_databases(module.params["databases"], module.params["passwords"])
+            ),
             pooler_role=module.params["pooler_role"],
             pooler_password=module.params["pooler_password"] or None,
             exclusive=module.params["exclusive"],
@@ -240,7 +244,7 @@ def main() -> None:
     )
 
 
-def _connection(module: AnsibleModule) -> Any:
+def _connection(module: PooledModule) -> Any:
     """A connection for what belongs to the whole server; None where a new one is assumed."""
     assume = module.check_mode and module.params["assume_new"]
     if assume and PSYCOPG2_IMPORT_ERROR is not None:
@@ -254,7 +258,7 @@ def _connection(module: AnsibleModule) -> Any:
         module.fail_json(msg=f"can't connect to the server: {error}")
 
 
-def _connect(module: AnsibleModule, name: str | None = None) -> Any:
+def _connect(module: PooledModule, name: str | None = None) -> Any:
     """A connection, in which check mode can't change anything."""
     connection = connect(module.params, name)
     if module.check_mode:
@@ -324,6 +328,7 @@ def _argument_spec() -> dict[str, Any]:
     return {
         **connection_argument_spec(),
         **databases_argument_spec(),
+        **passwords_argument_spec(),
         "pooler_role": {"type": "str", "default": ""},
         "pooler_password": {"type": "str", "no_log": True},
         "exclusive": {"type": "bool", "default": True},

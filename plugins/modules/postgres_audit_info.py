@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - pooled.postgres.attributes
   - pooled.postgres.connection
   - pooled.postgres.model
+  - pooled.postgres.model.passwords
 attributes:
   check_mode:
     support: full
@@ -113,7 +114,7 @@ notes:
 EXAMPLES = r"""
 - name: Audit the server on this host
   pooled.postgres.postgres_audit_info:
-    databases: "{{ pooled_databases }}"
+    databases: "{{ pooled_databases | pooled.postgres.without_passwords }}"
     pooler_port: 6432
   become: true
   register: audit
@@ -234,8 +235,6 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pooled.postgres.plugins.module_utils import _audit_catalog
 from ansible_collections.pooled.postgres.plugins.module_utils._audit import (
     Audit,
@@ -257,7 +256,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model import pars
 from ansible_collections.pooled.postgres.plugins.module_utils._model_options import (
     databases_argument_spec,
     given_databases,
+    passwords_argument_spec,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import (
     version_text,
 )
@@ -275,10 +276,10 @@ _POOL_SIZES = ("default_pool_size", "reserve_pool_size", "max_client_conn")
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=_argument_spec(), supports_check_mode=True)
+    module = PooledModule(_argument_spec())
     params = module.params
-    given = given_databases(params["databases"])
     try:
+        given = given_databases(params["databases"], params["passwords"])
         model = parse_databases(given, "databases")
         accepted = parse_accepted(params["accepted"], RULES)
         memory = _memory_bytes(params)
@@ -330,7 +331,7 @@ def main() -> None:
     module.exit_json(changed=False, lines=summary_lines("server", result), **result)
 
 
-def _connection(module: AnsibleModule) -> Any:
+def _connection(module: PooledModule) -> Any:
     assume = module.check_mode and module.params["assume_new"]
     if not (assume and PSYCOPG2_IMPORT_ERROR):
         require_psycopg2(module)
@@ -437,6 +438,7 @@ def _argument_spec() -> dict[str, Any]:
     return {
         **connection_argument_spec(),
         **databases_argument_spec(),
+        **passwords_argument_spec(),
         "resources": {"type": "dict"},
         "memory_share": {"type": "float", "default": 1.0},
         "memory_reserved": {"type": "str", "default": "0"},

@@ -151,19 +151,19 @@ author:
 EXAMPLES = r"""
 - name: Let the model's roles in from the application's network
   pooled.postgres.postgres_hba:
-    databases: "{{ pooled_databases }}"
+    databases: "{{ pooled_databases | pooled.postgres.without_passwords }}"
     client_networks: [10.20.0.0/16]
     pooler_role: pgbouncer_auth
 
 - name: The same, and only with TLS
   pooled.postgres.postgres_hba:
-    databases: "{{ pooled_databases }}"
+    databases: "{{ pooled_databases | pooled.postgres.without_passwords }}"
     client_networks: [10.20.0.0/16]
     require_tls: true
 
 - name: Let a backup job in, too
   pooled.postgres.postgres_hba:
-    databases: "{{ pooled_databases }}"
+    databases: "{{ pooled_databases | pooled.postgres.without_passwords }}"
     rules:
       - {type: hostssl, database: replication, user: backup, address: 10.20.3.7/32}
 """
@@ -198,14 +198,13 @@ import time
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pooled.postgres.plugins.module_utils import _files, _hba, _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._model_options import (
     databases_argument_spec,
     given_databases,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 
 RELOAD_TIMEOUT_S = 15
 FILE_MODE = 0o640
@@ -265,7 +264,7 @@ def argument_spec() -> dict[str, Any]:
 class Server:
     """A running server, or in check mode one that the run will create or start."""
 
-    def __init__(self, module: AnsibleModule) -> None:
+    def __init__(self, module: PooledModule) -> None:
         self.params = module.params
         self.connection: Any = None
         version, cluster = self.params["version"], self.params["cluster"]
@@ -443,14 +442,14 @@ def replace_files(
         raise RefusedError(f"{what}, and the old ones are back: {error}") from error
 
 
-def fail(module: AnsibleModule, message: str) -> NoReturn:
+def fail(module: PooledModule, message: str) -> NoReturn:
     """End with a message."""
     module.fail_json(msg=message)
     raise AssertionError(message)
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = PooledModule(argument_spec())
     params = module.params
     owner = {"superuser": params["login_user"], "superuser_os_user": params["login_os_user"]}
     try:

@@ -69,9 +69,8 @@ statements:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pooled.postgres.plugins.module_utils import _monitor, _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 
 STANDBY = "SELECT pg_catalog.pg_is_in_recovery() AS is_standby"
 ROLE = """
@@ -92,15 +91,14 @@ SELECT name, installed_version IS NOT NULL AS created FROM pg_catalog.pg_availab
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
+    module = PooledModule(
+        {
             **_postgres.connection_argument_spec(),
             "name": {"type": "str", "default": "prometheus"},
             "databases": {"type": "list", "elements": "str", "default": []},
             "extensions": {"type": "list", "elements": "str", "default": ["pg_stat_statements"]},
             "assume_new": {"type": "bool", "default": False},
-        },
-        supports_check_mode=True,
+        }
     )
     params = module.params
     databases = tuple(dict.fromkeys((params["login_db"], *params["databases"])))
@@ -136,7 +134,7 @@ def main() -> None:
     )
 
 
-def _connection(module: AnsibleModule) -> Any:
+def _connection(module: PooledModule) -> Any:
     """A connection; None where check mode assumes a new server."""
     assume = module.check_mode and module.params["assume_new"]
     if assume and _postgres.PSYCOPG2_IMPORT_ERROR is not None:
@@ -170,7 +168,7 @@ def _state(connection: Any, params: dict[str, Any]) -> _monitor.MonitorState:
 
 
 def _refuse_impossible(
-    module: AnsibleModule,
+    module: PooledModule,
     connection: Any,
     state: _monitor.MonitorState,
     databases: tuple[str, ...],

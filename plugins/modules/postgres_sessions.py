@@ -183,9 +183,8 @@ lines:
 
 from typing import Any, Sequence
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pooled.postgres.plugins.module_utils import _sessions_catalog
+from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     ConnectionFailed,
     connect,
@@ -211,7 +210,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sessions_report i
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=_argument_spec(), supports_check_mode=True)
+    module = PooledModule(_argument_spec())
     params = module.params
     names = ("roles", "databases", "applications", "states", "older_than", "mode", "timeout")
     try:
@@ -236,7 +235,7 @@ def main() -> None:
     module.exit_json(**result)
 
 
-def _run(module: AnsibleModule, connection: Any, wanted: Wanted, length: int) -> dict[str, Any]:
+def _run(module: PooledModule, connection: Any, wanted: Wanted, length: int) -> dict[str, Any]:
     with _sessions_catalog.reading(connection):
         _check_names(module, connection, wanted)
         sessions = _sessions_catalog.read_sessions(connection)
@@ -262,7 +261,7 @@ def _run(module: AnsibleModule, connection: Any, wanted: Wanted, length: int) ->
     }
 
 
-def _check_names(module: AnsibleModule, connection: Any, wanted: Wanted) -> None:
+def _check_names(module: PooledModule, connection: Any, wanted: Wanted) -> None:
     roles = _sessions_catalog.roles_there(connection, wanted.roles)
     for name in wanted.roles:
         if roles.get(name):

@@ -245,9 +245,8 @@ lines:
 
 from typing import Any, Sequence
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pooled.postgres.plugins.module_utils import _sessions_catalog
+from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     ConnectionFailed,
     connect,
@@ -271,7 +270,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sessions_report i
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=_argument_spec(), supports_check_mode=True)
+    module = PooledModule(_argument_spec())
     params = module.params
     try:
         idle_s = duration_s("idle_transaction_age", params["idle_transaction_age"])

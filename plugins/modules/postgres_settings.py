@@ -159,8 +159,6 @@ started:
 from dataclasses import replace
 from typing import Any, Sequence
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.pooled.postgres.plugins.module_utils import _guc, _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._cluster import (
     Cluster,
@@ -179,6 +177,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._files import (
     service_user,
     write_file,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 
 MODE = 0o640
 # No server takes that, as it takes no file that it can't read.
@@ -214,7 +213,7 @@ def check_files(cluster: Cluster, before: ManagedFile, write: bool) -> None:
     LastGood(read_file(cluster.auto_conf, told), told)
 
 
-def predict(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) -> dict[str, Any]:
+def predict(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> dict[str, Any]:
     """What a run does on a host where the package creates the cluster first."""
     drop_in = _guc.DropIn(cluster.drop_in, "", cluster.main_file, 0)
     plan = _guc.plan(
@@ -232,7 +231,7 @@ def predict(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) -> 
     }
 
 
-def converge(module: AnsibleModule, cluster: Cluster, wanted: dict[str, str]) -> dict[str, Any]:
+def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> dict[str, Any]:
     """Compare with the server, prove the new configuration, and unless in check mode, apply it."""
     server = Server(cluster, module.params)
     runs = server.runs()
@@ -352,7 +351,7 @@ def waiting_for_restart(
 
 
 def with_libraries(
-    module: AnsibleModule, wanted: dict[str, str], rows: list[_guc.FileRow]
+    module: PooledModule, wanted: dict[str, str], rows: list[_guc.FileRow]
 ) -> dict[str, str]:
     """The settings with the libraries to preload, unless they say themselves what to preload."""
     libraries = module.params["preload_libraries"]
@@ -537,8 +536,8 @@ def report(
 
 def main() -> None:
     """Entry point."""
-    module = AnsibleModule(
-        argument_spec={
+    module = PooledModule(
+        {
             **_postgres.connection_argument_spec(),
             "settings": {"type": "dict", "required": True},
             "preload_libraries": {"type": "list", "elements": "str", "default": []},
@@ -555,8 +554,7 @@ def main() -> None:
             "binary_directory": {"type": "path"},
             "service": {"type": "str"},
             "log_file": {"type": "path"},
-        },
-        supports_check_mode=True,
+        }
     )
     params = module.params
     major, name = params["version"], params["cluster"]

@@ -147,19 +147,6 @@ def test_masked_userlists_tell_new_secrets_from_old_ones():
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("x = host=h password=abc port=1", "x = host=h password=******** port=1"),
-        ("x = password='a ''b' port=1", "x = password=******** port=1"),
-        ("x = password = abc", "x = password = ********"),
-        ("password_note = kept", "password_note = kept"),
-    ],
-)
-def test_masked_ini(text, expected):
-    assert _ini.masked_ini(text) == expected
-
-
 SCRAM = "SCRAM-SHA-256$4096:c2FsdA==$a:b"
 
 

@@ -1,0 +1,373 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Passwords that are hard to hide: they work, and are nowhere but in the inventory.
+
+Real runs of ansible-playbook over a local connection, in whose Python the package systemd is one
+of ours that writes down what modules send to the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psycopg
+import pytest
+import yaml
+
+from .hard_passwords import PASSWORDS, needles
+from .poolers import SERVICE
+
+ROOT = Path(__file__).resolve().parents[2]
+POOLER_PASSWORD = "HushPooler'\"\\ \u00a0"
+ALL = needles([*PASSWORDS.values(), POOLER_PASSWORD])
+LEAST_SAMPLES = 20
+
+JOURNAL = """\
+import os
+
+def _write(*args, **kwargs):
+    with open(os.environ["FAKE_JOURNAL"], "a", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(repr((args, kwargs)) + "\\n")
+        file.write(" ".join(str(value) for value in (*args, *kwargs.values())) + "\\n")
+
+send = sendv = _write
+"""
+
+PLAYBOOK = """\
+- hosts: db
+  gather_facts: false
+  module_defaults:
+    pooled.postgres.pgbouncer_config: "{{ pooler_paths }}"
+  tasks:
+    - ansible.builtin.include_role:
+        name: pooled.postgres.postgres_access
+        public: true
+    - ansible.builtin.include_role:
+        name: pooled.postgres.pgbouncer
+        tasks_from: configure.yml
+        public: true
+    - ansible.builtin.copy:
+        content: "{{ [__postgres_access_result, __pgbouncer_configuration] | to_json }}"
+        dest: "{{ results }}"
+        mode: "0600"
+      check_mode: false
+      changed_when: false
+    - pooled.postgres.postgres_hba:
+        databases: "{{ pooled_databases | pooled.postgres.without_passwords }}"
+        version: 17
+        assume_new: true
+      check_mode: true
+      changed_when: false
+    - pooled.postgres.postgres_audit_info:
+        databases: "{{ pooled_databases | pooled.postgres.without_passwords }}"
+        passwords: "{{ pooled_databases | pooled.postgres.role_passwords }}"
+        login_unix_socket: "{{ postgres_access_login_unix_socket }}"
+        login_port: "{{ postgres_access_login_port }}"
+        login_os_user: "{{ postgres_access_login_os_user }}"
+"""
+
+
+class Unsafe(str):
+    """Text that Ansible must not take for a template."""
+
+
+class Dumper(yaml.SafeDumper):
+    """Writes such texts with their tag."""
+
+
+Dumper.add_representer(
+    Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style='"')
+)
+
+
+def databases(passwords: Mapping[str, Any]) -> list[dict[str, Any]]:
+    roles = [
+        {"name": name, "kind": "user", "password": password} for name, password in passwords.items()
+    ]
+    # Beside roles that are in two databases.
+    return [{"name": "mydb", "roles": roles}, {"name": "second", "roles": roles[:2]}]
+
+
+class Runs:
+    """An inventory with the passwords, and everything that runs leave behind."""
+
+    def __init__(self, pooler: Any, home: Path) -> None:
+        self.pooler = pooler
+        self.home = home
+        self.left = home / "left"
+        self.inventory = home / "inventory"
+        self.seen: set[str] = set()
+        self.samples = 0
+        # Where the servers' OS user can come too.
+        self.temporary = pooler.home / "tmp"
+        self.temporary.mkdir()
+        self.temporary.chmod(0o1777)
+        for name in ("left/home", "inventory/group_vars", "python/systemd"):
+            (home / name).mkdir(parents=True)
+        (home / "python/systemd/__init__.py").touch()
+        (home / "python/systemd/daemon.py").write_text("def booted():\n    return 1\n")
+        (home / "python/systemd/journal.py").write_text(JOURNAL)
+        (home / "site.yml").write_text(PLAYBOOK)
+
+    def write(self, passwords: Mapping[str, Any], **variables: Any) -> None:
+        cluster, pooler = self.pooler.cluster, self.pooler
+        run = str(pooler.home / "run")
+        everything = {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "ansible_remote_tmp": str(self.left / "remote"),
+            "results": str(self.left / "results.json"),
+            "pooled_databases": databases(
+                {
+                    name: Unsafe(value) if value and isinstance(value, str) else value
+                    for name, value in passwords.items()
+                }
+            ),
+            "postgres_access_install_driver": False,
+            "__postgres_access_driver": {"changed": False},
+            "postgres_access_login_unix_socket": str(cluster.socket_directory),
+            "postgres_access_login_port": cluster.port,
+            "postgres_access_login_os_user": cluster.os_user,
+            "postgres_access_pooler_role": "pgbouncer_auth",
+            "postgres_access_pooler_password": Unsafe(POOLER_PASSWORD),
+            "pgbouncer_auth": "userlist",
+            "pgbouncer_backend_host": "",
+            "pgbouncer_backend_port": cluster.port,
+            "pgbouncer_backend_socket_dir": str(cluster.socket_directory),
+            "pooler_paths": {
+                "config_file": str(pooler.ini),
+                "binary": str(pooler.program.path),
+                "unit_directory": str(pooler.home / "units"),
+                "runtime_directory": run,
+                "os_user": cluster.os_user,
+            },
+            **variables,
+        }
+        # These win over the role's own.
+        internal = {
+            "__pgbouncer_service": SERVICE,
+            "__pgbouncer_installed": True,
+            "__pgbouncer_version": str(pooler.program),
+            "__pgbouncer_options": {
+                "listen_addr": "127.0.0.1",
+                "listen_port": pooler.port,
+                "max_client_conn": 100,
+                "auth_file": str(pooler.userlist),
+                "unix_socket_dir": run,
+                "logfile": f"{run}/pgbouncer.log",
+                "pidfile": f"{run}/pgbouncer.pid",
+                "verbose": 2,
+            },
+        }
+        (self.home / "internal.json").write_text(json.dumps(internal))
+        (self.inventory / "hosts.yml").write_text("all: {hosts: {db: {}}}\n")
+        text = yaml.dump(everything, Dumper=Dumper, allow_unicode=True)
+        (self.inventory / "group_vars" / "all.yml").write_text(text)
+
+    def play(self, name: str, *arguments: str) -> tuple[int, str]:
+        """Run the playbook; returns its exit code and all that it has printed."""
+        environment = {
+            **os.environ,
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
+            "ANSIBLE_HOME": str(self.left / "home"),
+            "ANSIBLE_LOG_PATH": str(self.left / "ansible.log"),
+            "ANSIBLE_LOCAL_TEMP": str(self.left / "local"),
+            "TMPDIR": str(self.temporary),
+            "PYTHONPATH": str(self.home / "python"),
+            "FAKE_JOURNAL": str(self.left / "journal"),
+            "LC_ALL": "C.UTF-8",
+        }
+        command = ["ansible-playbook", "-vvv", "--diff", "--extra-vars=@internal.json", *arguments]
+        with self.sampled_processes():
+            ended = subprocess.run(
+                [*command, f"--inventory={self.inventory}", str(self.home / "site.yml")],
+                env=environment, cwd=self.home, check=False, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        (self.left / f"{name}.out").write_bytes(ended.stdout)
+        return ended.returncode, ended.stdout.decode(errors="replace")
+
+    @contextmanager
+    def sampled_processes(self) -> Iterator[None]:
+        """Look for passwords in what every process was started with, for as long as this lasts."""
+        done = threading.Event()
+
+        def sample() -> None:
+            while not done.is_set():
+                for path in Path("/proc").glob("[0-9]*"):
+                    for part in ("cmdline", "environ"):
+                        with suppress(OSError):
+                            if has_secret((path / part).read_bytes()):
+                                self.seen.add(f"{part} of {(path / 'comm').read_text().strip()}")
+                self.samples += 1
+                time.sleep(0.005)
+
+        watcher = threading.Thread(target=sample)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+    def leaks(self) -> list[str]:
+        """Where the passwords are beside the inventory."""
+        pooler = self.pooler
+        places = [self.left, pooler.home, pooler.cluster.log_path]
+        files = [
+            path
+            for place in places
+            for path in (place.rglob("*") if place.is_dir() else [place])
+            if path.is_file() and not path.is_symlink()
+        ]
+        assert {"journal", "server.log", "pgbouncer.log"} <= {path.name for path in files}
+        assert self.samples >= LEAST_SAMPLES
+        found = [str(path) for path in files if has_secret(path.read_bytes())]
+        return sorted(self.seen) + found
+
+
+def has_secret(content: bytes) -> bool:
+    return any(needle in content for needle in ALL)
+
+
+@pytest.fixture
+def runs(pooler: Any, tmp_path: Path) -> Iterator[Runs]:
+    pooler.cluster.clean()
+    yield Runs(pooler, tmp_path)
+    pooler.cluster.clean()
+
+
+async def through_pool(port: int, user: str, password: str) -> str:
+    connection = await asyncpg.connect(
+        host="127.0.0.1", port=port, user=user, password=password, database="mydb",
+        statement_cache_size=0,
+    )  # fmt: skip
+    try:
+        return str(await connection.fetchval("SELECT current_user"))
+    finally:
+        await connection.close()
+
+
+@pytest.mark.pgbouncer(since=(1, 19, 0))
+def test_hard_passwords_work_and_are_nowhere_else(runs):
+    runs.write(PASSWORDS)
+    code, printed = runs.play("check", "--check")
+    assert code == 0, printed
+    code, printed = runs.play("run")
+    assert code == 0, printed
+    assert "changed=2" in printed
+    code, printed = runs.play("again")
+    assert code == 0, printed
+    assert "changed=0" in printed
+
+    cluster, port = runs.pooler.cluster, runs.pooler.port
+    for name, password in PASSWORDS.items():
+        assert cluster.can_log_in(name, password, "mydb"), name
+        assert not cluster.can_log_in(name, password + "x", "mydb"), name
+        assert asyncio.run(through_pool(port, name, password)) == name
+        with psycopg.connect(
+            host="127.0.0.1", port=port, user=name, password=password, dbname="mydb"
+        ) as connection:
+            assert connection.execute("SELECT current_user").fetchone() == (name,)
+        with pytest.raises(asyncpg.PostgresError):
+            asyncio.run(through_pool(port, name, password.strip().upper()))
+    # What SASLprep takes for the same.
+    assert cluster.can_log_in("no_break_space", PASSWORDS["no_break_space"].replace("\u00a0", " "))
+    assert cluster.can_log_in("not_ascii", PASSWORDS["not_ascii"].replace("\u2168", "IX"))
+    assert not cluster.can_log_in("emoji", PASSWORDS["emoji"].replace("\u2168", "IX"))
+    assert cluster.can_log_in("pgbouncer_auth", POOLER_PASSWORD)
+
+    changed = {name: password + "!" for name, password in PASSWORDS.items()}
+    runs.write(changed)
+    code, printed = runs.play("rotation")
+    assert code == 0, printed
+    assert printed.count("ALTER ROLE") >= len(PASSWORDS)
+    assert all(cluster.can_log_in(name, password) for name, password in changed.items())
+    assert runs.leaks() == []
+
+
+# What is wrong, and what is said of it.
+MISTAKES = [
+    (
+        {"postgres_access_databases": "{{ pooled_databases | to_json }}x"},
+        "postgres_access_databases",
+    ),
+    ({"postgres_access_login_unix_socket": "/nonexistent"}, "can't connect"),
+    ({"pgbouncer_auth": "often"}, "often"),
+    ({"pgbouncer_backend_host": "elsewhere"}, "has to be given as the SCRAM verifier"),
+]
+
+
+@pytest.mark.pgbouncer(since=(1, 19, 0))
+@pytest.mark.parametrize(("variables", "message"), MISTAKES)
+def test_mistakes_show_no_password(runs, variables, message):
+    runs.write(PASSWORDS, **variables)
+    code, printed = runs.play("mistake")
+    assert code != 0
+    assert message in printed
+    # Some fail before anything reaches the host.
+    (runs.left / "journal").touch()
+    assert runs.leaks() == []
+
+
+@pytest.mark.pgbouncer(since=(1, 19, 0))
+@pytest.mark.parametrize(
+    "wrong",
+    [["HushQuoteBoth"], "SCRAM-SHA-256$HushQuoteBoth"],
+    ids=["list", "broken verifier"],
+)
+def test_passwords_that_are_not_any_show_nothing(runs, wrong):
+    runs.write({**PASSWORDS, "template": wrong})
+    code, printed = runs.play("mistake")
+    assert code != 0
+    assert "password of role 'template'" in printed
+    (runs.left / "journal").touch()
+    assert runs.leaks() == []
+
+
+@pytest.mark.pgbouncer(since=(1, 19, 0))
+@pytest.mark.parametrize("nested", [True, False])
+def test_a_direct_call_with_nested_passwords_is_not_logged_either(runs, nested):
+    cluster = runs.pooler.cluster
+    arguments = {"databases": databases(PASSWORDS), **cluster.login}
+    if not nested:
+        arguments["passwords"] = PASSWORDS
+    runs.write({})
+    (runs.home / "site.yml").write_text(
+        json.dumps(
+            [
+                {
+                    "hosts": "db",
+                    "gather_facts": False,
+                    "tasks": [{"pooled.postgres.postgres_access": "{{ arguments }}"}],
+                }
+            ]
+        )
+    )
+    variables = runs.inventory / "group_vars" / "all.yml"
+    with variables.open("a") as file:
+        text = yaml.dump({"arguments": unsafe(arguments)}, Dumper=Dumper, allow_unicode=True)
+        file.write(text)
+    code, printed = runs.play("direct", "--check")
+    assert code == 0, printed
+    assert runs.leaks() == []
+
+
+def unsafe(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: unsafe(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [unsafe(inner) for inner in value]
+    return Unsafe(value) if isinstance(value, str) else value
