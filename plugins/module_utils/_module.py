@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, Callable, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -24,6 +24,7 @@ class PooledModule(AnsibleModule):  # type: ignore[misc]
     """An AnsibleModule whose arguments reach no log, and whose result shows no secret."""
 
     def __init__(self, argument_spec: dict[str, Any]) -> None:
+        self._forms: set[str] = set()
         super().__init__(argument_spec=argument_spec, supports_check_mode=True)
         try:
             check_connect_params("connect_params", self.params.get("connect_params") or {})
@@ -40,7 +41,7 @@ class PooledModule(AnsibleModule):  # type: ignore[misc]
 
     def warn(self, warning: str, **kwargs: Any) -> None:
         """Warn without secrets, which newer versions of Ansible do not mask here."""
-        super().warn(self._hidden(warning), **kwargs)
+        super().warn(self._mask()(warning), **kwargs)
 
     def exit_json(self, **kwargs: Any) -> NoReturn:
         """End well."""
@@ -49,26 +50,29 @@ class PooledModule(AnsibleModule):  # type: ignore[misc]
 
     def fail_json(self, *args: Any, **kwargs: Any) -> NoReturn:
         """End with an error."""
-        super().fail_json(*masked(args), **self._without_secrets(kwargs))
+        super().fail_json(*masked(args, self._mask()), **self._without_secrets(kwargs))
         raise AssertionError
 
     def _without_secrets(self, result: dict[str, Any]) -> dict[str, Any]:
-        """The result to print. Ansible itself then masks what is learned here."""
-        self._learn_secrets()
+        mask = self._mask()
         # As Ansible would add them.
-        result.setdefault("invocation", {"module_args": masked(self.params)})
+        result.setdefault("invocation", {"module_args": self.params})
         return {
-            key: masked_diff(value) if key == "diff" else masked(value)
+            key: masked_diff(value, mask) if key == "diff" else masked(value, mask)
             for key, value in result.items()
         }
 
-    def _hidden(self, text: str) -> str:
-        self._learn_secrets()
-        for secret in sorted(self.no_log_values, key=len, reverse=True):
-            text = text.replace(secret, MASK)
-        return masked_text(text)
+    def _mask(self) -> Callable[[str], str]:
+        """What masks the secrets among the arguments, in whatever form, and what looks like one."""
+        for secret in {*self.no_log_values, *secrets_in(self.params)} - self._forms:
+            self._forms |= written_forms(secret)
+        self.no_log_values.update(self._forms)
+        forms = sorted(self.no_log_values, key=len, reverse=True)
 
-    def _learn_secrets(self) -> None:
-        """Have masked, in whatever form it is written, what of the arguments is a secret."""
-        for secret in [*self.no_log_values, *secrets_in(self.params)]:
-            self.no_log_values.update(written_forms(secret))
+        def mask(text: str) -> str:
+            # Whole ones first: the look of a text ends a secret at its first space.
+            for form in forms:
+                text = text.replace(form, MASK)
+            return masked_text(text)
+
+        return mask

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from typing import Any, Iterator, Mapping
+from typing import Any, Callable, Iterator, Mapping
 from urllib.parse import quote
 
 MASK = "********"
@@ -27,7 +27,7 @@ _HOLDS = re.compile(f"{_ASSIGNED}|{_URI}|{_VERIFIER}", re.IGNORECASE)
 _IN_TEXT = (
     # a whole entry in quotes, as pg_hba.conf has it
     (re.compile(rf'"({_ASSIGNED})(?:[^"]|"")*"', re.I), rf'"\g<1>{MASK}"'),
-    (re.compile(rf"({_ASSIGNED}\s*)(?!\*{{8}})(?:'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\S+)", re.I),
+    (re.compile(rf"({_ASSIGNED}\s*)(?!\*{{8}})(?:E?'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\S+)", re.I),
      rf"\g<1>{MASK}"),
     (re.compile(r"(://[^/@\s:]*:)[^/@\s]+@"), rf"\g<1>{MASK}@"),
     (re.compile(_VERIFIER), MASK),
@@ -94,6 +94,7 @@ def written_forms(secret: str) -> set[str]:
         json.dumps(secret, ensure_ascii=False)[1:-1],
         secret.replace("'", "''"),
         secret.replace('"', '""'),
+        secret.replace("\\", "\\\\").replace("'", "''"),
         secret.replace("\\", "\\\\").replace("'", "\\'"),
         shlex.quote(secret),
         quote(secret.encode("utf-8", "surrogateescape"), safe=""),
@@ -107,22 +108,22 @@ def masked_text(text: str) -> str:
     return text
 
 
-def masked(value: Any) -> Any:
-    """Nested data, such as a module's result, whose texts went through C(masked_text)."""
+def masked(value: Any, mask: Callable[[str], str] = masked_text) -> Any:
+    """Nested data, such as a module's result, with every text masked."""
     if isinstance(value, str):
-        return masked_text(value)
+        return mask(value)
     if isinstance(value, Mapping):
-        return {key: masked(inner) for key, inner in value.items()}
+        return {key: masked(inner, mask) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [masked(inner) for inner in value]
+        return [masked(inner, mask) for inner in value]
     return value
 
 
-def masked_diff(diff: Any) -> Any:
+def masked_diff(diff: Any, mask: Callable[[str], str] = masked_text) -> Any:
     """A module's diff without secrets, which still says when nothing but one of them differs."""
     if isinstance(diff, (list, tuple)):
-        return [masked_diff(one) for one in diff]
-    result = masked(diff)
+        return [masked_diff(one, mask) for one in diff]
+    result = masked(diff, mask)
     if not isinstance(diff, Mapping) or diff.get("before") == diff.get("after"):
         return result
     if isinstance(result.get("after"), str) and result.get("before") == result["after"]:

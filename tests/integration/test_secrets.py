@@ -371,3 +371,73 @@ def unsafe(value: Any) -> Any:
     if isinstance(value, list):
         return [unsafe(inner) for inner in value]
     return Unsafe(value) if isinstance(value, str) else value
+
+
+OTHER_SECRET = "HushOther 'a' \"b\" \\"
+LDAP = {
+    "method": "ldap",
+    "address": "10.0.0.0/8",
+    "database": "all",
+    "user": "all",
+    "options": {"ldapserver": "ldap.example.com", "ldapbindpasswd": OTHER_SECRET},
+}
+# (module, arguments, a word that its result has)
+OTHER_SECRETS = [
+    ("postgres_hba", {"databases": [], "version": 17, "rules": [LDAP]}, "ldapbindpasswd="),
+    (
+        "postgres_settings",
+        {
+            "version": 17,
+            "settings": {
+                "ssl_passphrase_command": f"echo {OTHER_SECRET}",
+                "restore_command": "PGPASSWORD=HushOther cp %p %f",
+                "app.api_token": OTHER_SECRET,
+                "work_mem": "8MB",
+            },
+        },
+        "app.api_token",
+    ),
+    (
+        "pgbouncer_config",
+        {
+            "databases": [{"name": "a", "aliases": [{"name": "b", "password": OTHER_SECRET}]}],
+            "assume_version": "1.24.1",
+            "binary": "/nonexistent",
+        },
+        "alias 'b': password",
+    ),
+    (
+        "postgres_audit_info",
+        {"databases": [], "connect_params": {"sslpassword": OTHER_SECRET}},
+        "connect_params.sslpassword",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "word"), OTHER_SECRETS, ids=[one[0] for one in OTHER_SECRETS]
+)
+def test_other_secrets_are_not_shown_either(run_module, module, arguments, word):
+    result = run_module(module, {**arguments, "assume_new": True}, check=True)
+    printed = json.dumps({**result, "invocation": None})
+    assert word in printed
+    assert "Hush" not in json.dumps(result)
+    assert "work_mem" not in arguments.get("settings", {}) or "8MB" in printed
+
+
+def test_secrets_in_settings_of_roles_are_set_and_not_shown(pooled_server, run_module):
+    pooled_server.clean()
+    shown = []
+    for secret in (OTHER_SECRET, OTHER_SECRET[::-1] + "HushOther"):
+        role = {"name": "app_user", "kind": "user", "settings": {"app.api_token": secret}}
+        model = {"databases": [{"name": "mydb", "roles": [role]}], **pooled_server.login}
+        result = run_module("postgres_access", model)
+        assert pooled_server.sql("SHOW app.api_token", "mydb", "app_user") == [(secret,)]
+        shown.append(json.dumps(result))
+    assert all("app.api_token" in one and "********" in one for one in shown)
+    for one in shown:
+        at = one.find("HushOther")
+        assert at < 0, one[max(at - 200, 0) : at + 100]
+    assert "********" in result["diff"]["before"]
+    assert result["diff"]["before"] != result["diff"]["after"]
+    pooled_server.clean()

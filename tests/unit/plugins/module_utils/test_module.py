@@ -89,6 +89,7 @@ def test_no_way_to_give_a_secret_shows_it(
     module = started(monkeypatch, **arguments)
     for form in (SECRET, repr(SECRET), json.dumps(SECRET), SECRET.replace("'", "''")):
         module.warn(f"warned of {form}")
+    assert len(module.no_log_values) < 50
     texts = [form(SECRET) for form in (str, repr, json.dumps)]
     with pytest.raises(SystemExit):
         getattr(module, ending)(msg=f"{arguments}", texts=texts, diff={"before": f"{arguments!r}"})

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _secrets
+from ansible_collections.pooled.postgres.plugins.module_utils._quote import quote_literal
 
 SECRET_NAMES = [
     "password",
@@ -122,6 +123,7 @@ def test_written_forms_are_what_others_write(secret: str) -> None:
         json.dumps([secret])[2:-2],
         json.dumps([secret], ensure_ascii=False)[2:-2],
         shlex.join([secret]),
+        quote_literal(secret).lstrip(" E")[1:-1],
     ]
     assert set(written) <= forms
     readers = [ast.literal_eval, json.loads, unquote]
