@@ -477,7 +477,10 @@ def read_pooled_logins(
         _pooled_login(params, database.name, role)
         for database in model
         for role in database.roles
-        if role.kind in ("user", "reader") and role.password and not is_verifier(role.password)
+        if role.pooled
+        and role.kind in ("user", "reader")
+        and role.password
+        and not is_verifier(role.password)
     ]
     return tuple(logins) or None
 

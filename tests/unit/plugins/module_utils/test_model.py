@@ -153,7 +153,7 @@ WRONG = [
     (
         one(knd="user"),
         f"{ROLE}: unknown key knd; allowed are name, kind, password, connection_limit, settings,"
-        " member_of, pools, state, reassign_owned_to",
+        " member_of, pools, pooled, state, reassign_owned_to",
     ),
     (one(name="public"), f"{ROLE}.name: 'public' is reserved by Postgres; choose another name"),
     (one(name="none"), f"{ROLE}.name: 'none' is reserved by Postgres; choose another name"),
