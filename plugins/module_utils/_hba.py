@@ -339,7 +339,7 @@ def lines_of_others(
 
 
 def _is_of_others(line: str, databases: frozenset[str], roles: frozenset[str]) -> bool:
-    fields = line_fields(line)
+    fields = _fields(line)
     if len(fields) < 4 or fields[0] not in TYPES or line.endswith("\\"):
         return False
     if not _names(fields[1]) <= databases:
@@ -350,7 +350,7 @@ def _is_of_others(line: str, databases: frozenset[str], roles: frozenset[str]) -
     return _names(fields[2]) <= roles
 
 
-def line_fields(line: str) -> list[str]:
+def _fields(line: str) -> list[str]:
     """The tokens of a line, with lists that have blanks after their commas joined."""
     fields: list[str] = []
     for word in tokens(line):
@@ -381,7 +381,7 @@ def named_by_others(existing: str) -> tuple[frozenset[str], frozenset[str]]:
     databases: set[str] = set()
     roles: set[str] = set()
     for line in _without_block("pg_hba.conf", existing).splitlines():
-        fields = line_fields(line)
+        fields = _fields(line)
         if len(fields) >= 4 and fields[0] in TYPES:
             databases |= _names(fields[1])
             roles |= _names(fields[2])

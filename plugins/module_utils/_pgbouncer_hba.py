@@ -155,8 +155,8 @@ def complaints(log: str) -> list[str]:
 def parsed(text: str) -> tuple[_hba.Rule, ...]:
     """The rules in a file, as far as PgBouncer takes them."""
     found = []
-    for line in text.splitlines():
-        words = _hba.line_fields(line)
+    for line in text.split("\n"):
+        words = _fields(line)
         if len(words) >= 4 and words[0] == "local":
             words.insert(3, "")
         elif len(words) >= 6 and re.match(r"[0-9.]+\Z|.*:", words[4]):
@@ -271,6 +271,17 @@ def _names(tokens: Sequence[str], name: str) -> bool:
 
 def _unquoted(token: str) -> str:
     return token[1:-1].replace('""', '"') if token.startswith('"') else token
+
+
+def _fields(line: str) -> list[str]:
+    """The tokens of a line, with lists joined that have blanks around their commas."""
+    fields: list[str] = []
+    for word in _hba.tokens(line):
+        if fields and (fields[-1].endswith(",") or word.startswith(",")):
+            fields[-1] += word
+        else:
+            fields.append(word)
+    return fields
 
 
 def _items(field: str) -> list[str]:
