@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Networks and TLS of a PgBouncer host are those of the Postgres behind it, unless it says other."""
+"""A PgBouncer host takes networks and TLS from the Postgres behind it, unless it has its own."""
 
 from __future__ import annotations
 
