@@ -479,10 +479,9 @@ def _login_rules(path: str, os_user: str) -> tuple[_hba.Rule, ...] | None:
         return None
     rights = _files.Rights(os_user, everywhere=True)
     try:
-        text = _files.read_bytes(path, rights).decode("utf-8", "replace")
+        return _pgbouncer_hba.parsed(_files.read_text(path, rights))
     except OSError:
         return None
-    return _pgbouncer_hba.parsed(text)
 
 
 def read_pooled_logins(
