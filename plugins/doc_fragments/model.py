@@ -71,6 +71,11 @@ options:
               - PgBouncer's options for this role, such as C(pool_size), C(pool_mode) or C(max_user_connections), checked against its version.
                 They win over those of the database.
             type: dict
+          pooled:
+            description:
+              - Whether the role may log in through PgBouncer; V(true) when left out. With V(false), PgBouncer refuses it, the connection budget has no
+                pool for it, and clients of it must have O(databases[].clients[].via=direct).
+            type: bool
           state:
             description:
               - V(absent) is for a role that shall go. It counts nowhere any more. What it owns and what rights it has is told in a warning, and it is

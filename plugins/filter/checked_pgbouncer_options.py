@@ -10,9 +10,11 @@ from typing import Any, Mapping
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _hba,
     _model,
     _pgbouncer,
     _pgbouncer_entries,
+    _pgbouncer_hba,
     _pgbouncer_options,
     _pgbouncer_processes,
 )
@@ -61,6 +63,15 @@ options:
     description: How many processes share the port.
     type: int
     default: 1
+  client_networks:
+    description: Networks from which clients may log in, C(pgbouncer_client_networks).
+    type: list
+    elements: str
+    default: []
+  require_tls:
+    description: Whether clients on other hosts need TLS, C(pgbouncer_require_tls).
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -75,6 +86,9 @@ _value:
   type: dict
 """
 
+# Where the role has PgBouncer's own file.
+_CONFIG_FILE = "/etc/pgbouncer/pgbouncer.ini"
+
 
 def checked_pgbouncer_options(
     options: Mapping[str, Any],
@@ -85,6 +99,8 @@ def checked_pgbouncer_options(
     auth: str = "query",
     auth_role: str = "pgbouncer_auth",
     processes: int = 1,
+    client_networks: Any = (),
+    require_tls: bool = False,
 ) -> dict[str, str]:
     """The options as the file would hold them."""
     try:
@@ -116,7 +132,16 @@ def checked_pgbouncer_options(
             "pgbouncer_processes",
             "pgbouncer_settings",
         )
-        return effective
+        networks = _hba.checked((), client_networks, clients_variable="pgbouncer_client_networks")
+        access = _pgbouncer_hba.access(
+            effective,
+            model,
+            path=_pgbouncer_hba.path_beside(_CONFIG_FILE),
+            client_networks=networks.client_networks,
+            require_tls=bool(require_tls),
+            where="pgbouncer_settings",
+        )
+        return dict(access.options)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -11,7 +11,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _files, _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _files,
+    _hba,
+    _pgbouncer_hba,
+    _postgres,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot import (
     DatabaseState,
     FileSetting,
@@ -422,12 +427,11 @@ def _read_process(params: Mapping[str, Any]) -> PoolerState:
     finally:
         console.close()
     # Its paths are those of the host that it runs on.
-    listed = (
-        None
-        if params["login_host"]
-        else _listed_users(config.get("auth_file", ""), params["login_os_user"])
-    )
-    return PoolerState(version, config, databases, pools, listed, peers)
+    listed, rules = None, None
+    if not params["login_host"]:
+        listed = _listed_users(config.get("auth_file", ""), params["login_os_user"])
+        rules = _login_rules(config.get("auth_hba_file", ""), params["login_os_user"])
+    return PoolerState(version, config, databases, pools, listed, peers, rules)
 
 
 def _peers(console: Any, config: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
@@ -469,6 +473,17 @@ def _listed_users(path: str, os_user: str) -> tuple[str, ...] | None:
         return None
 
 
+def _login_rules(path: str, os_user: str) -> tuple[_hba.Rule, ...] | None:
+    """The rules for logins in a file; None when it can't be read."""
+    if not path:
+        return None
+    rights = _files.Rights(os_user, everywhere=True)
+    try:
+        return _pgbouncer_hba.parsed(_files.read_text(path, rights))
+    except OSError:
+        return None
+
+
 def read_pooled_logins(
     params: Mapping[str, Any], model: Sequence[Database]
 ) -> tuple[PooledLogin, ...] | None:
@@ -477,7 +492,10 @@ def read_pooled_logins(
         _pooled_login(params, database.name, role)
         for database in model
         for role in database.roles
-        if role.kind in ("user", "reader") and role.password and not is_verifier(role.password)
+        if role.pooled
+        and role.kind in ("user", "reader")
+        and role.password
+        and not is_verifier(role.password)
     ]
     return tuple(logins) or None
 

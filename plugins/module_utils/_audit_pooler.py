@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from typing import Iterator, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils import _hba
 from ansible_collections.pooled.postgres.plugins.module_utils._audit import Rule, Seen
 from ansible_collections.pooled.postgres.plugins.module_utils._audit_server import listed
 from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot import (
+    HbaRule,
     NotReadable,
     PoolerState,
     Snapshot,
     canonical,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._guc import known_definition
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_hba import (
+    listens_to_others,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import (
     version_text,
 )
@@ -28,11 +33,14 @@ _WAITING_S = 1.0
 _MOST_KEEPALIVE_S = 1800
 # Clients may send these, and nothing is lost when they are ignored.
 _HARMLESS = ("extra_float_digits", "options")
+_EVERYWHERE = ("all", "0.0.0.0/0", "::/0")
+_PLAIN_MODES = ("disable", "allow", "prefer")
 _OPEN_TYPES = {
     "trust": ("lets everybody in without a password", "critical"),
     "any": ("lets everybody in as one user", "critical"),
     "plain": ("makes clients send readable passwords", "warning"),
 }
+_OPEN_METHODS = {"trust": _OPEN_TYPES["trust"], "password": _OPEN_TYPES["plain"]}
 
 
 def _pooler(snapshot: Snapshot) -> PoolerState:
@@ -155,6 +163,99 @@ def _auth(snapshot: Snapshot) -> Iterator[Seen]:
             "in pgbouncer.ini: auth_type = scram-sha-256; RELOAD",
             severity,
         )
+    for rule in _rules(snapshot):
+        if rule.method in _OPEN_METHODS:
+            what, severity = _OPEN_METHODS[rule.method]
+            yield Seen(
+                rule.line(),
+                f"a rule in auth_hba_file has method {rule.method}, which {what}: {rule.line()}",
+                "in the auth_hba_file: scram-sha-256 as the method; RELOAD",
+                severity,
+            )
+
+
+def _without_tls(snapshot: Snapshot) -> Iterator[Seen]:
+    config = _pooler(snapshot).config
+    mode = config.get("client_tls_sslmode") or "disable"
+    if not listens_to_others(config.get("listen_addr", "")) or mode not in _PLAIN_MODES:
+        return
+    rules = _rules_for_others(snapshot)
+    if rules is not None and all(kind == "hostssl" for kind, _address in rules):
+        return
+    demanded = _server_demands_tls(snapshot)
+    yield Seen(
+        POOLER,
+        f"client_tls_sslmode is {mode}, and PgBouncer listens on {config['listen_addr']}"
+        + (", while pg_hba.conf demands TLS from other hosts" if demanded else ""),
+        "in pgbouncer.ini: client_tls_sslmode = require, client_tls_cert_file, client_tls_key_file;"
+        " RELOAD",
+        "warning" if demanded else "",
+    )
+
+
+def _open_networks(snapshot: Snapshot) -> Iterator[Seen]:
+    listen = _pooler(snapshot).config.get("listen_addr", "")
+    if not listens_to_others(listen):
+        return
+    rules = _rules_for_others(snapshot)
+    if rules is not None and not any(address in _EVERYWHERE for _kind, address in rules):
+        return
+    networks = _server_networks(snapshot)
+    if any(address in _EVERYWHERE for address in networks):
+        return
+    yield Seen(
+        POOLER,
+        f"PgBouncer on {listen} takes logins from every address"
+        + (f", and pg_hba.conf from {listed(networks)} only" if networks else ""),
+        "in pgbouncer.ini: auth_type = hba, and auth_hba_file with a file that names the networks;"
+        " RELOAD",
+        "warning" if networks else "",
+    )
+
+
+def _rules(snapshot: Snapshot) -> tuple[_hba.Rule, ...]:
+    """PgBouncer's rules for logins; none when it has no use for them."""
+    pooler = _pooler(snapshot)
+    if pooler.config.get("auth_type") != "hba":
+        return ()
+    if pooler.login_rules is None:
+        raise NotReadable(f"the rules in {pooler.config.get('auth_hba_file')} can't be read")
+    return pooler.login_rules
+
+
+def _rules_for_others(snapshot: Snapshot) -> list[tuple[str, str]] | None:
+    """Type and address of PgBouncer's rules that let in from other hosts; None without rules."""
+    if _pooler(snapshot).config.get("auth_type") != "hba":
+        return None
+    return [
+        (rule.type, rule.address)
+        for rule in _rules(snapshot)
+        if rule.type != "local" and rule.method != "reject" and rule.address not in _hba.LOOPBACK
+    ]
+
+
+def _rules_of_server(snapshot: Snapshot) -> list[HbaRule]:
+    """The lines of pg_hba.conf that let others than PgBouncer's own role in from other hosts."""
+    return [
+        rule
+        for rule in snapshot.known("hba")
+        if rule.remote
+        and rule.method not in ("", "reject")
+        and rule.users != (snapshot.pooler_role,)
+        and rule.databases != ("replication",)
+    ]
+
+
+def _server_networks(snapshot: Snapshot) -> list[str]:
+    return list(dict.fromkeys(rule.address for rule in _rules_of_server(snapshot)))
+
+
+def _server_demands_tls(snapshot: Snapshot) -> bool:
+    rules = _rules_of_server(snapshot)
+    rejects = any(
+        rule.kind == "hostnossl" and rule.method == "reject" for rule in snapshot.known("hba")
+    )
+    return rejects or (bool(rules) and all(rule.kind == "hostssl" for rule in rules))
 
 
 def _lost_parameters(snapshot: Snapshot) -> Iterator[Seen]:
@@ -219,6 +320,22 @@ RULES = (
         "Whoever reaches the pooler reaches the data.",
         "pgbouncer_auth_type: scram-sha-256",
         _auth,
+    ),
+    Rule(
+        "pooler-listens-without-tls",
+        "info",
+        "PgBouncer listens on the network without TLS",
+        "Everybody on the way reads the data, also where the server itself demands TLS.",
+        "pgbouncer_client_tls_sslmode: require, with a certificate; pgbouncer_require_tls",
+        _without_tls,
+    ),
+    Rule(
+        "pooler-open-networks",
+        "info",
+        "PgBouncer takes logins from everywhere",
+        "Networks that pg_hba.conf leaves out get in through the pool.",
+        "pgbouncer_client_networks, by default postgres_client_networks",
+        _open_networks,
     ),
     Rule(
         "pooler-lost-parameters",

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Iterable, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _guc
+from ansible_collections.pooled.postgres.plugins.module_utils import _guc, _hba
 from ansible_collections.pooled.postgres.plugins.module_utils._connections import (
     ConnectionBudget,
 )
@@ -218,8 +218,9 @@ class PoolDatabase:
 class PoolerState:
     """What PgBouncer's console says.
 
-    C(listed_users) are those in its auth_file, and C(peers) the directories and ports of the unix
-    sockets of the other processes that it works together with on its host.
+    C(listed_users) are those in its auth_file, C(login_rules) those in its auth_hba_file, and
+    C(peers) the directories and ports of the unix sockets of the other processes that it works
+    together with on its host.
     """
 
     version: tuple[int, int, int]
@@ -228,6 +229,7 @@ class PoolerState:
     pools: tuple[Pool, ...] = ()
     listed_users: tuple[str, ...] | None = None
     peers: tuple[tuple[str, int], ...] = ()
+    login_rules: tuple[_hba.Rule, ...] | None = None
 
 
 def merged_pools(pools: Iterable[Pool]) -> tuple[Pool, ...]:

@@ -150,7 +150,8 @@ def _settings(
     direct: Address,
     poolers: tuple[PoolerAddress, ...],
 ) -> ClientSettings:
-    wish = client.via if client else ("pgbouncer" if role.kind in POOLED_KINDS else "direct")
+    pooled = role.pooled and role.kind in POOLED_KINDS
+    wish = client.via if client else ("pgbouncer" if pooled else "direct")
     via = wish if poolers else "direct"
     addresses = tuple(pooler.address for pooler in poolers) if via == "pgbouncer" else (direct,)
     name = client.name if client else role.name
@@ -236,7 +237,7 @@ def _warnings(
                 f"{client.name} runs migrations through PgBouncer, where session locks, SET and"
                 " temporary tables do not last beyond a transaction; connect it with via: direct"
             )
-    if client and client.via == "direct" and poolers and role.kind in POOLED_KINDS:
+    if client and client.via == "direct" and poolers and role.pooled and role.kind in POOLED_KINDS:
         yield (
             f"{client.name} goes past PgBouncer: each of its {client.connections} connections is"
             " one of the server's"

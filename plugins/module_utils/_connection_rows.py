@@ -22,6 +22,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import 
 # Sessions that a person or a deployment opens directly, for each migrator and each admin role of
 # a database for which no direct client is listed: the work itself and one psql beside it.
 DIRECT_SESSIONS = {"migrator": 2, "admin": 2}
+# The same for a role of another kind that may not log in through PgBouncer.
+UNPOOLED_SESSIONS = 2
 
 _POOLED_KINDS = ("user", "reader")
 
@@ -72,7 +74,7 @@ def server_rows(request: Request) -> tuple[Row, ...]:
         rows.extend(
             _allowance_row(database, role)
             for role in database.roles
-            if role.kind in DIRECT_SESSIONS and not _has_direct_client(database, role)
+            if _needs_direct_sessions(role) and not _has_direct_client(database, role)
         )
     rows.append(Row("exporter", "", "", "monitoring", "", request.exporters))
     rows.append(
@@ -83,9 +85,15 @@ def server_rows(request: Request) -> tuple[Row, ...]:
 
 
 def _is_pooled(database: Database, role: Role) -> bool:
+    if not role.pooled:
+        return False
     return role.kind in _POOLED_KINDS or any(
         client.role == role.name and client.via == "pgbouncer" for client in database.clients
     )
+
+
+def _needs_direct_sessions(role: Role) -> bool:
+    return role.kind in DIRECT_SESSIONS or not role.pooled
 
 
 def _has_direct_client(database: Database, role: Role) -> bool:
@@ -183,7 +191,8 @@ def _replicas(client: Client) -> str:
 
 
 def _allowance_row(database: Database, role: Role) -> Row:
-    sessions = DIRECT_SESSIONS[role.kind]
+    sessions = DIRECT_SESSIONS.get(role.kind, UNPOOLED_SESSIONS)
+    why = f"of kind {role.kind}" if role.kind in DIRECT_SESSIONS else "with pooled: false"
     if role.connection_limit >= 0:
         sessions = min(sessions, role.connection_limit)
     return Row(
@@ -191,7 +200,7 @@ def _allowance_row(database: Database, role: Role) -> Row:
         database.name,
         role.name,
         f"{database.name}: {role.name} directly",
-        f"allowance for a role of kind {role.kind}",
+        f"allowance for a role {why}",
         sessions,
     )
 

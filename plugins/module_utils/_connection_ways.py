@@ -105,14 +105,19 @@ def _memory_needed(max_connections: int) -> int | None:
 
 
 def _pooler_way(request: Request, max_connections: int) -> str:
-    kinds = {role.name: role.kind for role in model_roles(request.databases)}
+    roles = {role.name: role for role in model_roles(request.databases)}
     direct = _direct_clients(request)
     # Migrations need what a session has.
-    movable = [client for client in direct if kinds[client.role] != "migrator"]
+    migrating = [client for client in direct if roles[client.role].kind == "migrator"]
+    movable = [client for client in direct if client not in migrating and roles[client.role].pooled]
     if not movable:
+        reasons = [
+            *(["migrations, which need sessions"] if migrating else []),
+            *(["clients of roles with pooled: false"] if len(direct) > len(migrating) else []),
+        ]
         return (
             "Through PgBouncer: all listed clients go through it already"
-            + (", except migrations, which need sessions" if direct else "")
+            + (f", except {' and '.join(reasons)}" if reasons else "")
             + "."
         )
     pooled = replace(

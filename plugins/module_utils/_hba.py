@@ -202,7 +202,8 @@ def model_rules(
 
     The rules for the unix socket come before any C(local all all peer), which would otherwise
     refuse the model's roles there. With TLS required, what comes without it from elsewhere is
-    rejected, so that no rule below lets it in.
+    rejected, so that no rule below lets it in. Roles that must not come through PgBouncer are let
+    in from its hosts only where these are among the clients' networks.
     """
     mapped = () if superuser == superuser_os_user else (f"map={IDENT_MAP}",)
     owner = (quoted(superuser, major),)
@@ -226,18 +227,25 @@ def model_rules(
         Rule("local", names[database.name], roles[database.name], "", "scram-sha-256")
         for database in served
     ]
-    everywhere = tuple(dict.fromkeys((*LOOPBACK, *client_networks, *pooler_networks)))
+    clients = tuple(dict.fromkeys((*LOOPBACK, *client_networks)))
+    everywhere = tuple(dict.fromkeys((*clients, *pooler_networks)))
+    # PgBouncer logs in as the role itself: from its hosts only those come that it may let in.
+    pooled = {
+        database.name: tuple(quoted(role.name, major) for role in database.roles if role.pooled)
+        for database in served
+    }
     elsewhere = "hostssl" if require_tls else "host"
     rules += [
         Rule(
             "host" if address in LOOPBACK else elsewhere,
             names[database.name],
-            roles[database.name],
+            (roles if address in clients else pooled)[database.name],
             address,
             "scram-sha-256",
         )
         for database in served
         for address in everywhere
+        if address in clients or pooled[database.name]
     ]
     if pooler_role:
         rules += [

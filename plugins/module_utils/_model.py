@@ -54,6 +54,7 @@ _ROLE_KEYS = (
     "settings",
     "member_of",
     "pools",
+    "pooled",
     "state",
     "reassign_owned_to",
 )
@@ -81,7 +82,8 @@ class Role:
     """A role of the model.
 
     C(connection_limit) is -1 for no limit; C(password) is None to leave it as it is;
-    C(settings) are the kind's defaults with the role's own merged over them, sorted by name.
+    C(settings) are the kind's defaults with the role's own merged over them, sorted by name;
+    C(pooled) is whether it may log in through PgBouncer.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Role:
     settings: tuple[tuple[str, str], ...]
     member_of: tuple[str, ...]
     pools: tuple[tuple[str, Any], ...] = ()
+    pooled: bool = True
 
     def __repr__(self) -> str:
         return f"Role(name={self.name!r}, kind={self.kind!r})"
@@ -205,13 +208,18 @@ def absent_roles(databases: Iterable[Database]) -> tuple[AbsentRole, ...]:
     return tuple({role.name: role for database in databases for role in database.absent}.values())
 
 
+def pooled_roles(databases: Iterable[Database]) -> tuple[Role, ...]:
+    """Every role that may log in through PgBouncer once, in the order of the inventory."""
+    return tuple(role for role in model_roles(databases) if role.pooled)
+
+
 def ignorable_startup_parameters(databases: Iterable[Database]) -> tuple[str, ...]:
     """Startup parameters that a pooler may ignore because the roles themselves set them.
 
     Only C(jit) qualifies: clients send it to say "off", which every role then says itself. A
     timeout that a client sends has a value of its own, so ignoring it would lose it.
     """
-    roles = model_roles(databases)
+    roles = pooled_roles(databases)
     covered = bool(roles) and all(dict(role.settings).get("jit") == "off" for role in roles)
     return ("jit",) if covered else ()
 
@@ -303,7 +311,7 @@ def _database(where: str, entry: Mapping[str, Any]) -> Database:
     for here, client_entry in _entries(
         _or_empty(entry.get("clients")), where + ".clients", _CLIENT_KEYS
     ):
-        client = _client(here, client_entry, [role.name for role in roles], aliases)
+        client = _client(here, client_entry, roles, aliases)
         if client.name in [other.name for other in clients]:
             raise ValueError(
                 f"{here}.name: client {client.name!r} is listed twice in database {name!r}"
@@ -373,7 +381,15 @@ def _role(where: str, name: str, entry: Mapping[str, Any]) -> Role:
         raise ValueError(f"{where}.member_of: role {name!r} can't be a member of itself")
     settings = _settings(where + ".settings", kind, entry.get("settings"))
     pools = _options(where + ".pools", entry.get("pools"))
-    return Role(name, kind, password, limit, settings, member_of, pools)
+    pooled = entry.get("pooled", True)
+    if not isinstance(pooled, bool):
+        raise ValueError(f"{where}.pooled: {pooled!r} is not allowed; give true or false")
+    if pools and not pooled:
+        raise ValueError(
+            f"{where}.pools: role {name!r} may not log in through PgBouncer (pooled: false), so it"
+            " has no pools there; remove one of the two keys"
+        )
+    return Role(name, kind, password, limit, settings, member_of, pools, pooled)
 
 
 def _options(where: str, given: Any) -> tuple[tuple[str, Any], ...]:
@@ -432,14 +448,15 @@ def _settings(where: str, kind: str, given: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _client(
-    where: str, entry: Mapping[str, Any], roles: list[str], aliases: tuple[Alias, ...]
+    where: str, entry: Mapping[str, Any], roles: list[Role], aliases: tuple[Alias, ...]
 ) -> Client:
     name = check_name(where + ".name", entry.get("name"), "client")
     role = entry.get("role")
-    if role not in roles:
+    pooled = {known.name: known.pooled for known in roles}
+    if role not in pooled:
         raise ValueError(
             "{}.role: {!r} is no role of this database; its roles are {}".format(
-                where, role, ", ".join(roles) or "none"
+                where, role, ", ".join(pooled) or "none"
             )
         )
     via = entry.get("via", "pgbouncer")
@@ -448,6 +465,11 @@ def _client(
             "{}.via: {!r} is no way to connect; choose one of {}".format(
                 where, via, ", ".join(CLIENT_VIA)
             )
+        )
+    if via == "pgbouncer" and not pooled[role]:
+        raise ValueError(
+            f"{where}.via: client {name!r} connects through PgBouncer, where its role {role!r} may"
+            " not log in (pooled: false); set via: direct, or remove pooled: false from the role"
         )
     pool_size = _number(where + ".pool_size", entry.get("pool_size"), 5, 0)
     if pool_size == 0:

@@ -25,6 +25,7 @@ def databases_argument_spec() -> dict[str, Any]:
         "settings": {"type": "dict"},
         "member_of": names,
         "pools": {"type": "dict"},
+        "pooled": {"type": "bool"},
         "state": {"type": "str", "choices": list(STATES)},
         "reassign_owned_to": {"type": "str"},
     }

@@ -11,6 +11,7 @@ from typing import Any, Mapping, Sequence
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     Database,
     model_roles,
+    pooled_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import AUTH_QUERY_SESSIONS
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import (
@@ -132,7 +133,13 @@ def user_entries(
     Raises:
         ValueError: naming the variable, its value, and what is allowed.
     """
-    roles = {role.name: role for role in model_roles(databases)}
+    roles = {role.name: role for role in pooled_roles(databases)}
+    for role in model_roles(databases):
+        if role.name in overrides and not role.pooled:
+            raise ValueError(
+                f"{where}: role {role.name!r} may not log in through PgBouncer (pooled: false), so"
+                " it has no options there; remove one of the two"
+            )
     _no_strangers(where, overrides, list(roles), "role of pgbouncer_databases")
     entries: dict[str, dict[str, str]] = {}
     if auth_role and databases:
@@ -193,7 +200,7 @@ def descriptors_needed(
     servers = (processes - 1) * (default or clients)
     for name, database, _options in _served(databases):
         entry = entries[name]
-        for own in [*(users.get(role.name, {}) for role in database.roles), {}]:
+        for own in [*(users.get(role.name, {}) for role in pooled_roles([database])), {}]:
             pool = own.get("pool_size", entry.get("pool_size", default))
             extra = own.get(
                 "reserve_pool_size",

@@ -24,6 +24,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _files,
     _identity,
     _ini,
+    _pgbouncer_hba,
     _pgbouncer_options,
     _pgbouncer_plan,
     _pooler_tls,
@@ -172,13 +173,48 @@ class Pooler:
                 return
         raise PoolerError(f"{command}: no console to send it to")
 
-    def try_out(self, desired: _pgbouncer_plan.Desired) -> None:
+    def clients(self) -> list[_pgbouncer_hba.Client]:
+        """Who is connected, but for those on the console."""
+        for directory, port in _console_sockets(self.service().pid, self.os_user):
+            with self.console(directory, port) as console:
+                return [
+                    _pgbouncer_hba.Client(
+                        str(row["database"]),
+                        str(row["user"]),
+                        "" if str(row["addr"]).startswith("unix") else str(row["addr"]),
+                        bool(row["tls"]),
+                    )
+                    for row in _postgres.console_rows(console, "SHOW CLIENTS")
+                    if row["database"] != _pgbouncer_hba.CONSOLE
+                ]
+        return []
+
+    def rule_complaints(self, logfile: str, offset: int, since: float) -> list[str]:
+        """What the pooler has logged about rules for logins that it does not take as written.
+
+        Args:
+            logfile: its log; empty for the journal.
+            offset: where to begin in the log.
+            since: when to begin in the journal, in seconds.
+        """
+        if logfile:
+            rights = Rights(self.os_user, everywhere=True)
+            return _pgbouncer_hba.complaints(_log(logfile, rights, offset))
+        journal = ["journalctl", "-u", self.name, f"--since=@{int(since)}"]
+        _rc, out, _err = self.run([*journal, "--no-pager", "-o", "cat"])
+        return _pgbouncer_hba.complaints(out)
+
+    def try_out(self, desired: _pgbouncer_plan.Desired, rules: str = "") -> None:
         """Start a pooler of its own, beside the running one, with what is desired; then stop it.
 
         It listens on nothing but a socket in a private directory and has no users.
 
+        Args:
+            desired: what shall run.
+            rules: the file with rules for logins, where it is not there yet.
+
         Raises:
-            PoolerError: when it does not come up, or understands a value otherwise.
+            PoolerError: when it does not come up, understands a value otherwise, or drops a rule.
         """
         user = pwd.getpwnam(self.os_user)
         # All of it is that user's own, made with its rights: root never touches what is in there.
@@ -189,6 +225,8 @@ class Pooler:
             place = {name: os.path.join(directory, name) for name in ("logfile", "pidfile")}
             place["auth_file"] = os.path.join(directory, "userlist.txt")
             place["unix_socket_dir"] = directory
+            if rules:
+                place["auth_hba_file"] = os.path.join(directory, _pgbouncer_hba.FILE_NAME)
             options = {**desired.options, **place, "listen_addr": ""}
             for name in ("unix_socket_mode", "user"):
                 options.pop(name, None)
@@ -196,6 +234,7 @@ class Pooler:
             ini = os.path.join(directory, "pgbouncer.ini")
             for path, content in (
                 (place["auth_file"], ""),
+                *([(place["auth_hba_file"], rules)] if rules else []),
                 (
                     ini,
                     _ini.render_ini(options, trial.databases, trial.users, [], peers=trial.peers),
@@ -208,6 +247,9 @@ class Pooler:
             words = _complaints(place["logfile"], Rights(self.os_user, everywhere=True))
             if found is None:
                 raise PoolerError(f"PgBouncer does not start with it: {words}")
+            dropped = self.rule_complaints(place["logfile"], 0, 0)
+            if dropped:
+                raise PoolerError(f"it drops rules for logins: {'; '.join(dropped[:5])}")
             wrong = _pgbouncer_plan.differences(trial, found)
             if wrong:
                 raise PoolerError(f"PgBouncer understands it otherwise: {listed(wrong)}. {words}")
@@ -355,15 +397,19 @@ def _spawn(command: list[str], user: pwd.struct_passwd) -> subprocess.Popen[byte
     )
 
 
-def _complaints(logfile: str, rights: Rights, offset: int = 0) -> str:
-    """Lines of a log that tell of trouble, without their time and process."""
+def _log(logfile: str, rights: Rights, offset: int = 0) -> str:
+    """What a log says from there on; nothing when it can't be read."""
     try:
-        text = _files.read_bytes(logfile, rights, offset).decode("utf-8", "replace")
+        return _files.read_bytes(logfile, rights, offset).decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+def _complaints(logfile: str, rights: Rights, offset: int = 0) -> str:
+    """Lines of a log that tell of trouble, without their time and process."""
     words = [
         line.split("] ", 1)[-1]
-        for line in text.splitlines()
+        for line in _log(logfile, rights, offset).splitlines()
         if any(level in line for level in (" FATAL ", " ERROR ", " WARNING "))
     ]
     return " | ".join(words[-5:])

@@ -19,6 +19,9 @@ description:
   - Verifies afterwards that the pooler runs with every value asked for. When it does not, the previous files are put back and the module fails
     with PgBouncer's own words.
   - Every database of the model gets an entry of its own; there is no C(*) entry.
+  - With O(client_networks), O(require_tls) or a role that has O(databases[].roles[].pooled=false), it also owns a file with rules for logins
+    (C(auth_hba_file)), C(pooled_hba.conf) beside O(config_file). They let in the roles of the model, each to its databases and their aliases, and
+    nobody else. On the host itself, over the unix socket and loopback addresses, all of them can log in.
   - With O(processes) it owns a file and a service for each further process, and treats all of them as one pooler. What must restart
     does so one process after the other.
   - Role settings are noted in the file as comments, because sessions in the pools keep the settings they have logged in with.
@@ -66,6 +69,17 @@ options:
   auth_password:
     description: Its password, needed with O(auth=query) when Postgres is on another host.
     type: str
+  client_networks:
+    description:
+      - Networks in CIDR notation from which clients may log in; everywhere when it is empty.
+      - Clients that are connected stay so when rules change. Those that could not log in again are named in a warning.
+    type: list
+    elements: str
+    default: []
+  require_tls:
+    description: Whether clients on other hosts need TLS. Then the option C(client_tls_sslmode) must be V(allow) at least.
+    type: bool
+    default: false
   backend_host:
     description: Where Postgres is. Empty is this host, over the unix socket.
     type: str
@@ -158,6 +172,16 @@ EXAMPLES = r"""
     database_options:
       reports: {pool_size: 5}
 
+- name: Let clients in from two networks, and only with TLS
+  pooled.postgres.pgbouncer_config:
+    databases: "{{ pooled_databases }}"
+    client_networks: [10.0.1.0/24, 2001:db8::/64]
+    require_tls: true
+    options:
+      client_tls_sslmode: require
+      client_tls_cert_file: /etc/pgbouncer/server.crt
+      client_tls_key_file: /etc/pgbouncer/server.key
+
 - name: Use two CPUs, with half the pools in each process
   pooled.postgres.pgbouncer_config:
     databases: "{{ pooled_databases | pooled.postgres.without_passwords }}"
@@ -206,17 +230,20 @@ import grp
 import os
 import pwd
 import socket
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Iterator, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
     _files,
+    _hba,
     _ini,
     _model,
     _model_options,
     _pgbouncer,
     _pgbouncer_entries,
+    _pgbouncer_hba,
     _pgbouncer_options,
     _pgbouncer_plan,
     _pgbouncer_processes,
@@ -241,6 +268,8 @@ def argument_spec() -> dict[str, Any]:
         "auth": {"type": "str", "choices": list(_pgbouncer.AUTH_MODES), "default": "query"},
         "auth_role": {"type": "str", "default": "pgbouncer_auth"},
         "auth_password": {"type": "str", "no_log": True},
+        "client_networks": {"type": "list", "elements": "str", "default": []},
+        "require_tls": {"type": "bool", "default": False},
         "backend_host": {"type": "str", "default": ""},
         "backend_port": {"type": "int", "default": 5432},
         "backend_socket_dir": {"type": "path", "default": "/var/run/postgresql"},
@@ -289,7 +318,7 @@ def wanted_secrets(
                 " pgbouncer_auth_password in the inventory"
             )
         return {params["auth_role"]: params["auth_password"]}
-    roles = _model.model_roles(databases)
+    roles = _model.pooled_roles(databases)
     given = {role.name: role.password or "" for role in roles}
     if params["backend_host"]:
         for name, password in given.items():
@@ -408,6 +437,67 @@ def wanted_files(
         *(ini(member) for member in others),
         *(_files.ManagedFile(path, None, "", "", 0) for path in paths),
     ]
+
+
+def rules_files(
+    params: Mapping[str, Any], path: str, access: _pgbouncer_hba.Access
+) -> list[_files.ManagedFile]:
+    """The file with the rules for logins, which is not there when nobody needs it.
+
+    One that somebody else has made, or wants PgBouncer to read, is left alone.
+    """
+    user = params["os_user"]
+    if access.text:
+        return [_files.ManagedFile(path, access.text, user, primary_group(user), 0o640)]
+    found = _files.read_file(path, _files.Rights(user)).content
+    foreign = found is not None and not _pgbouncer_hba.is_ours(found)
+    if foreign or access.options.get("auth_hba_file") == path:
+        return []
+    return [_files.ManagedFile(path, None, "", "", 0)]
+
+
+def check_rules(
+    fleet: Fleet, steps: _pgbouncer_processes.Steps, logs: list[tuple[str, int]], since: float
+) -> None:
+    """See that the processes have taken the rules for logins as they are written.
+
+    Raises:
+        PoolerError: with what PgBouncer logged about those that it dropped.
+    """
+    for index, (pooler, plan) in enumerate(zip(fleet.poolers, steps.plans)):
+        if plan.start or plan.restart or plan.reload:
+            dropped = pooler.rule_complaints(*logs[index], since)
+            if dropped:
+                with named(fleet, index):
+                    raise _pooler.PoolerError(f"it drops rules for logins: {listing(dropped)}")
+
+
+def listing(lines: list[str]) -> str:
+    """The first few lines of many."""
+    most = 5
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return "; ".join([*lines[:most], *more])
+
+
+def reads_rules(running: _pgbouncer_plan.Running) -> bool:
+    """Whether a pooler already lets clients in by rules."""
+    setting = (running.config or {}).get("auth_type")
+    return setting is not None and setting.value == "hba"
+
+
+def shut_out(
+    access: _pgbouncer_hba.Access,
+    poolers: tuple[_pooler.Pooler, ...],
+    run_now: list[_pgbouncer_plan.Running],
+) -> list[str]:
+    """Clients that are connected and could not log in again, in words."""
+    clients: list[_pgbouncer_hba.Client] = []
+    for pooler, running in zip(poolers, run_now):
+        if running.active and running.config is not None:
+            # It is only for a warning.
+            with suppress(_postgres.ConnectionFailed, _postgres.psycopg2.Error):
+                clients.extend(pooler.clients())
+    return _pgbouncer_hba.refused(access.rules, clients)
 
 
 def other_processes(params: Mapping[str, Any]) -> list[int]:
@@ -595,7 +685,9 @@ def carry_out(
     for pooler in fleet.leaving:
         if pooler.name in steps.stop:
             pooler.systemctl("stop", pooler.name)
-    for file, last_good in zip(files, kept):
+    # The rules are there before a file names them.
+    rules = fleet.members[0].options.get("auth_hba_file")
+    for file, last_good in sorted(zip(files, kept), key=lambda pair: pair[0].path != rules):
         if file.path in steps.first.write:
             _files.make_directory_of(file.path, rights)
             last_good.keep()
@@ -699,6 +791,15 @@ def main() -> None:
             auth=params["auth"],
             auth_role=params["auth_role"],
         )
+        rules_path = _pgbouncer_hba.path_beside(params["config_file"])
+        networks = _hba.checked((), params["client_networks"], clients_variable="client_networks")
+        access = _pgbouncer_hba.access(
+            options,
+            databases,
+            path=rules_path,
+            client_networks=networks.client_networks,
+            require_tls=params["require_tls"],
+        )
         wanted = _pgbouncer_processes.checked_count(
             params["processes"], version, params["options"], options.get("listen_addr", "")
         )
@@ -758,7 +859,7 @@ def main() -> None:
         )
         members = _pgbouncer_processes.processes(
             count,
-            options,
+            access.options,
             service=params["service"],
             config_file=params["config_file"],
             runtime_directory=params["runtime_directory"],
@@ -778,7 +879,10 @@ def main() -> None:
             ),
         )
         desired = fleet.desired
-        after = wanted_files(params, fleet, databases, secrets, notes, found_processes)
+        after = [
+            *wanted_files(params, fleet, databases, secrets, notes, found_processes),
+            *rules_files(params, rules_path, access),
+        ]
         before = [_files.read_file(file.path, rights) for file in after]
         for old, new in zip(before, after):
             if _files.differs(old, new):
@@ -832,7 +936,8 @@ def main() -> None:
             replace(one, certificate=min(shown)) if shown and one.active else one for one in run_now
         ]
     changed = [new.path for old, new in zip(before, after) if _files.differs(old, new)]
-    units = [file.path for file in after[:1] + after[3:4]]
+    units = [file.path for file in after[:1] + after[3:4] if file.path != rules_path]
+    read_by_all = [after[1].path, *([rules_path] if access.text else [])]
     steps = _pgbouncer_processes.Steps(
         stop=tuple(one.name for one in fleet.leaving if one.service().active),
         remove=tuple(file.path for file in after if file.content is None),
@@ -843,7 +948,7 @@ def main() -> None:
                 run_now[index],
                 files=changed
                 if index == 0
-                else [path for path in changed if path in (after[1].path, member.config_file)],
+                else [path for path in changed if path in (*read_by_all, member.config_file)],
                 unit=after[0].path,
                 daemon_reload=index == 0
                 and (
@@ -855,7 +960,11 @@ def main() -> None:
                 stale=stale,
                 reconnect=reconnect,
                 may_restart=may_restart,
-                unread=[file.path for file in after[3:] if file.path != member.config_file],
+                unread=[
+                    file.path
+                    for file in after[3:]
+                    if file.path not in (*read_by_all, member.config_file)
+                ],
             )
             for index, member in enumerate(members)
         ),
@@ -872,8 +981,18 @@ def main() -> None:
         ]
         if found and member.config_file not in steps.first.write:
             diffs.append(running_diff(found, "" if index == 0 else f" {member.service}"))
-    for warning in _pgbouncer.risks(options, version):
+    for warning in (*networks.warnings, *_pgbouncer.risks(options, version)):
         module.warn(warning)
+    rules_change = rules_path in changed or not all(map(reads_rules, run_now))
+    if access.text and rules_change:
+        refused = shut_out(access, fleet.poolers, run_now)
+        if refused:
+            module.warn(
+                "Clients are connected that can't log in again, because the rules for logins do not"
+                f" let them in: {listing(refused)}. If they should be, add their networks to"
+                " pgbouncer_client_networks, let them use TLS where it is required, or add their"
+                " roles to the model"
+            )
     if held_back:
         module.warn(
             "These wait for a restart of {}, which restart={} forbids: {}".format(
@@ -893,9 +1012,12 @@ def main() -> None:
         "restart_pending": held_back,
         "diff": diffs,
     }
-    if installed is not None and (params["config_file"] in steps.first.write or unfinished):
+    new_rules = access.text and rules_path in steps.first.write
+    if installed is not None and (
+        params["config_file"] in steps.first.write or new_rules or unfinished
+    ):
         try:
-            pooler.try_out(desired)
+            pooler.try_out(desired, access.text)
         except (_pooler.PoolerError, OSError) as error:
             module.fail_json(
                 msg=f"PgBouncer refuses this configuration, and nothing was changed: {error}"
@@ -920,8 +1042,10 @@ def main() -> None:
                 _files.remove(marker, rights)
         module.fail_json(msg=f"{marker} can't be written, and nothing was changed: {error}")
     reached: list[str] = []
+    since = time.time()
     try:
         carry_out(fleet, steps, after, kept, reached, rights)
+        check_rules(fleet, steps, logs, since)
     except (_pooler.PoolerError, _postgres.ConnectionFailed, OSError) as error:
         # The last one that was reached is where it went wrong.
         last = max(len(reached) - 1, 0)

@@ -211,6 +211,7 @@ ODD = {
     "auth": "userlist",
     "databases": [{"name": "mydb", "roles": [{**ROLE, "settings": {"lock_timeout": "1s"}}],
                    "aliases": [{"name": "mydb_session", "pool_mode": "session"}]}],
+    "client_networks": ["10.0.0.0/8"],
 }  # fmt: skip
 
 

@@ -613,6 +613,22 @@ class TestThroughThePool:
             f"PgBouncer's console in {pooler.home}/run/{second}: "
         )
 
+    def test_a_pooler_that_is_more_open_than_the_server(self, pooler, look):
+        more = {"options": {"listen_addr": "*"}}
+        assert not pooler.configure(**more).get("failed")
+        assert set(look()["pooled"]) == {"pooler-listens-without-tls", "pooler-open-networks"}
+        pooler.configure(**more, client_networks=["10.0.0.0/8"])
+        assert set(look()["pooled"]) == {"pooler-listens-without-tls"}
+        rules = pooler.home / "etc" / "pooled_hba.conf"
+        good = rules.read_text()
+        rules.write_text(f"{good}host all all 0.0.0.0/0 trust\n")
+        seen = look()["pooled"]
+        assert "host all all 0.0.0.0/0 trust" in seen["pooler-open"]
+        assert "takes logins from every address" in seen["pooler-open-networks"]
+        rules.unlink()
+        missed = {one["id"]: one["reason"] for one in look()["not_checked"]}
+        assert missed["pooler-open-networks"] == f"the rules in {rules} can't be read"
+
     def test_users_in_its_auth_file(self, pooler, look):
         pooler.userlist.write_text('"app_user" "x"\n')
         seen = look()["pooled"]

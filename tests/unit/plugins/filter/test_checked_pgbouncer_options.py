@@ -23,6 +23,12 @@ def test_it_returns_what_the_file_would_hold():
     assert options["auth_user"] == "pgbouncer_auth"
 
 
+def test_networks_make_pgbouncer_read_rules():
+    options = checked({}, "1.18.0", databases=MODEL, client_networks=["10.0.0.0/8"])
+    assert options["auth_type"] == "hba"
+    assert options["auth_hba_file"] == "/etc/pgbouncer/pooled_hba.conf"
+
+
 @pytest.mark.parametrize(
     ("options", "more", "message"),
     [
@@ -41,6 +47,17 @@ def test_it_returns_what_the_file_would_hold():
         ({}, {"database_options": {"a": {}}}, "pgbouncer_database_options: 'a' is no database of"),
         ({}, {"user_options": {"a": {}}}, "pgbouncer_user_options: 'a' is no role of"),
         ({}, {"processes": 2}, "pgbouncer_processes: 2 processes need PgBouncer 1.21 or newer"),
+        (
+            {},
+            {"client_networks": ["10.0.0.1/8"]},
+            "pgbouncer_client_networks[0]: '10.0.0.1/8' is an address with a prefix, not a network",
+        ),
+        ({}, {"require_tls": True}, "pgbouncer_client_tls_sslmode: it is 'disable', and clients"),
+        (
+            {"auth_type": "pam"},
+            {"client_networks": ["10.0.0.0/8"]},
+            "pgbouncer_auth_type: 'pam' does not go together with rules",
+        ),
         ({}, {"processes": 0}, "pgbouncer_processes: 0 is not allowed; give a whole number"),
     ],
 )

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_hba
 from ansible_collections.pooled.postgres.plugins.module_utils._audit import (
     SEVERITIES,
     Acceptance,
@@ -113,7 +114,9 @@ GOOD_POOLER = PoolerState(
         "listen_addr": "0.0.0.0",  # noqa: S104
         "tcp_keepalive": "1",
         "tcp_keepidle": "60",
-        "auth_type": "scram-sha-256",
+        "client_tls_sslmode": "require",
+        "auth_type": "hba",
+        "auth_hba_file": "/etc/pgbouncer/pooled_hba.conf",
         "auth_file": "/etc/pgbouncer/userlist.txt",
         "auth_user": "pgbouncer_auth",
         "auth_query": "SELECT username, password FROM pgbouncer.get_auth($1)",
@@ -122,6 +125,10 @@ GOOD_POOLER = PoolerState(
     (PoolDatabase("shop", "shop", "", 25, 5),),
     (Pool("shop", "app_user", 0, 0.0, 4, 2),),
     ("pgbouncer_auth",),
+    login_rules=_pgbouncer_hba.parsed(
+        "local shop app_user scram-sha-256\nhost shop app_user 127.0.0.1/32 scram-sha-256\n"
+        "hostssl shop app_user 10.0.0.0/8 scram-sha-256\n"
+    ),
 )
 GOOD = Snapshot(
     major=17,
@@ -171,6 +178,12 @@ def pooler(**more):
 def pooler_config(version=(1, 24, 1), **config):
     """The same, with changed options."""
     return pooler(version=version, config={**GOOD_POOLER.config, **config})
+
+
+def login_rules(text, **config):
+    """The same, with other rules for logins."""
+    changed = pooler_config(**config).pooler
+    return replace(GOOD, pooler=replace(changed, login_rules=_pgbouncer_hba.parsed(text)))
 
 
 def hba(*fields, **more):
@@ -343,6 +356,38 @@ FIRES = [
      "auth_type is any, which lets everybody in as one user"),
     ("pooler-open", pooler_config(auth_type="plain"), "warning", "PgBouncer",
      "auth_type is plain, which makes clients send readable passwords"),
+    ("pooler-open", login_rules("host all all 10.0.0.0/8 trust"), "critical",
+     "host all all 10.0.0.0/8 trust", "a rule in auth_hba_file has method trust, which lets"
+     " everybody in without a password: host all all 10.0.0.0/8 trust"),
+    ("pooler-open", login_rules("local all all password"), "warning", "local all all password",
+     "a rule in auth_hba_file has method password, which makes clients send readable passwords:"
+     " local all all password"),
+    ("pooler-listens-without-tls",
+     pooler_config(client_tls_sslmode="disable", auth_type="scram-sha-256"), "info", "PgBouncer",
+     "client_tls_sslmode is disable, and PgBouncer listens on 0.0.0.0"),
+    ("pooler-listens-without-tls", login_rules("host all all 10.0.0.0/8 md5",
+     client_tls_sslmode="prefer", listen_addr="127.0.0.1, 10.0.0.3"), "info", "PgBouncer",
+     "client_tls_sslmode is prefer, and PgBouncer listens on 127.0.0.1, 10.0.0.3"),
+    ("pooler-listens-without-tls",
+     replace(pooler_config(client_tls_sslmode="allow", auth_type="md5"),
+             hba=(HbaRule(1, "hostssl", ("shop",), ("all",), "10.0.0.0/8", "scram-sha-256"),)),
+     "warning", "PgBouncer", "client_tls_sslmode is allow, and PgBouncer listens on 0.0.0.0, while"
+     " pg_hba.conf demands TLS from other hosts"),
+    ("pooler-listens-without-tls",
+     replace(hba("hostnossl", ("shop",), ("app_user",), "all", "reject"),
+             pooler=pooler_config(client_tls_sslmode="", auth_type="md5").pooler),
+     "warning", "PgBouncer", "client_tls_sslmode is disable, and PgBouncer listens on 0.0.0.0,"
+     " while pg_hba.conf demands TLS from other hosts"),
+    ("pooler-open-networks", pooler_config(auth_type="scram-sha-256"), "warning", "PgBouncer",
+     "PgBouncer on 0.0.0.0 takes logins from every address, and pg_hba.conf from 10.0.0.0/8 only"),
+    ("pooler-open-networks", login_rules("hostssl shop app_user ::/0 scram-sha-256"), "warning",
+     "PgBouncer",
+     "PgBouncer on 0.0.0.0 takes logins from every address, and pg_hba.conf from 10.0.0.0/8 only"),
+    ("pooler-open-networks",
+     replace(pooler_config(auth_type="md5"), hba=(
+         HbaRule(1, "local", ("all",), ("postgres",), "", "peer"),
+         HbaRule(2, "host", ("shop",), ("pgbouncer_auth",), "10.0.0.3/32", "scram-sha-256"))),
+     "info", "PgBouncer", "PgBouncer on 0.0.0.0 takes logins from every address"),
     ("pooler-lost-parameters", pooler_config(ignore_startup_parameters="jit,options"), "warning",
      "jit", "PgBouncer ignores jit when clients send it, and app_user do not set it themselves"),
     ("pooler-clients-waiting", pooler(pools=(Pool("shop", "app_user", 9, 3.4, 20, 25),)),
@@ -368,6 +413,15 @@ SILENT = {
         databases=(replace(GOOD_DATABASE, settings={"statement_timeout": "30s"}),),
     ),
     "a default of all schemas": database(defaults=frozenset({("app_migrator", "", "app_user")})),
+    "a pooler for its own host alone": pooler_config(
+        listen_addr="127.0.0.1,::1", client_tls_sslmode="disable", auth_type="scram-sha-256"
+    ),
+    "a pooler whose rules demand TLS": pooler_config(client_tls_sslmode="prefer"),
+    "a server that is as open as its pooler": replace(
+        hba("host", ("shop",), ("app_user",), "0.0.0.0/0", "scram-sha-256"),
+        pooler=pooler_config(auth_type="scram-sha-256").pooler,
+    ),
+    "a rule of the pooler that rejects everybody": login_rules("host all all 0.0.0.0/0 reject"),
     "a role that reads few tables": database(
         grants=(*GOOD_DATABASE.grants, Grants("public", "app_migrator", "report", 2))
     ),
@@ -429,6 +483,8 @@ BLIND = {
         "pooler-known-holes",
         "pooler-no-keepalives",
         "pooler-open",
+        "pooler-listens-without-tls",
+        "pooler-open-networks",
         "pooler-lost-parameters",
         "pooler-clients-waiting",
     },
@@ -467,6 +523,15 @@ def test_silent(case):
 
 def test_every_rule_has_a_case():
     assert {rule.id for rule in RULES} == {case[0] for case in FIRES}
+
+
+def test_a_pooler_whose_rules_can_not_be_read_does_not_pass():
+    done = look(pooler(login_rules=None))
+    unread = {one.id: one.reason for one in done.not_checked}
+    assert set(unread) == {"pooler-open", "pooler-open-networks"}
+    assert set(unread.values()) == {"the rules in /etc/pgbouncer/pooled_hba.conf can't be read"}
+    plain = pooler(login_rules=None, config={**GOOD_POOLER.config, "client_tls_sslmode": "prefer"})
+    assert "pooler-listens-without-tls" in {one.id for one in look(plain).not_checked}
 
 
 @pytest.mark.parametrize("what", BLIND)
@@ -629,7 +694,7 @@ def test_summary():
     accepted = parse_accepted([{"id": "no-checksums", "reason": "old"}], RULES)
     snapshot = replace(setting("fsync", "off"), slots=(Slot("a", False, GIB),), hba=None)
     assert summary_lines("db1", result(snapshot, accepted)) == [
-        "db1: 1 critical, 1 warning; 36 rules checked; 4 not or not wholly checked",
+        f"db1: 1 critical, 1 warning; {len(RULES) - 4} rules checked; 4 not or not wholly checked",
         "  critical  durability-off  fsync is off",
         "                            by hand: ALTER SYSTEM SET fsync = on; SELECT"
         " pg_reload_conf();",
@@ -649,7 +714,7 @@ def test_summary():
 
 
 def test_summary_of_a_good_server():
-    assert summary_lines("db1", result(GOOD)) == ["db1: no findings; 40 rules checked"]
+    assert summary_lines("db1", result(GOOD)) == [f"db1: no findings; {len(RULES)} rules checked"]
 
 
 class Page(HTMLParser):

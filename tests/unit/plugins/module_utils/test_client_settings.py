@@ -71,6 +71,18 @@ def test_each_kind_goes_its_way(role: str, via: str, where: tuple[str, int], dri
     assert url.drivername == f"postgresql+{driver}"
 
 
+def test_a_role_that_is_kept_out_of_the_pool_goes_to_postgres() -> None:
+    roles = [{"name": name, "kind": "user", "pooled": False} for name in ("batch", "idle")]
+    clients = [{"name": "nightly", "role": "batch", "via": "direct"}]
+    model = [{"name": "mydb", "roles": roles, "clients": clients}]
+    entries = client_settings(model, SERVER, (NEW,))
+    assert [(entry.client, entry.via, entry.warnings) for entry in entries] == [
+        ("nightly", "direct", ()),
+        ("idle", "direct", ()),
+    ]
+    assert "db1:5433" in entries[1].urls["libpq"]
+
+
 def test_without_a_pooler_everybody_goes_to_postgres() -> None:
     assert {entry.via for entry in settings(poolers=()).values()} == {"direct"}
 

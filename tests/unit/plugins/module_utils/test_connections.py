@@ -77,6 +77,33 @@ def test_400_clients_fit_through_pgbouncer() -> None:
     assert budget.warnings == ()
 
 
+def test_a_role_that_is_kept_out_of_the_pool_has_none_there() -> None:
+    model = fleet()
+    model[0]["roles"].append({"name": "batch", "kind": "user", "pooled": False})
+    model[0]["roles"].append({"name": "report", "kind": "reader", "pooled": False})
+    model[0]["clients"].append(
+        {"name": "nightly", "role": "batch", "pool_size": 3, "max_overflow": 0, "via": "direct"}
+    )
+    budget = connection_budget(model, POOLERS, 100)
+    rows = {row.role: (row.kind, row.connections, row.formula) for row in budget.rows}
+    assert rows["batch"] == ("direct", 3, "1 replicas x 1 workers x (3 + 0)")
+    assert rows["report"] == ("allowance", 2, "allowance for a role with pooled: false")
+    plain = connection_budget(fleet(), POOLERS, 100)
+    assert budget.needed == plain.needed + 5
+    assert budget.descriptors == plain.descriptors
+
+
+def test_what_is_kept_out_of_the_pool_is_not_sent_there() -> None:
+    model = fleet("direct")
+    model[0]["roles"][0]["pooled"] = False
+    with pytest.raises(ValueError) as refusal:
+        connection_budget(model, POOLERS, 100)
+    assert (
+        "Through PgBouncer: all listed clients go through it already, except clients of roles with"
+        " pooled: false."
+    ) in str(refusal.value)
+
+
 def test_400_clients_do_not_fit_directly() -> None:
     with pytest.raises(ValueError) as refusal:
         connection_budget(fleet("direct"), POOLERS, 100)

@@ -99,6 +99,31 @@ def test_with_tls_required_nobody_comes_without_it_from_elsewhere() -> None:
     assert words(alone)[-1] == f"hostnossl {model} all reject"
 
 
+def test_roles_that_are_kept_out_of_the_pool_do_not_come_from_its_hosts():
+    roles = [{"name": "app", "kind": "user"}, {"name": "batch", "kind": "user", "pooled": False}]
+    model = parse_databases(
+        [{"name": "shop", "roles": roles}, {"name": "books", "roles": roles[1:]}]
+    )
+    networks = {"client_networks": ["10.0.0.0/8", "10.9.0.2/32"],
+                "pooler_networks": ["10.9.0.1/32", "10.9.0.2/32"]}  # fmt: skip
+    rules = _hba.model_rules(model, major=17, **networks)
+    let_in = {
+        (rule.databases[0], rule.address): rule.users for rule in rules if rule.type == "host"
+    }
+    both = ("app", "batch")
+    assert let_in == {
+        ("shop", "127.0.0.1/32"): both,
+        ("shop", "::1/128"): both,
+        ("shop", "10.0.0.0/8"): both,
+        ("shop", "10.9.0.1/32"): ("app",),
+        ("shop", "10.9.0.2/32"): both,
+        ("books", "127.0.0.1/32"): ("batch",),
+        ("books", "::1/128"): ("batch",),
+        ("books", "10.0.0.0/8"): ("batch",),
+        ("books", "10.9.0.2/32"): ("batch",),
+    }
+
+
 def test_without_a_pooler_nobody_else_logs_in() -> None:
     rules = _hba.model_rules(MODEL[:1], major=15)
     assert words(rules) == [

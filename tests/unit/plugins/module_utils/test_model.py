@@ -153,7 +153,23 @@ WRONG = [
     (
         one(knd="user"),
         f"{ROLE}: unknown key knd; allowed are name, kind, password, connection_limit, settings,"
-        " member_of, pools, state, reassign_owned_to",
+        " member_of, pools, pooled, state, reassign_owned_to",
+    ),
+    (one(pooled="no"), f"{ROLE}.pooled: 'no' is not allowed; give true or false"),
+    (
+        one(pooled=False, pools={"pool_size": 3}),
+        f"{ROLE}.pools: role 'app_user' may not log in through PgBouncer (pooled: false), so it has"
+        " no pools there; remove one of the two keys",
+    ),
+    (
+        [{**one(pooled=False)[0], "clients": [{"name": "api", "role": "app_user"}]}],
+        f"{CLIENT}.via: client 'api' connects through PgBouncer, where its role 'app_user' may not"
+        " log in (pooled: false); set via: direct, or remove pooled: false from the role",
+    ),
+    (
+        [*one(pooled=False), {**one()[0], "name": "other"}],
+        "pooled_databases: role 'app_user' is one role of the whole server, but its entries in"
+        " databases 'mydb' and 'other' differ in pooled; make them equal",
     ),
     (one(name="public"), f"{ROLE}.name: 'public' is reserved by Postgres; choose another name"),
     (one(name="none"), f"{ROLE}.name: 'none' is reserved by Postgres; choose another name"),
@@ -367,6 +383,18 @@ def test_any_name_is_taken_whole_or_refused(name):
 def test_equal_roles_may_be_in_several_databases():
     databases = _model.parse_databases([*one(), {**one()[0], "name": "other"}])
     assert [role.name for role in _model.model_roles(databases)] == ["app_user"]
+
+
+def test_roles_that_are_kept_out_of_the_pool():
+    kept_out = {"name": "batch", "kind": "user", "pooled": False, "settings": {"jit": "on"}}
+    clients = [{"name": "nightly", "role": "batch", "via": "direct"}]
+    model = _model.parse_databases(
+        [{"name": "mydb", "roles": [*one()[0]["roles"], kept_out], "clients": clients}]
+    )
+    assert [role.name for role in _model.model_roles(model)] == ["app_user", "batch"]
+    assert [role.name for role in _model.pooled_roles(model)] == ["app_user"]
+    # What it sets for itself does not matter to the pool.
+    assert _model.ignorable_startup_parameters(model) == ("jit",)
 
 
 def test_absent_roles_count_nowhere():

@@ -316,6 +316,17 @@ def test_user_entries():
         _pgbouncer_entries.user_entries(model(), {"stranger": {}}, NEW)
 
 
+def test_a_role_that_is_kept_out_has_no_entry_and_no_options():
+    roles = [
+        {"name": "app_user", "kind": "user"},
+        {"name": "batch", "kind": "user", "pooled": False},
+    ]
+    databases = parse_databases([{"name": "mydb", "roles": roles}])
+    assert _pgbouncer_entries.user_entries(databases, {}, NEW) == {"app_user": {}}
+    with pytest.raises(ValueError, match=r"^user_options: role 'batch' may not log in through"):
+        _pgbouncer_entries.user_entries(databases, {"batch": {"pool_size": 3}}, NEW)
+
+
 def test_user_entries_hold_the_auth_role_to_what_the_budget_counts():
     two = model("one", "two")
     assert _pgbouncer_entries.user_entries(two, {}, OLD, auth_role="pgbouncer_auth") == {
