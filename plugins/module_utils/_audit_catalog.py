@@ -421,13 +421,11 @@ def _read_process(params: Mapping[str, Any]) -> PoolerState:
         peers = () if params["login_host"] else _peers(console, config)
     finally:
         console.close()
-    # Its paths are those of the host that it runs on.
-    listed = (
-        None
-        if params["login_host"]
-        else _listed_users(config.get("auth_file", ""), params["login_os_user"])
-    )
-    return PoolerState(version, config, databases, pools, listed, peers)
+    # Its paths and users are those of the host that it runs on.
+    here = not params["login_host"]
+    os_user = params["login_os_user"] if here else ""
+    listed = _listed_users(config.get("auth_file", ""), os_user) if here else None
+    return PoolerState(version, config, databases, pools, listed, peers, os_user)
 
 
 def _peers(console: Any, config: Mapping[str, str]) -> tuple[tuple[str, int], ...]:

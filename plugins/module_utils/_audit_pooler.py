@@ -157,6 +157,23 @@ def _auth(snapshot: Snapshot) -> Iterator[Seen]:
         )
 
 
+def _superuser(snapshot: Snapshot) -> Iterator[Seen]:
+    user = _pooler(snapshot).os_user
+    role = snapshot.known("roles").get(user)
+    if role is None or not role.superuser or not role.login:
+        return
+    for rule in snapshot.known("hba"):
+        if rule.kind == "local" and rule.method == "peer" and {"all", user} & {*rule.users}:
+            yield Seen(
+                POOLER,
+                f"PgBouncer runs as the OS user {user}, whom line {rule.line} of pg_hba.conf"
+                f" ({rule.text}) lets in as the superuser {user}",
+                "User= of another OS user in a drop-in of pgbouncer.service, which can read"
+                " PgBouncer's files; restart",
+            )
+            return
+
+
 def _lost_parameters(snapshot: Snapshot) -> Iterator[Seen]:
     ignored = _words(_pooler(snapshot).config.get("ignore_startup_parameters", ""))
     for name in ignored:
@@ -219,6 +236,14 @@ RULES = (
         "Whoever reaches the pooler reaches the data.",
         "pgbouncer_auth_type: scram-sha-256",
         _auth,
+    ),
+    Rule(
+        "pooler-runs-as-superuser",
+        "warning",
+        "PgBouncer's OS user is the superuser's",
+        "A hole in PgBouncer, which the network reaches, is then one in the whole server.",
+        "pgbouncer_os_user: pgbouncer, which takes one restart of PgBouncer",
+        _superuser,
     ),
     Rule(
         "pooler-lost-parameters",

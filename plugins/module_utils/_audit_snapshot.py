@@ -219,7 +219,8 @@ class PoolerState:
     """What PgBouncer's console says.
 
     C(listed_users) are those in its auth_file, and C(peers) the directories and ports of the unix
-    sockets of the other processes that it works together with on its host.
+    sockets of the other processes that it works together with on its host. C(os_user) is the OS
+    user that it runs as, on the host that was asked.
     """
 
     version: tuple[int, int, int]
@@ -228,6 +229,7 @@ class PoolerState:
     pools: tuple[Pool, ...] = ()
     listed_users: tuple[str, ...] | None = None
     peers: tuple[tuple[str, int], ...] = ()
+    os_user: str = ""
 
 
 def merged_pools(pools: Iterable[Pool]) -> tuple[Pool, ...]:

@@ -343,6 +343,9 @@ FIRES = [
      "auth_type is any, which lets everybody in as one user"),
     ("pooler-open", pooler_config(auth_type="plain"), "warning", "PgBouncer",
      "auth_type is plain, which makes clients send readable passwords"),
+    ("pooler-runs-as-superuser", pooler(os_user="postgres"), "warning", "PgBouncer",
+     "PgBouncer runs as the OS user postgres, whom line 1 of pg_hba.conf (local all postgres peer)"
+     " lets in as the superuser postgres"),
     ("pooler-lost-parameters", pooler_config(ignore_startup_parameters="jit,options"), "warning",
      "jit", "PgBouncer ignores jit when clients send it, and app_user do not set it themselves"),
     ("pooler-clients-waiting", pooler(pools=(Pool("shop", "app_user", 9, 3.4, 20, 25),)),
@@ -353,6 +356,11 @@ FIRES = [
 # Servers that are near a mistake, but have none.
 SILENT = {
     "a person with psql": session(role="postgres", application="psql"),
+    "a PgBouncer of its own": pooler(os_user="pgbouncer"),
+    "a PgBouncer that no rule lets in": replace(
+        pooler(os_user="postgres"),
+        hba=(HbaRule(1, "local", ("all",), ("postgres",), "", "scram-sha-256"),),
+    ),
     "an admin over PgBouncer's console": pooler(
         pools=(*GOOD_POOLER.pools, Pool("pgbouncer", "postgres")),
         databases=(*GOOD_POOLER.databases, PoolDatabase("pgbouncer", "pgbouncer", "pgbouncer")),
@@ -429,6 +437,7 @@ BLIND = {
         "pooler-known-holes",
         "pooler-no-keepalives",
         "pooler-open",
+        "pooler-runs-as-superuser",
         "pooler-lost-parameters",
         "pooler-clients-waiting",
     },
@@ -629,7 +638,7 @@ def test_summary():
     accepted = parse_accepted([{"id": "no-checksums", "reason": "old"}], RULES)
     snapshot = replace(setting("fsync", "off"), slots=(Slot("a", False, GIB),), hba=None)
     assert summary_lines("db1", result(snapshot, accepted)) == [
-        "db1: 1 critical, 1 warning; 36 rules checked; 4 not or not wholly checked",
+        "db1: 1 critical, 1 warning; 37 rules checked; 4 not or not wholly checked",
         "  critical  durability-off  fsync is off",
         "                            by hand: ALTER SYSTEM SET fsync = on; SELECT"
         " pg_reload_conf();",
@@ -649,7 +658,7 @@ def test_summary():
 
 
 def test_summary_of_a_good_server():
-    assert summary_lines("db1", result(GOOD)) == ["db1: no findings; 40 rules checked"]
+    assert summary_lines("db1", result(GOOD)) == ["db1: no findings; 41 rules checked"]
 
 
 class Page(HTMLParser):
