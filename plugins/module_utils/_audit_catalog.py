@@ -426,12 +426,13 @@ def _read_process(params: Mapping[str, Any]) -> PoolerState:
         peers = () if params["login_host"] else _peers(console, config)
     finally:
         console.close()
-    # Its paths are those of the host that it runs on.
-    listed, rules = None, None
+    # Its paths and users are those of the host that it runs on.
+    listed, rules, os_user = None, None, ""
     if not params["login_host"]:
-        listed = _listed_users(config.get("auth_file", ""), params["login_os_user"])
-        rules = _login_rules(config.get("auth_hba_file", ""), params["login_os_user"])
-    return PoolerState(version, config, databases, pools, listed, peers, rules)
+        os_user = params["login_os_user"]
+        listed = _listed_users(config.get("auth_file", ""), os_user)
+        rules = _login_rules(config.get("auth_hba_file", ""), os_user)
+    return PoolerState(version, config, databases, pools, listed, peers, rules, os_user)
 
 
 def _peers(console: Any, config: Mapping[str, str]) -> tuple[tuple[str, int], ...]:

@@ -258,6 +258,23 @@ def _server_demands_tls(snapshot: Snapshot) -> bool:
     return rejects or (bool(rules) and all(rule.kind == "hostssl" for rule in rules))
 
 
+def _superuser(snapshot: Snapshot) -> Iterator[Seen]:
+    user = _pooler(snapshot).os_user
+    role = snapshot.known("roles").get(user)
+    if role is None or not role.superuser or not role.login:
+        return
+    for rule in snapshot.known("hba"):
+        if rule.kind == "local" and rule.method == "peer" and {"all", user} & {*rule.users}:
+            yield Seen(
+                POOLER,
+                f"PgBouncer runs as the OS user {user}, whom line {rule.line} of pg_hba.conf"
+                f" ({rule.text}) lets in as the superuser {user}",
+                "User= of another OS user in a drop-in of pgbouncer.service, which can read"
+                " PgBouncer's files; restart",
+            )
+            return
+
+
 def _lost_parameters(snapshot: Snapshot) -> Iterator[Seen]:
     ignored = _words(_pooler(snapshot).config.get("ignore_startup_parameters", ""))
     for name in ignored:
@@ -336,6 +353,14 @@ RULES = (
         "Networks that pg_hba.conf leaves out get in through the pool.",
         "pgbouncer_client_networks, by default postgres_client_networks",
         _open_networks,
+    ),
+    Rule(
+        "pooler-runs-as-superuser",
+        "warning",
+        "PgBouncer's OS user is the superuser's",
+        "A hole in PgBouncer, which the network reaches, is then one in the whole server.",
+        "pgbouncer_os_user: pgbouncer, which takes one restart of PgBouncer",
+        _superuser,
     ),
     Rule(
         "pooler-lost-parameters",

@@ -220,7 +220,8 @@ class PoolerState:
 
     C(listed_users) are those in its auth_file, C(login_rules) those in its auth_hba_file, and
     C(peers) the directories and ports of the unix sockets of the other processes that it works
-    together with on its host.
+    together with on its host. C(os_user) is the OS user that it runs as, on the host that was
+    asked.
     """
 
     version: tuple[int, int, int]
@@ -230,6 +231,7 @@ class PoolerState:
     listed_users: tuple[str, ...] | None = None
     peers: tuple[tuple[str, int], ...] = ()
     login_rules: tuple[_hba.Rule, ...] | None = None
+    os_user: str = ""
 
 
 def merged_pools(pools: Iterable[Pool]) -> tuple[Pool, ...]:

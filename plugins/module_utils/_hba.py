@@ -274,12 +274,17 @@ def ident_lines(
     superuser: str = "postgres",
     superuser_os_user: str = "postgres",
 ) -> tuple[IdentLine, ...]:
-    """The map that model_rules() refers to."""
+    """The map that model_rules() refers to.
+
+    The superuser's OS user may be the pooler's role too, which gives it nothing new: PgBouncer can
+    log in before and after it got an OS user of its own.
+    """
     lines = []
     if superuser != superuser_os_user:
         lines.append(IdentLine(superuser_os_user, superuser))
     if pooler_role:
-        lines.append(IdentLine(pooler_os_user, pooler_role))
+        users = dict.fromkeys((pooler_os_user, superuser_os_user))
+        lines += [IdentLine(user, pooler_role) for user in users if user]
     return tuple(lines)
 
 

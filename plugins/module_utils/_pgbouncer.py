@@ -18,6 +18,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options
     value_text,
     version_text,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_user import LAYOUT
 
 # Server connections of PgBouncer's own, for each database on each of its hosts, with which it
 # looks up clients' verifiers.
@@ -38,13 +39,6 @@ DEFAULTS: dict[str, str | int] = {
     "server_lifetime": 3600,
     "server_idle_timeout": 600,
     "query_wait_timeout": 30,
-}
-
-# Where Debian's package keeps the rest.
-LAYOUT: dict[str, str] = {
-    "logfile": "/var/log/postgresql/pgbouncer.log",
-    "pidfile": "/var/run/postgresql/pgbouncer.pid",
-    "unix_socket_dir": "/var/run/postgresql",
 }
 
 AUTH_MODES = ("query", "userlist")
@@ -126,14 +120,17 @@ def effective_options(
     auth: str,
     auth_role: str,
     where: str = "options",
+    places: Mapping[str, str] = LAYOUT,
 ) -> dict[str, str]:
     """Every option that the file will hold: what is given, over what this collection asks for.
+
+    C(places) is the layout().
 
     Raises:
         ValueError: as checked_options() does.
     """
     asked: dict[str, Any] = {
-        **LAYOUT,
+        **places,
         **DEFAULTS,
         "ignore_startup_parameters": ",".join(_ignored_startup_parameters(version, databases)),
         # After a login that failed, as while Postgres restarts, it refuses everybody for so long.

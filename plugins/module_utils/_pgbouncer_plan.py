@@ -13,12 +13,15 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     Role,
     model_roles,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import LAYOUT
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import (
     OPTIONS,
     canonical,
     default_of,
     exists,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_user import (
+    LAYOUT,
+    PACKAGED,
 )
 
 # What Debian's package starts with at its installation.
@@ -64,6 +67,7 @@ class Running:
     descriptors: int | None
     certificate: str = ""  # digest of the one it serves; empty where that is not known
     peers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    os_user: str = ""  # whom its process belongs to; empty where that is not known
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Desired:
     descriptors: int
     certificate: str = ""  # digest of the one it shall serve; empty without TLS for clients
     peers: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    os_user: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def package_state(version: tuple[int, int, int], descriptors: int) -> Running:
         for name, option in OPTIONS.items()
         if exists(option, version)
     }
-    return Running(True, config, {}, {}, descriptors)
+    return Running(True, config, {}, {}, descriptors, os_user=PACKAGED)
 
 
 def differences(desired: Desired, running: Running) -> list[Difference]:
@@ -170,6 +175,8 @@ def differences(desired: Desired, running: Running) -> list[Difference]:
         found.append(
             Difference("LimitNOFILE", str(running.descriptors), str(desired.descriptors), False)
         )
+    if desired.os_user and running.os_user not in ("", desired.os_user):
+        found.append(Difference("os_user", running.os_user, desired.os_user, False))
     return found
 
 

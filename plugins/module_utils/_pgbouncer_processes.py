@@ -17,6 +17,12 @@ from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import version_text
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_plan import Plan
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_user import (
+    LAYOUT,
+    log_directory,
+    runtime_directory,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._units import hardening, quoted
 
 # Since when requests to cancel a query find the process that runs it, whichever gets them.
 SINCE = (1, 21, 0)
@@ -28,6 +34,7 @@ HEADER = (
 )
 _DROP_IN = """\
 [Service]
+{own}
 LimitNOFILE={limit}
 Restart=on-failure
 RestartSec=1
@@ -39,6 +46,7 @@ _DROP_IN_OF_FIRST = """\
 Wants={others}
 
 [Service]
+{own}
 LimitNOFILE={limit}
 Restart=on-failure
 RestartMode=direct
@@ -54,14 +62,26 @@ ReloadPropagatedFrom={service}.service
 
 [Service]
 Type=notify
-User={user}
+{own}
 ExecStart={binary} {stem}-%i.ini
 ExecReload=/bin/kill -HUP $MAINPID
 KillSignal=SIGINT
-RuntimeDirectory={service}-%i
 LimitNOFILE={limit}
 Restart=on-failure
 RestartSec=1
+"""
+
+_ROTATION = """\
+{directory}/*.log {{
+    weekly
+    rotate 10
+    copytruncate
+    delaycompress
+    compress
+    notifempty
+    missingok
+    su {user} {group}
+}}
 """
 
 # What tells a process from the others, or lets them share a port.
@@ -197,20 +217,104 @@ def files_of_processes(names: Iterable[str], config_file: str) -> list[tuple[int
     return found
 
 
-def drop_in(limit: int, others: Sequence[Process]) -> str:
-    """The drop-in of the first process's service."""
+def rotation(options: Mapping[str, str], service: str, user: str, group: str) -> str | None:
+    """How the service's own logs are rotated: by the user, because the directory is the user's.
+
+    Returns:
+        None where the logs are elsewhere, as in the package's directory, which has its own.
+    """
+    directory = log_directory(service)
+    if os.path.dirname(options.get("logfile", "")) != directory:
+        return None
+    return HEADER + _ROTATION.format(directory=directory, user=user, group=group)
+
+
+def drop_in(
+    limit: int,
+    members: Sequence[Process],
+    *,
+    user: str,
+    group: str,
+    sandbox: str,
+    hosts: Iterable[str],
+) -> str:
+    """The drop-in of the first process's service.
+
+    Args:
+        limit: how many file descriptors it may open.
+        members: all processes.
+        user: OS user that they run as.
+        group: its group.
+        sandbox: what systemd can keep from them, one of _units.SANDBOXES.
+        hosts: where the servers are; among them directories of unix sockets.
+    """
+    first, others = members[0], members[1:]
+    own = _own(members[:1], user, group, sandbox, hosts)
+    directory = runtime_directory(first.service)
+    if first.options["unix_socket_dir"] == directory:
+        own.append(_link(directory, first.options["listen_port"]))
     if not others:
-        return HEADER + _DROP_IN.format(limit=limit)
+        return HEADER + _DROP_IN.format(own="\n".join(own), limit=limit)
     wanted = " ".join(f"{other.service}.service" for other in others)
-    return HEADER + _DROP_IN_OF_FIRST.format(limit=limit, others=wanted)
+    return HEADER + _DROP_IN_OF_FIRST.format(own="\n".join(own), limit=limit, others=wanted)
 
 
-def template(limit: int, *, service: str, config_file: str, binary: str, user: str) -> str:
-    """The unit of the processes beside the first."""
-    stem = os.path.splitext(config_file)[0]
+def template(
+    limit: int,
+    members: Sequence[Process],
+    *,
+    user: str,
+    group: str,
+    sandbox: str,
+    hosts: Iterable[str],
+    binary: str,
+) -> str:
+    """The unit of the processes beside the first; the arguments are those of drop_in()."""
+    first, others = members[0], members[1:]
+    own = _own(others, user, group, sandbox, hosts)
+    own.append(f"RuntimeDirectory={first.service}-%i")
+    stem = os.path.splitext(first.config_file)[0]
     return HEADER + _TEMPLATE.format(
-        limit=limit, service=service, stem=stem, binary=binary, user=user
+        own="\n".join(own), limit=limit, service=first.service, stem=stem, binary=binary
     )
+
+
+def _own(
+    members: Sequence[Process], user: str, group: str, sandbox: str, hosts: Iterable[str]
+) -> list[str]:
+    """Lines of [Service] about who runs these processes, and what they may reach."""
+    service = members[0].service.partition("@")[0]
+    made = {
+        "LogsDirectory": log_directory(service),
+        "RuntimeDirectory": runtime_directory(service),
+    }
+    used = {
+        os.path.dirname(options.get(name, ""))
+        for options in (member.options for member in members)
+        for name in ("logfile", "pidfile")
+    } | {member.options["unix_socket_dir"] for member in members}
+    # systemd makes that of each further process, and lets it write there.
+    theirs = {member.options["unix_socket_dir"] for member in members if member.service != service}
+    lines = [f"User={user}", f"Group={group}"]
+    lines += [f"{name}={service}" for name, path in made.items() if path in used]
+    writable = sorted(path for path in used - theirs - set(made.values()) if path.startswith("/"))
+    paths = [
+        *(value for member in members for value in member.options.values()),
+        *(part.strip() for host in hosts for part in host.split(",")),
+    ]
+    return lines + hardening(
+        sandbox, writable=writable, paths=[path for path in paths if path.startswith("/")]
+    )
+
+
+def _link(directory: str, port: str) -> str:
+    """Where clients look for the socket, it is found too; that the link is not there is no failure.
+
+    The directory belongs to somebody else: with C(-T), nothing that is there is followed.
+    """
+    name = f".s.PGSQL.{port}"
+    words = (f"{directory}/{name}", f"{LAYOUT['unix_socket_dir']}/{name}")
+    return f"ExecStartPost=-+/usr/bin/ln -sfT {' '.join(map(quoted, words))}"
 
 
 def count_for_now(wanted: int, found: Sequence[int], active: bool, may_restart: bool) -> int:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
 import shutil
@@ -69,6 +68,8 @@ class Service:
     reload_needed: bool
     descriptors: int | None
     default_descriptors: int
+    os_user: str = ""  # whom the process belongs to; empty where there is none
+    unit_user: str = ""
 
 
 class Pooler:
@@ -77,7 +78,7 @@ class Pooler:
     Args:
         run: runs a command; returns its exit code, output and errors.
         service: name of the systemd service.
-        os_user: OS user that the service runs as.
+        os_user: OS user that the service runs as, or is to run as.
         binary: path of the program.
     """
 
@@ -96,7 +97,7 @@ class Pooler:
 
     def service(self) -> Service:
         """The service's state."""
-        names = "LoadState,ActiveState,MainPID,NeedDaemonReload"
+        names = "LoadState,ActiveState,MainPID,NeedDaemonReload,User"
         shown = self._show(self.name, names)
         pid = int(shown.get("MainPID") or 0)
         default = self._show("", "DefaultLimitNOFILESoft").get("DefaultLimitNOFILESoft", "")
@@ -107,6 +108,8 @@ class Pooler:
             shown.get("NeedDaemonReload") == "yes",
             _open_files_limits(pid)[0] if pid else None,
             int(default) if default.isdigit() else 1024,
+            _owner(pid) if pid else "",
+            shown.get("User", ""),
         )
 
     def systemctl(self, *arguments: str) -> None:
@@ -126,22 +129,28 @@ class Pooler:
             return _pgbouncer_plan.Running(False, None, {}, {}, None)
         deadline = time.monotonic() + patience_s
         while True:
-            for directory, port in _console_sockets(service.pid, self.os_user):
+            for directory, port in _console_sockets(service.pid, service.os_user):
                 try:
-                    with self.console(directory, port) as console:
+                    with self.console(directory, port, service.os_user) as console:
                         found = _state(console, service.descriptors)
-                    return replace(found, certificate=self._served_certificate(found))
+                    return replace(
+                        found,
+                        certificate=self._served_certificate(found),
+                        os_user=service.os_user,
+                    )
                 except (_postgres.ConnectionFailed, _postgres.psycopg2.Error):
                     continue
             if time.monotonic() > deadline:
-                return _pgbouncer_plan.Running(True, None, {}, {}, service.descriptors)
+                return _pgbouncer_plan.Running(
+                    True, None, {}, {}, service.descriptors, os_user=service.os_user
+                )
             time.sleep(0.1)
 
     @contextmanager
-    def console(self, directory: str, port: int) -> Iterator[Any]:
+    def console(self, directory: str, port: int, os_user: str) -> Iterator[Any]:
         """A connection to a console: PgBouncer lets its own OS user in without a password."""
         where = {"login_unix_socket": directory, "login_port": port}
-        params = {**CONSOLE, **where, "login_os_user": self.os_user}
+        params = {**CONSOLE, **where, "login_os_user": os_user}
         connection = _postgres.connect(params, autocommit=True)
         try:
             yield connection
@@ -156,7 +165,8 @@ class Pooler:
 
     def listens_on(self) -> set[tuple[str, int]]:
         """Address and port of each TCP socket that the service listens on."""
-        return _tcp_sockets(self.service().pid, self.os_user)
+        service = self.service()
+        return _tcp_sockets(service.pid, service.os_user)
 
     def command(self, command: str) -> None:
         """Run a command on the console of the running pooler.
@@ -164,8 +174,9 @@ class Pooler:
         Raises:
             PoolerError: with PgBouncer's answer, or when there is none.
         """
-        for directory, port in _console_sockets(self.service().pid, self.os_user):
-            with self.console(directory, port) as console:
+        service = self.service()
+        for directory, port in _console_sockets(service.pid, service.os_user):
+            with self.console(directory, port, service.os_user) as console:
                 try:
                     _postgres.console_rows(console, command)
                 except Exception as error:
@@ -175,8 +186,9 @@ class Pooler:
 
     def clients(self) -> list[_pgbouncer_hba.Client]:
         """Who is connected, but for those on the console."""
-        for directory, port in _console_sockets(self.service().pid, self.os_user):
-            with self.console(directory, port) as console:
+        service = self.service()
+        for directory, port in _console_sockets(service.pid, service.os_user):
+            with self.console(directory, port, service.os_user) as console:
                 return [
                     _pgbouncer_hba.Client(
                         str(row["database"]),
@@ -189,25 +201,29 @@ class Pooler:
                 ]
         return []
 
-    def rule_complaints(self, logfile: str, offset: int, since: float) -> list[str]:
+    def rule_complaints(
+        self, logfile: str, offset: int, since: float, os_user: str = ""
+    ) -> list[str]:
         """What the pooler has logged about rules for logins that it does not take as written.
 
         Args:
             logfile: its log; empty for the journal.
             offset: where to begin in the log.
             since: when to begin in the journal, in seconds.
+            os_user: whom the log belongs to; the service's user when empty.
         """
         if logfile:
-            rights = Rights(self.os_user, everywhere=True)
+            rights = Rights(os_user or self.os_user, everywhere=True)
             return _pgbouncer_hba.complaints(_log(logfile, rights, offset))
         journal = ["journalctl", "-u", self.name, f"--since=@{int(since)}"]
         _rc, out, _err = self.run([*journal, "--no-pager", "-o", "cat"])
         return _pgbouncer_hba.complaints(out)
 
-    def try_out(self, desired: _pgbouncer_plan.Desired, rules: str = "") -> None:
+    def try_out(self, desired: _pgbouncer_plan.Desired, os_user: str, rules: str = "") -> None:
         """Start a pooler of its own, beside the running one, with what is desired; then stop it.
 
-        It listens on nothing but a socket in a private directory and has no users.
+        It listens on nothing but a socket in a private directory and has no users. It runs as
+        C(os_user), since the one that is desired may be yet to be created.
 
         Args:
             desired: what shall run.
@@ -216,7 +232,7 @@ class Pooler:
         Raises:
             PoolerError: when it does not come up, understands a value otherwise, or drops a rule.
         """
-        user = pwd.getpwnam(self.os_user)
+        user = pwd.getpwnam(os_user)
         # All of it is that user's own, made with its rights: root never touches what is in there.
         with _identity.acting_as(user):
             directory = tempfile.mkdtemp(prefix="pgbouncer-", dir=_TRIAL_PLACE)
@@ -230,7 +246,7 @@ class Pooler:
             options = {**desired.options, **place, "listen_addr": ""}
             for name in ("unix_socket_mode", "user"):
                 options.pop(name, None)
-            trial = replace(desired, options=options, descriptors=0, certificate="")
+            trial = replace(desired, options=options, descriptors=0, certificate="", os_user="")
             ini = os.path.join(directory, "pgbouncer.ini")
             for path, content in (
                 (place["auth_file"], ""),
@@ -243,11 +259,12 @@ class Pooler:
                 with _identity.acting_as(user):
                     Path(path).write_bytes(content.encode("utf-8"))
             process = _spawn([self.binary, ini], user)
-            found = self._trial_state(process, directory, int(desired.options["listen_port"]))
-            words = _complaints(place["logfile"], Rights(self.os_user, everywhere=True))
+            port = int(desired.options["listen_port"])
+            found = self._trial_state(process, directory, port, os_user)
+            words = _complaints(place["logfile"], Rights(os_user, everywhere=True))
             if found is None:
                 raise PoolerError(f"PgBouncer does not start with it: {words}")
-            dropped = self.rule_complaints(place["logfile"], 0, 0)
+            dropped = self.rule_complaints(place["logfile"], 0, 0, os_user)
             if dropped:
                 raise PoolerError(f"it drops rules for logins: {'; '.join(dropped[:5])}")
             wrong = _pgbouncer_plan.differences(trial, found)
@@ -271,29 +288,17 @@ class Pooler:
         )
         return " | ".join(out.strip().splitlines())
 
-    def is_package_file(self, path: str) -> bool:
-        """Whether a configuration file is still as its package has installed it."""
-        rc, out, _err = self.run(["dpkg-query", "-W", "-f", "${Conffiles}\n", "pgbouncer"])
-        try:
-            content = _files.read_bytes(path, Rights(self.os_user))
-        except FileNotFoundError:
-            return False
-        if rc != 0:
-            return False
-        digest = hashlib.md5(content).hexdigest()  # noqa: S324 - dpkg's own choice
-        return [path, digest] in [line.split()[:2] for line in out.splitlines()]
-
     def _show(self, unit: str, names: str) -> dict[str, str]:
         _rc, out, _err = self.run(["systemctl", "show", *([unit] if unit else []), "-p", names])
         return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
 
     def _trial_state(
-        self, process: subprocess.Popen[bytes], directory: str, port: int
+        self, process: subprocess.Popen[bytes], directory: str, port: int, os_user: str
     ) -> _pgbouncer_plan.Running | None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while process.poll() is None and time.monotonic() < deadline:
             try:
-                with self.console(directory, port) as console:
+                with self.console(directory, port, os_user) as console:
                     return _state(console, None)
             except (_postgres.ConnectionFailed, _postgres.psycopg2.Error):
                 time.sleep(0.05)
@@ -313,6 +318,19 @@ def _state(console: Any, descriptors: int | None) -> _pgbouncer_plan.Running:
     if "peer_id" in config:
         peers = {str(row["peer_id"]): row for row in _postgres.console_rows(console, "SHOW PEERS")}
     return _pgbouncer_plan.Running(True, config, databases, users, descriptors, peers=peers)
+
+
+def _owner(pid: int) -> str:
+    """Name of the OS user that a process runs as; its number where it has no name."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8") as handle:
+            uid = int(next(line for line in handle if line.startswith("Uid:")).split()[2])
+    except (OSError, StopIteration):
+        return ""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _sockets(pid: int, os_user: str) -> set[str]:

@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pwd
 from typing import Callable, ContextManager, Iterable, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _identity, _pgbouncer, _tls
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _identity,
+    _pgbouncer,
+    _pgbouncer_user,
+    _tls,
+)
 
 # Warned of as long as there is time left to renew a certificate.
 EXPIRES_SOON_DAYS = 14
@@ -44,10 +48,12 @@ def check_files(run: RunCommand, os_user: str, options: Mapping[str, str]) -> li
     for missing in missing_files(os_user, options):
         raise ValueError(missing)
     for name, path in _named_files(options):
-        if not _readable(run, os_user, path):
+        if not _pgbouncer_user.may(run, os_user, "-r", path):
             raise ValueError(
                 f"{name}: {path} can't be read by {os_user}, as whom PgBouncer runs; give that user"
-                " or one of its groups the right to read it, and to enter its directory"
+                " or one of its groups the right to read it, and to enter its directory (create a"
+                " user that does not exist yet first), or say in pgbouncer_os_user as which user"
+                " PgBouncer is to run"
             )
     warnings = []
     reader = _identity.entry_of(os_user)
@@ -161,11 +167,3 @@ def _is_missing(path: str) -> bool:
     except OSError:
         return False
     return False
-
-
-def _readable(run: RunCommand, os_user: str, path: str) -> bool:
-    if os.geteuid() != 0:
-        return os.access(path, os.R_OK)
-    user = pwd.getpwnam(os_user)
-    rc, _out, _err = run([*_identity.words_before(user), "test", "-r", path])
-    return rc == 0

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_user, _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     ConnectionFailed,
     connect,
@@ -271,7 +271,9 @@ def pooler_params(params: Mapping[str, Any], directory: str) -> dict[str, Any]:
         "login_port": params["pooler_port"],
         "login_user": params["pooler_user"],
         "login_password": params["pooler_password"],
-        "login_os_user": params["pooler_os_user"],
+        "login_os_user": _pgbouncer_user.of_socket(
+            params["pooler_os_user"], directory, params["pooler_port"]
+        ),
         "connect_params": {},
     }
 
@@ -281,8 +283,9 @@ def console_directories(params: Mapping[str, Any]) -> list[str]:
     if params["pooler_host"] or params["pooler_unix_socket"]:
         return [params["pooler_unix_socket"]]
     owners = {0, os.geteuid()}
-    with suppress(KeyError):
-        owners.add(pwd.getpwnam(params["pooler_os_user"]).pw_uid)
+    for user in _pgbouncer_user.possible(params["pooler_os_user"]):
+        with suppress(KeyError):
+            owners.add(pwd.getpwnam(user).pw_uid)
     found = {
         os.path.dirname(path)
         for path in _listening_sockets()

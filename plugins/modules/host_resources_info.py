@@ -130,10 +130,20 @@ postgres:
         running_connections: 80
         managed_settings: {work_mem: 16MB}
 pgbouncer:
-  description: Whether PgBouncer is installed, and its version.
+  description:
+    - Whether PgBouncer is installed, and its version.
+    - C(os_user) is the OS user that V(auto) means as O(pooled.postgres.pgbouncer_config#module:os_user) on this host.
   returned: always
   type: dict
-  sample: {installed: true, version: 1.18.0}
+  sample: {installed: true, version: 1.18.0, os_user: pgbouncer}
+sandbox:
+  description:
+    - How much systemd can keep from a service on this host, found out by starting C(true) as one. V(full) where all works; V(mounts) without filters
+      of system calls, which some containers do not allow; V(none) without mounts of the service's own either.
+    - V(full) where systemd does not run.
+  returned: always
+  type: str
+  sample: full
 exporters:
   description: Programs of exporters of metrics that are installed, those of the distribution and this collection's own.
   returned: always
@@ -161,10 +171,18 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Collection, Iterable
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _files, _identity, _resources
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _files,
+    _identity,
+    _pgbouncer_user,
+    _resources,
+    _units,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
+PGBOUNCER_CONFIG = "/etc/pgbouncer/pgbouncer.ini"
+PGBOUNCER_DROP_IN = "/etc/systemd/system/pgbouncer.service.d/pooled.conf"
 EXPORTERS = (
     "/usr/bin/prometheus-postgres-exporter",
     "/usr/bin/prometheus-pgbouncer-exporter",
@@ -367,11 +385,34 @@ def wal_filesystem(module: PooledModule, clusters: list[dict[str, Any]]) -> dict
 
 
 def pgbouncer(module: PooledModule) -> dict[str, Any]:
-    """Whether PgBouncer is there, and its version."""
-    if not os.path.exists(PGBOUNCER):
-        return {"installed": False, "version": None}
-    _code, out, _err = module.run_command([PGBOUNCER, "--version"])
-    return {"installed": True, "version": _resources.pgbouncer_version(out)}
+    """Whether PgBouncer is there, its version, and the OS user that it is to run as."""
+    installed = os.path.exists(PGBOUNCER)
+    version, as_packaged = None, False
+    if installed:
+        _code, out, _err = module.run_command([PGBOUNCER, "--version"])
+        version = _resources.pgbouncer_version(out)
+        as_packaged = not os.path.exists(PGBOUNCER_DROP_IN) and _pgbouncer_user.is_package_file(
+            module.run_command, PGBOUNCER_CONFIG
+        )
+    user = _pgbouncer_user.chosen(
+        _pgbouncer_user.AUTO,
+        installed=installed,
+        as_packaged=as_packaged,
+        unit_user=_pgbouncer_user.unit_user(unit_texts("pgbouncer.service")),
+    )
+    return {"installed": installed, "version": version, "os_user": user}
+
+
+def sandbox(module: PooledModule) -> str:
+    """The most that systemd can keep from a service that is not root's."""
+    if not os.path.isdir("/run/systemd/system"):
+        return _units.SANDBOXES[0]
+    run = ["systemd-run", "--quiet", "--wait", "--collect", "--unit", f"pooled-look-{os.getpid()}"]
+    for one in _units.SANDBOXES[:-1]:
+        code, _out, _err = module.run_command([*run, *_units.probe(one), "/usr/bin/true"])
+        if code == 0:
+            return one
+    return _units.SANDBOXES[-1]
 
 
 def main() -> None:
@@ -389,6 +430,7 @@ def main() -> None:
         distribution=_resources.os_release(text_of("/etc/os-release")),
         postgres={"installed": bool(majors), "majors": majors, "clusters": clusters},
         pgbouncer=pgbouncer(module),
+        sandbox=sandbox(module),
         exporters=[path for path in EXPORTERS if os.path.exists(path)],
         driver=os.path.exists(DRIVER),
         asked=dict(module.params),

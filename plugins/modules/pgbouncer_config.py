@@ -140,9 +140,25 @@ options:
     type: path
     default: /etc/systemd/system
   os_user:
-    description: OS user that the service runs as, and that owns the files.
+    description:
+      - OS user that the processes run as. When there is none of that name, a system user is created, with a group of its own and without a login.
+        Its group may read the files, and nobody but root may change them.
+      - V(auto) is C(pgbouncer) for a pooler that is new or as its package installed it, and else the user that it runs as. Debian's package runs
+        it as C(postgres), whom Postgres lets in as the superuser.
+      - Changing it takes a restart. With O(processes), all of them stop for it.
     type: str
-    default: postgres
+    default: auto
+  sandbox:
+    description:
+      - How much systemd keeps from the processes, as RV(pooled.postgres.host_resources_info#module:sandbox) says that it can on this host.
+      - It takes effect when a process next starts; a change of it restarts nothing.
+    type: str
+    choices: [full, mounts, none]
+    default: full
+  logrotate_directory:
+    description: Where logrotate's files are. It gets one when the logs are in a directory of the service's own.
+    type: path
+    default: /etc/logrotate.d
   assume_new:
     description: In check mode, when PgBouncer is not installed, plan against what Debian's package starts.
     type: bool
@@ -210,16 +226,21 @@ limit_nofile:
   description: File descriptors that the service may open, each process of it.
   returned: always
   type: int
+os_user:
+  description: OS user that the processes run as, and whom their consoles let in without a password.
+  returned: always
+  type: str
+  sample: pgbouncer
 processes:
   description: The processes, each with the service that runs it and the directory of its unix socket.
   returned: always
   type: list
   elements: dict
   sample:
-    - {service: pgbouncer, unix_socket_dir: /var/run/postgresql}
+    - {service: pgbouncer, unix_socket_dir: /run/pgbouncer}
     - {service: pgbouncer@2, unix_socket_dir: /run/pgbouncer-2}
 restart_pending:
-  description: Options that wait for a restart which O(restart) does not allow.
+  description: Options, or C(processes) or C(os_user), that wait for a restart which O(restart) does not allow.
   returned: always
   type: list
   elements: str
@@ -247,10 +268,12 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _pgbouncer_options,
     _pgbouncer_plan,
     _pgbouncer_processes,
+    _pgbouncer_user,
     _pooler,
     _pooler_tls,
     _postgres,
     _scram,
+    _units,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 
@@ -286,7 +309,9 @@ def argument_spec() -> dict[str, Any]:
         "binary": {"type": "path", "default": "/usr/sbin/pgbouncer"},
         "service": {"type": "str", "default": "pgbouncer"},
         "unit_directory": {"type": "path", "default": "/etc/systemd/system"},
-        "os_user": {"type": "str", "default": "postgres"},
+        "os_user": {"type": "str", "default": _pgbouncer_user.AUTO},
+        "sandbox": {"type": "str", "choices": list(_units.SANDBOXES), "default": "full"},
+        "logrotate_directory": {"type": "path", "default": "/etc/logrotate.d"},
         "assume_new": {"type": "bool", "default": False},
         "assume_version": {"type": "str"},
     }
@@ -370,11 +395,18 @@ def local_verifiers(module: PooledModule, given: Mapping[str, str]) -> dict[str,
 
 
 def primary_group(user: str) -> str:
-    """Name of a user's own group; a user that a package will make has one of its own name."""
+    """Name of a user's own group; a user that is yet to be made has one of its own name."""
     try:
         return grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
     except KeyError:
         return user
+
+
+def readable_file(path: str, content: str, user: str, rights: _files.Rights) -> _files.ManagedFile:
+    """A file that the pooler's OS user can read and not change."""
+    # In a directory of the user's own, only the user can make it.
+    owner = _files.worker_of(path, rights) or pwd.getpwuid(os.geteuid()).pw_name
+    return _files.ManagedFile(path, content, owner, primary_group(user), 0o640)
 
 
 def wanted_files(
@@ -384,22 +416,27 @@ def wanted_files(
     secrets: Mapping[str, str],
     read_files: list[str],
     found: list[int],
+    rights: _files.Rights,
 ) -> list[_files.ManagedFile]:
     """The files, in the order in which they are written.
 
     The first process's drop-in, the auth file and its own file come first; then those of the other
-    processes, of which there are the ones that were C(found) and shall go.
+    processes, of which there are the ones that were C(found) and shall go, and logrotate's. The
+    processes can read what is theirs, and change nothing.
     """
-    user = params["os_user"]
+    user = fleet.desired.os_user
     group = primary_group(user)
     me = pwd.getpwuid(os.geteuid()).pw_name
     first, others = fleet.members[0], fleet.members[1:]
     service, config_file = params["service"], params["config_file"]
 
-    def unit(name: str, content: str | None) -> _files.ManagedFile:
-        path = os.path.join(params["unit_directory"], name)
-        _files.check_only_ours("unit_directory", path)
+    def system_file(variable: str, name: str, content: str | None) -> _files.ManagedFile:
+        path = os.path.join(params[variable], name)
+        _files.check_only_ours(variable, path)
         return _files.ManagedFile(path, content, me, primary_group(me), 0o644)
+
+    def unit(name: str, content: str | None) -> _files.ManagedFile:
+        return system_file("unit_directory", name, content)
 
     def ini(member: _pgbouncer_processes.Process) -> _files.ManagedFile:
         content = _ini.render_ini(
@@ -410,46 +447,54 @@ def wanted_files(
             read_files,
             fleet.desired.peers,
         )
-        return _files.ManagedFile(member.config_file, content, user, group, 0o640)
+        return readable_file(member.config_file, content, user, rights)
 
     limit = fleet.desired.descriptors
+    who: dict[str, Any] = {
+        "user": user,
+        "group": group,
+        "sandbox": params["sandbox"],
+        "hosts": [entry["host"] for entry in fleet.desired.databases.values()],
+    }
+    drop_in = _pgbouncer_processes.drop_in(limit, fleet.members, **who)
+    rotation = system_file(
+        "logrotate_directory",
+        f"pooled-{service}.conf",
+        _pgbouncer_processes.rotation(first.options, service, user, group),
+    )
     files = [
-        unit(f"{service}.service.d/pooled.conf", _pgbouncer_processes.drop_in(limit, others)),
-        _files.ManagedFile(
-            first.options["auth_file"], _ini.render_userlist(secrets), user, group, 0o640
-        ),
+        unit(f"{service}.service.d/pooled.conf", drop_in),
+        readable_file(first.options["auth_file"], _ini.render_userlist(secrets), user, rights),
         ini(first),
     ]
     if not others and not found:
-        return files
-    template = _pgbouncer_processes.template(
-        limit,
-        service=service,
-        config_file=config_file,
-        binary=params["binary"],
-        user=user,
+        return [*files, rotation]
+    template = (
+        _pgbouncer_processes.template(limit, fleet.members, binary=params["binary"], **who)
+        if others
+        else None
     )
     gone = [number for number in found if number > len(fleet.members)]
     paths = [_pgbouncer_processes.file_of_process(config_file, number) for number in gone]
     return [
         *files,
-        unit(f"{service}@.service", template if others else None),
+        unit(f"{service}@.service", template),
         *(ini(member) for member in others),
         *(_files.ManagedFile(path, None, "", "", 0) for path in paths),
+        rotation,
     ]
 
 
 def rules_files(
-    params: Mapping[str, Any], path: str, access: _pgbouncer_hba.Access
+    path: str, access: _pgbouncer_hba.Access, user: str, rights: _files.Rights
 ) -> list[_files.ManagedFile]:
     """The file with the rules for logins, which is not there when nobody needs it.
 
     One that somebody else has made, or wants PgBouncer to read, is left alone.
     """
-    user = params["os_user"]
     if access.text:
-        return [_files.ManagedFile(path, access.text, user, primary_group(user), 0o640)]
-    found = _files.read_file(path, _files.Rights(user)).content
+        return [readable_file(path, access.text, user, rights)]
+    found = _files.read_file(path, rights).content
     foreign = found is not None and not _pgbouncer_hba.is_ours(found)
     if foreign or access.options.get("auth_hba_file") == path:
         return []
@@ -500,14 +545,13 @@ def shut_out(
     return _pgbouncer_hba.refused(access.rules, clients)
 
 
-def other_processes(params: Mapping[str, Any]) -> list[int]:
+def other_processes(params: Mapping[str, Any], rights: _files.Rights) -> list[int]:
     """Numbers of the processes beside the first that an earlier run has made.
 
     Raises:
         ValueError: when somebody else has made files of the names that they would have.
     """
     config_file, wanted = params["config_file"], params["processes"]
-    rights = _files.Rights(params["os_user"])
     directory = os.path.dirname(config_file)
     template = os.path.join(params["unit_directory"], f"{params['service']}@.service")
     content = _files.read_file(template, rights).content or ""
@@ -682,9 +726,8 @@ def carry_out(
     Raises:
         PoolerError: when a process does not run as desired.
     """
-    for pooler in fleet.leaving:
-        if pooler.name in steps.stop:
-            pooler.systemctl("stop", pooler.name)
+    for name in steps.stop:
+        fleet.poolers[0].systemctl("stop", name)
     # The rules are there before a file names them.
     rules = fleet.members[0].options.get("auth_hba_file")
     for file, last_good in sorted(zip(files, kept), key=lambda pair: pair[0].path != rules):
@@ -764,17 +807,17 @@ def put_back(
 def main() -> None:
     module = PooledModule(argument_spec())
     params = module.params
-    rights = _files.Rights(params["os_user"])
 
     def run(command: Any) -> tuple[int, str, str]:
         rc, out, err = module.run_command(list(command))
         return rc, out, err
 
-    def pooler_of(service: str) -> _pooler.Pooler:
-        return _pooler.Pooler(run, service, params["os_user"], params["binary"])
+    def pooler_of(service: str, os_user: str) -> _pooler.Pooler:
+        return _pooler.Pooler(run, service, os_user, params["binary"])
 
-    pooler = pooler_of(params["service"])
+    pooler = pooler_of(params["service"], "")
     try:
+        asked_user = _pgbouncer_user.checked(params["os_user"])
         installed = pooler.version()
         if installed is None and not (module.check_mode and params["assume_new"]):
             module.fail_json(msg=f"PgBouncer is not installed: {params['binary']} is missing")
@@ -784,12 +827,40 @@ def main() -> None:
         databases = _model.parse_databases(
             _model_options.given_databases(params["databases"], params["passwords"]), "databases"
         )
+        service = pooler.service()
+        marker = os.path.join(os.path.dirname(params["config_file"]), ".pooled-unfinished")
+        # Where only root may write, as below /etc, that user does not come into it.
+        rights = _files.Rights(service.os_user or service.unit_user or _pgbouncer_user.PACKAGED)
+        unfinished = _files.exists(marker, rights)
+        interrupted = _files.read_file(marker, rights).content or ""
+        interrupted_restart = "restart for" in interrupted
+        as_packaged = installed is not None and _pgbouncer_user.is_package_file(
+            run, params["config_file"]
+        )
+        fresh = installed is None or as_packaged or interrupted_restart
+        policy = params["restart"]
+        may_restart = policy == "always" or (policy == "fresh" and fresh)
+        drop_in = _files.read_file(
+            os.path.join(params["unit_directory"], f"{params['service']}.service.d/pooled.conf"),
+            rights,
+        )
+        wanted_user = _pgbouncer_user.chosen(
+            asked_user,
+            installed=installed is not None,
+            as_packaged=as_packaged and drop_in.content is None,
+            unit_user=_pgbouncer_user.unit_user([drop_in.content or ""]) or service.unit_user,
+        )
+        # A process that goes on running must be able to read its files.
+        user = wanted_user if may_restart else service.os_user or wanted_user
+        user_exists = _pgbouncer_user.exists(user)
+        rights = _files.Rights(user) if user_exists else rights
         options = _pgbouncer.effective_options(
             params["options"],
             version,
             databases,
             auth=params["auth"],
             auth_role=params["auth_role"],
+            places=_pgbouncer_user.layout(user, params["service"]),
         )
         rules_path = _pgbouncer_hba.path_beside(params["config_file"])
         networks = _hba.checked((), params["client_networks"], clients_variable="client_networks")
@@ -800,6 +871,9 @@ def main() -> None:
             client_networks=networks.client_networks,
             require_tls=params["require_tls"],
         )
+        _pgbouncer_user.check_options(options, user)
+        if installed is not None:
+            _pgbouncer_user.check_places(run, options, user, params["service"])
         wanted = _pgbouncer_processes.checked_count(
             params["processes"], version, params["options"], options.get("listen_addr", "")
         )
@@ -825,32 +899,19 @@ def main() -> None:
                 params["limit_nofile"],
                 _pooler.most_descriptors(),
             ),
+            os_user=user,
         )
         secrets = wanted_secrets(module, databases, version, installed is not None)
         # A check of a bare host can't know which files its run would have put there by now.
-        foreseen = installed is None and bool(_pooler_tls.missing_files(params["os_user"], options))
+        foreseen = installed is None and bool(_pooler_tls.missing_files(user, options))
         if not foreseen:
             if installed is not None:
-                for warning in _pooler_tls.check_files(run, params["os_user"], options):
+                for warning in _pooler_tls.check_files(run, user, options):
                     module.warn(warning)
-            desired = replace(
-                desired, certificate=_pooler_tls.wanted_certificate(params["os_user"], options)
-            )
-        notes = [] if foreseen else _pooler_tls.read_files(params["os_user"], options)
-        found_processes = other_processes(params)
+            desired = replace(desired, certificate=_pooler_tls.wanted_certificate(user, options))
+        notes = [] if foreseen else _pooler_tls.read_files(user, options)
+        found_processes = other_processes(params, rights)
         # What the pooler says may allow fewer or more of them than are wanted.
-        service = pooler.service()
-        marker = os.path.join(os.path.dirname(params["config_file"]), ".pooled-unfinished")
-        unfinished = _files.exists(marker, rights)
-        interrupted = _files.read_file(marker, rights).content or ""
-        interrupted_restart = "restart for" in interrupted
-        fresh = (
-            installed is None
-            or pooler.is_package_file(params["config_file"])
-            or interrupted_restart
-        )
-        policy = params["restart"]
-        may_restart = policy == "always" or (policy == "fresh" and fresh)
         count = _pgbouncer_processes.count_for_now(
             wanted,
             found_processes,
@@ -866,22 +927,22 @@ def main() -> None:
         )
         fleet = Fleet(
             members,
-            tuple(pooler_of(member.service) for member in members),
+            tuple(pooler_of(member.service, user) for member in members),
             replace(
                 desired,
                 options=members[0].options,
                 peers=_pgbouncer_processes.peers(members),
             ),
             tuple(
-                pooler_of(_pgbouncer_processes.instance(params["service"], number))
+                pooler_of(_pgbouncer_processes.instance(params["service"], number), user)
                 for number in found_processes
                 if number > count
             ),
         )
         desired = fleet.desired
         after = [
-            *wanted_files(params, fleet, databases, secrets, notes, found_processes),
-            *rules_files(params, rules_path, access),
+            *wanted_files(params, fleet, databases, secrets, notes, found_processes, rights),
+            *rules_files(rules_path, access, user, rights),
         ]
         before = [_files.read_file(file.path, rights) for file in after]
         for old, new in zip(before, after):
@@ -928,7 +989,13 @@ def main() -> None:
         )
     )
     others = [(one, one.service()) for one in fleet.poolers[1:]]
-    run_now = [running, *(one.running(at) for one, at in others)]
+    # Processes of several users can't share a port, so these may not run when the first one starts.
+    other_users = [one.name for one, at in others if at.os_user not in ("", user)]
+    stopped = _pgbouncer_plan.Running(False, None, {}, {}, None)
+    run_now = [
+        running,
+        *(stopped if one.name in other_users else one.running(at) for one, at in others),
+    ]
     if desired.certificate:
         # Whichever process was asked for it: they share the port.
         shown = {one.certificate for one in run_now} - {"", desired.certificate}
@@ -936,10 +1003,10 @@ def main() -> None:
             replace(one, certificate=min(shown)) if shown and one.active else one for one in run_now
         ]
     changed = [new.path for old, new in zip(before, after) if _files.differs(old, new)]
-    units = [file.path for file in after[:1] + after[3:4] if file.path != rules_path]
+    units = [file.path for file in after if file.path.startswith(params["unit_directory"])]
     read_by_all = [after[1].path, *([rules_path] if access.text else [])]
     steps = _pgbouncer_processes.Steps(
-        stop=tuple(one.name for one in fleet.leaving if one.service().active),
+        stop=(*(one.name for one in fleet.leaving if one.service().active), *other_users),
         remove=tuple(file.path for file in after if file.content is None),
         services=tuple(member.service for member in members),
         plans=tuple(
@@ -972,6 +1039,9 @@ def main() -> None:
     held_back = list(steps.held_back)
     if count != wanted:
         held_back.append("processes")
+    if user != wanted_user:
+        held_back.append("os_user")
+    actions = [*([] if user_exists else [f"create the OS user {user}"]), *steps.actions]
     diffs = file_diffs(before, after)
     for index, member in enumerate(members):
         found = [
@@ -993,6 +1063,12 @@ def main() -> None:
                 " pgbouncer_client_networks, let them use TLS where it is required, or add their"
                 " roles to the model"
             )
+    if _pgbouncer_user.is_superuser_unasked(asked_user, user) and not params["backend_host"]:
+        module.warn(
+            f"PgBouncer runs as {user}, whom Postgres on this host lets in as the superuser, so"
+            " whoever takes over PgBouncer has the whole server. An OS user of its own takes one"
+            f" restart of it: set pgbouncer_os_user to {_pgbouncer_user.OWN}"
+        )
     if held_back:
         module.warn(
             "These wait for a restart of {}, which restart={} forbids: {}".format(
@@ -1000,11 +1076,12 @@ def main() -> None:
             )
         )
     result = {
-        "changed": bool(steps.actions),
-        "actions": steps.actions,
+        "changed": bool(actions),
+        "actions": actions,
         "version": _pgbouncer_options.version_text(version),
         "options": desired.options,
         "limit_nofile": desired.descriptors,
+        "os_user": user,
         "processes": [
             {"service": member.service, "unix_socket_dir": member.options["unix_socket_dir"]}
             for member in members
@@ -1017,20 +1094,27 @@ def main() -> None:
         params["config_file"] in steps.first.write or new_rules or unfinished
     ):
         try:
-            pooler.try_out(desired, access.text)
+            trial_user = user if user_exists else service.os_user or "nobody"
+            pooler.try_out(desired, trial_user, access.text)
         except (_pooler.PoolerError, OSError) as error:
             module.fail_json(
                 msg=f"PgBouncer refuses this configuration, and nothing was changed: {error}"
             )
-    if module.check_mode or not steps.actions:
+    if module.check_mode or not actions:
         module.exit_json(**result)
 
     if params["config_file"] in steps.first.write:
         try:
-            _pooler_tls.check_servers(params["os_user"], options, entries.values())
+            _pooler_tls.check_servers(user, options, entries.values())
         except ValueError as error:
             module.fail_json(msg=str(error))
-    note = "\n".join([UNFINISHED, *steps.actions, ""])
+    if not user_exists:
+        rc, out, err = run(_pgbouncer_user.command_to_create(user))
+        if rc != 0:
+            module.fail_json(
+                msg=f"The OS user {user!r} can't be created, and nothing was changed: {err or out}"
+            )
+    note = "\n".join([UNFINISHED, *actions, ""])
     try:
         logs = [log_of(member.options, rights) for member in members]
         _files.write_file(

@@ -74,9 +74,11 @@ options:
     description: Password of O(pooler_user).
     type: str
   pooler_os_user:
-    description: OS user that PgBouncer runs as, whose identity the connection over the unix socket carries when the module runs as root.
+    description:
+      - OS user that PgBouncer runs as, whose identity the connection over the unix socket carries when the module runs as root.
+      - V(auto) is whom the socket belongs to.
     type: str
-    default: postgres
+    default: auto
   pooler_role:
     description: Role that PgBouncer itself logs in as.
     type: str
@@ -232,10 +234,13 @@ seconds:
 
 import time
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _audit_catalog
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _audit_catalog,
+    _pgbouncer_user,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._audit import (
     Audit,
     audit,
@@ -301,6 +306,9 @@ def main() -> None:
     version = connection.info.parameter_status("server_version")
     if params["pooler_port"]:
         found["pooler"] = _audit_catalog.read_pooler(_pooler_params(params), unreadable)
+        if found["pooler"] and params["login_host"]:
+            # Whose PgBouncer is here means nothing to a server elsewhere.
+            found["pooler"] = replace(found["pooler"], os_user="")
         if found["pooler"]:
             logins = {**_pooler_params(params), "login_host": params["pooler_host"] or "127.0.0.1"}
             found["pooled_logins"] = _audit_catalog.read_pooled_logins(logins, model)
@@ -362,7 +370,9 @@ def _pooler_params(params: dict[str, Any]) -> dict[str, Any]:
         "login_port": params["pooler_port"],
         "login_user": params["pooler_user"],
         "login_password": params["pooler_password"],
-        "login_os_user": params["pooler_os_user"],
+        "login_os_user": _pgbouncer_user.of_socket(
+            params["pooler_os_user"], params["pooler_unix_socket"], params["pooler_port"]
+        ),
         "connect_params": {},
     }
 
@@ -448,7 +458,7 @@ def _argument_spec() -> dict[str, Any]:
         "pooler_unix_socket": {"type": "str", "default": "/var/run/postgresql"},
         "pooler_user": {"type": "str", "default": "pgbouncer"},
         "pooler_password": {"type": "str", "no_log": True},
-        "pooler_os_user": {"type": "str", "default": "postgres"},
+        "pooler_os_user": {"type": "str", "default": _pgbouncer_user.AUTO},
         "pooler_role": {"type": "str", "default": "pgbouncer_auth"},
         "idle_transaction_seconds": {"type": "float", "default": 60},
         "accepted": {"type": "list", "elements": "dict", "default": [], "options": entry},

@@ -65,7 +65,7 @@ options:
   pooler_unix_socket:
     description:
       - Directory of its unix socket. Empty asks every process that listens on a unix socket of O(pooler_port) on this host, and whose socket belongs to
-        O(pooler_os_user) or root.
+        O(pooler_os_user) or root; with V(auto), to C(pgbouncer), C(postgres) or root.
     type: str
     default: ''
   pooler_user:
@@ -76,9 +76,11 @@ options:
     description: Password of O(pooler_user).
     type: str
   pooler_os_user:
-    description: OS user that PgBouncer runs as, whose identity the connection over the unix socket carries when the module runs as root.
+    description:
+      - OS user that PgBouncer runs as, whose identity the connection over the unix socket carries when the module runs as root.
+      - V(auto) is whom the socket belongs to.
     type: str
-    default: postgres
+    default: auto
 seealso:
   - module: pooled.postgres.postgres_sessions
 """
@@ -245,7 +247,10 @@ lines:
 
 from typing import Any, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _sessions_catalog
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _pgbouncer_user,
+    _sessions_catalog,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     ConnectionFailed,
@@ -368,7 +373,7 @@ def _argument_spec() -> dict[str, Any]:
         "pooler_unix_socket": {"type": "str", "default": ""},
         "pooler_user": {"type": "str", "default": "pgbouncer"},
         "pooler_password": {"type": "str", "no_log": True},
-        "pooler_os_user": {"type": "str", "default": "postgres"},
+        "pooler_os_user": {"type": "str", "default": _pgbouncer_user.AUTO},
     }
 
 

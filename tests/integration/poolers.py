@@ -121,6 +121,8 @@ SYSTEMCTL = """\
             print("ActiveState=" + ("active" if alive(name) else "failed"))
             print(f"MainPID={{state['pids'][name] if alive(name) else 0}}")
             print("NeedDaemonReload=" + ("no" if loaded(name) == on_disk(name) else "yes"))
+            user = re.search(r"^User=(.*)$", loaded(name), re.M)
+            print("User=" + (user.group(1) if user else {user!r}))
     elif command == "daemon-reload":
         state["loaded"] = {{str(unit(one)): on_disk(one) for one in ("{service}", "{service}@0")}}
     elif command in ("restart", "start", "stop"):
@@ -218,6 +220,7 @@ class Pooler:
                 "unit_directory": str(self.home / "units"),
                 "runtime_directory": str(run),
                 "os_user": self.cluster.os_user,
+                "logrotate_directory": str(self.home / "logrotate"),
                 "options": {
                     "listen_addr": "127.0.0.1",
                     "listen_port": self.port,
@@ -250,7 +253,7 @@ class Pooler:
         return [action for action in done["actions"] if not action.startswith(files)]
 
     def files(self) -> dict[str, bytes]:
-        places = [self.home / "etc", self.home / "units"]
+        places = [self.home / "etc", self.home / "units", self.home / "logrotate"]
         return {
             str(path): path.read_bytes()
             for place in places
@@ -344,7 +347,7 @@ def pooler(
     """A pooler as a package would have left it: running, with a file of its own."""
     home = Path(pooled_server.directory) / tmp_path_factory.mktemp("pooler").name
     made = Pooler(home, pooled_server, pgbouncer, free_port(), run_module)
-    for name in ("", "etc", "units", "bin", "run"):
+    for name in ("", "etc", "units", "bin", "run", "logrotate"):
         (home / name).mkdir(mode=0o755)
     made.ini.write_text(
         f"[databases]\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {made.port}\n"
@@ -366,6 +369,7 @@ def pooler(
             home=str(home),
             service=SERVICE,
             identity=identity,
+            user=pooled_server.os_user,
             program=str(pgbouncer.path),
             ini=str(made.ini),
         )

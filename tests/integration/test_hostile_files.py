@@ -539,7 +539,7 @@ def test_a_race_for_the_trial_start_is_lost(vault):
 
     def start() -> None:
         try:
-            pooler.try_out(desired)
+            pooler.try_out(desired, user.pw_name)
         except (_pooler.PoolerError, OSError) as error:
             assert MARK not in str(error)
 

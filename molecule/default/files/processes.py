@@ -41,7 +41,7 @@ def console(directory: str, statement: str) -> list[list[str]]:
     """Rows of a process's console, which lets its own OS user in."""
     psql = ["psql", "-XAtw", "-F", "\t", "-h", directory, "-p", "6432", "-U", "pgbouncer"]
     out = subprocess.check_output(
-        ["runuser", "-u", "postgres", "--", *psql, "pgbouncer", "-c", statement], text=True
+        ["runuser", "-u", "pgbouncer", "--", *psql, "pgbouncer", "-c", statement], text=True
     )
     return [line.split("\t") for line in out.splitlines()]
 

@@ -90,10 +90,10 @@ systemd-run -q --unit=standby --uid=postgres /usr/lib/postgresql/$v/bin/postgres
 until runuser -u postgres -- psql -XAtqc 'SELECT pg_wal_replay_pause()' -p 5433; do sleep 1; done
 """
 SQL = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1"
-CONSOLE = f"{SQL} -p 6432 -U pgbouncer pgbouncer"
+CONSOLE = f"{SQL} -p 6432 -U pgbouncer pgbouncer".replace("-u postgres", "-u pgbouncer")
 FEW_DESCRIPTORS = """
 pid=$(systemctl show -p MainPID --value pgbouncer)
-runuser -u postgres -- prlimit --pid "$pid" --nofile=60:1024
+runuser -u pgbouncer -- prlimit --pid "$pid" --nofile=60:1024
 """
 # It would start again within a second.
 GO_DOWN = """

@@ -388,6 +388,9 @@ FIRES = [
          HbaRule(1, "local", ("all",), ("postgres",), "", "peer"),
          HbaRule(2, "host", ("shop",), ("pgbouncer_auth",), "10.0.0.3/32", "scram-sha-256"))),
      "info", "PgBouncer", "PgBouncer on 0.0.0.0 takes logins from every address"),
+    ("pooler-runs-as-superuser", pooler(os_user="postgres"), "warning", "PgBouncer",
+     "PgBouncer runs as the OS user postgres, whom line 1 of pg_hba.conf (local all postgres peer)"
+     " lets in as the superuser postgres"),
     ("pooler-lost-parameters", pooler_config(ignore_startup_parameters="jit,options"), "warning",
      "jit", "PgBouncer ignores jit when clients send it, and app_user do not set it themselves"),
     ("pooler-clients-waiting", pooler(pools=(Pool("shop", "app_user", 9, 3.4, 20, 25),)),
@@ -398,6 +401,11 @@ FIRES = [
 # Servers that are near a mistake, but have none.
 SILENT = {
     "a person with psql": session(role="postgres", application="psql"),
+    "a PgBouncer of its own": pooler(os_user="pgbouncer"),
+    "a PgBouncer that no rule lets in": replace(
+        pooler(os_user="postgres"),
+        hba=(HbaRule(1, "local", ("all",), ("postgres",), "", "scram-sha-256"),),
+    ),
     "an admin over PgBouncer's console": pooler(
         pools=(*GOOD_POOLER.pools, Pool("pgbouncer", "postgres")),
         databases=(*GOOD_POOLER.databases, PoolDatabase("pgbouncer", "pgbouncer", "pgbouncer")),
@@ -485,6 +493,7 @@ BLIND = {
         "pooler-open",
         "pooler-listens-without-tls",
         "pooler-open-networks",
+        "pooler-runs-as-superuser",
         "pooler-lost-parameters",
         "pooler-clients-waiting",
     },

@@ -145,6 +145,8 @@ def test_another_owner_of_the_server_needs_the_map() -> None:
     assert [" ".join(line.line().split()) for line in lines] == [
         "pooled pg postgres",
         "pooled bouncer pgbouncer_auth",
+        # Who is the superuser anyway: so PgBouncer can get another OS user while it is in use.
+        "pooled pg pgbouncer_auth",
     ]
 
 

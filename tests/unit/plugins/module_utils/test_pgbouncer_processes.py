@@ -13,8 +13,15 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _ini,
     _pgbouncer_plan,
     _pgbouncer_processes,
+    _pgbouncer_user,
 )
 
+WHO = {
+    "user": "postgres",
+    "group": "postgres",
+    "sandbox": "full",
+    "hosts": ["/var/run/postgresql"],
+}
 OPTIONS = {
     "listen_addr": "*",
     "listen_port": "6432",
@@ -83,10 +90,20 @@ def test_a_single_process_has_what_it_always_had():
     (only,) = processes(1)
     assert only == _pgbouncer_processes.Process(1, "pgbouncer", INI, OPTIONS)
     assert _pgbouncer_processes.peers((only,)) == {}
-    assert _pgbouncer_processes.drop_in(2048, ()) == (
+    text = _pgbouncer_processes.drop_in(2048, (only,), **WHO)
+    assert text.startswith(
         "# Managed by Ansible, collection pooled.postgres: changes made here by hand are"
-        " replaced.\n[Service]\nLimitNOFILE=2048\nRestart=on-failure\nRestartSec=1\n"
+        " replaced.\n[Service]\nUser=postgres\nGroup=postgres\nNoNewPrivileges=yes\n"
     )
+    assert text.endswith("\nLimitNOFILE=2048\nRestart=on-failure\nRestartSec=1\n")
+    # The package's directories are there already, and everybody looks into them.
+    assert "Directory=" not in text
+    assert "ExecStartPost" not in text
+    assert [line for line in text.splitlines() if line.startswith("ReadWritePaths=")] == [
+        "ReadWritePaths=-/var/log/postgresql",
+        "ReadWritePaths=-/var/run/postgresql",
+    ]
+    assert _pgbouncer_processes.rotation(OPTIONS, "pgbouncer", "postgres", "postgres") is None
     assert "[peers]" not in _ini.render_ini(OPTIONS, {}, {}, [], [], {})
 
 
@@ -121,23 +138,69 @@ def test_a_log_or_pid_file_that_nobody_wants_stays_away():
 
 
 def test_units():
-    text = _pgbouncer_processes.drop_in(4096, processes(3)[1:])
+    members = processes(3)
+    text = _pgbouncer_processes.drop_in(4096, members, **WHO)
     assert "[Unit]\nWants=pgbouncer@2.service pgbouncer@3.service\n" in text
     # Or a crash of the first would restart the others.
     assert "Restart=on-failure\nRestartMode=direct\n" in text
-    template = _pgbouncer_processes.template(
-        4096, service="pgbouncer", config_file=INI, binary="/usr/sbin/pgbouncer", user="postgres"
-    )
+    template = _pgbouncer_processes.template(4096, members, binary="/usr/sbin/pgbouncer", **WHO)
     for line in (
         "PartOf=pgbouncer.service",
         "ReloadPropagatedFrom=pgbouncer.service",
         "User=postgres",
+        "Group=postgres",
+        "ReadWritePaths=-/var/log/postgresql",
         "ExecStart=/usr/sbin/pgbouncer /etc/pgbouncer/pgbouncer-%i.ini",
         "RuntimeDirectory=pgbouncer-%i",
         "LimitNOFILE=4096",
     ):
         assert f"\n{line}\n" in template
     assert template.startswith(_pgbouncer_processes.HEADER)
+    assert "ReadWritePaths=-/run" not in template
+
+
+def test_units_of_a_user_of_its_own():
+    who = {**WHO, "user": "pgbouncer", "group": "bouncers"}
+    members = processes(2, **_pgbouncer_user.layout("pgbouncer"))
+    text = _pgbouncer_processes.drop_in(2048, members, **who)
+    for line in (
+        "User=pgbouncer",
+        "Group=bouncers",
+        "LogsDirectory=pgbouncer",
+        "RuntimeDirectory=pgbouncer",
+        # With -T, nothing that is there already is followed; with -, its lack is no failure.
+        "ExecStartPost=-+/usr/bin/ln -sfT /run/pgbouncer/.s.PGSQL.6432"
+        " /var/run/postgresql/.s.PGSQL.6432",
+    ):
+        assert f"\n{line}\n" in text
+    template = _pgbouncer_processes.template(2048, members, binary="/usr/sbin/pgbouncer", **who)
+    directories = [line for line in template.splitlines() if "Directory=" in line]
+    assert directories == ["LogsDirectory=pgbouncer", "RuntimeDirectory=pgbouncer-%i"]
+    for unit in (text, template):
+        # It writes nowhere but there.
+        assert "ProtectSystem=strict" in unit
+        assert "ReadWritePaths" not in unit
+    assert "ExecStartPost" not in template
+    rotation = _pgbouncer_processes.rotation(
+        members[0].options, "pgbouncer", "pgbouncer", "bouncers"
+    )
+    assert "\n/var/log/pgbouncer/*.log {\n" in rotation
+    # Root must not follow what the user puts into its directory.
+    assert "\n    su pgbouncer bouncers\n" in rotation
+
+
+def test_a_place_of_the_users_own_can_be_written_to():
+    places = {"unix_socket_dir": "/tmp", "logfile": "/srv/my logs/100%/p.log", "pidfile": ""}
+    (only,) = processes(1, **places)
+    text = _pgbouncer_processes.drop_in(2048, (only,), **{**WHO, "user": "pgbouncer"})
+    assert '\nReadWritePaths="-/srv/my logs/100%%"\nReadWritePaths=-/tmp\n' in text
+    # Clients would not find a socket in a /tmp of its own.
+    assert "PrivateTmp" not in text
+    assert "Directory=" not in text
+    elsewhere = _pgbouncer_processes.drop_in(2048, processes(1), **{**WHO, "hosts": ["a, /tmp/pg"]})
+    assert "PrivateTmp" not in elsewhere
+    usual = _pgbouncer_processes.drop_in(2048, processes(1), **WHO)
+    assert "\nPrivateTmp=yes\n" in usual
 
 
 def test_files_of_processes_are_found_and_no_others():
