@@ -121,7 +121,8 @@ def of_socket(asked: str, directory: str, port: int) -> str:
     if asked != AUTO:
         return asked
     try:
-        owner = os.stat(os.path.join(directory, f".s.PGSQL.{port}")).st_uid
+        # Not what a link leads to: its own maker.
+        owner = os.lstat(os.path.join(directory, f".s.PGSQL.{port}")).st_uid
         return pwd.getpwuid(owner).pw_name if owner else PACKAGED
     except (OSError, KeyError):
         return PACKAGED

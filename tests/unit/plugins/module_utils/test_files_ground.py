@@ -239,16 +239,21 @@ KNOWN = {
         "Configuration.ask",  # memory
     },
     "_cluster_tls.py": {"_check_readable"},  # with reached()
+    "_pgbouncer_user.py": {
+        "of_socket",  # who made the socket
+        *("may", "check_places"),  # as that user, and whether a directory is there
+    },
     "_pooler.py": {
         "Pooler.version",  # /usr/sbin
         "Pooler.try_out",  # as the service's user
-        *("_sockets", "_proc_net", "_open_files_limits", "most_descriptors"),  # /proc
+        *("_sockets", "_proc_net", "_open_files_limits", "most_descriptors", "_owner"),  # /proc
     },
     "_pooler_tls.py": {"_is_missing", "_readable", "wanted_certificate", "read_files"},  # as it
     "_sessions_catalog.py": {"read_lines", "owner_of"},  # /proc, and who owns a socket
     "_tls.py": {"_pair_problem"},  # as the service's user
     "host_resources_info.py": {
         *("text_of", "unit_texts", "majors_installed", "shown_units", "pgbouncer", "main"),
+        "sandbox",  # /run/systemd
         *("clusters_configured", "wal_filesystem"),  # with reached(), or as the clusters' owner
     },
 }
