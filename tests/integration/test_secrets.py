@@ -10,8 +10,10 @@ of ours that writes down what modules send to the journal.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -20,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import asyncpg
 import psycopg
@@ -100,6 +103,37 @@ def databases(passwords: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"name": "mydb", "roles": roles}, {"name": "second", "roles": roles[:2]}]
 
 
+class Watch:
+    """Looks for passwords in what every process was started with."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self.samples = 0
+
+    @contextmanager
+    def sampled_processes(self) -> Iterator[None]:
+        """Look for passwords in what every process was started with, for as long as this lasts."""
+        done = threading.Event()
+
+        def sample() -> None:
+            while not done.is_set():
+                for path in Path("/proc").glob("[0-9]*"):
+                    for part in ("cmdline", "environ"):
+                        with suppress(OSError):
+                            if has_secret((path / part).read_bytes()):
+                                self.seen.add(f"{part} of {(path / 'comm').read_text().strip()}")
+                self.samples += 1
+                time.sleep(0.005)
+
+        watcher = threading.Thread(target=sample)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
+
+
 class Runs:
     """An inventory with the passwords, and everything that runs leave behind."""
 
@@ -108,8 +142,7 @@ class Runs:
         self.home = home
         self.left = home / "left"
         self.inventory = home / "inventory"
-        self.seen: set[str] = set()
-        self.samples = 0
+        self.watch = Watch()
         # Where the servers' OS user can come too.
         self.temporary = pooler.home / "tmp"
         self.temporary.mkdir()
@@ -190,7 +223,7 @@ class Runs:
             "LC_ALL": "C.UTF-8",
         }
         command = ["ansible-playbook", "-vvv", "--diff", "--extra-vars=@internal.json", *arguments]
-        with self.sampled_processes():
+        with self.watch.sampled_processes():
             ended = subprocess.run(
                 [*command, f"--inventory={self.inventory}", str(self.home / "site.yml")],
                 env=environment, cwd=self.home, check=False, stdout=subprocess.PIPE,
@@ -198,29 +231,6 @@ class Runs:
             )  # fmt: skip
         (self.left / f"{name}.out").write_bytes(ended.stdout)
         return ended.returncode, ended.stdout.decode(errors="replace")
-
-    @contextmanager
-    def sampled_processes(self) -> Iterator[None]:
-        """Look for passwords in what every process was started with, for as long as this lasts."""
-        done = threading.Event()
-
-        def sample() -> None:
-            while not done.is_set():
-                for path in Path("/proc").glob("[0-9]*"):
-                    for part in ("cmdline", "environ"):
-                        with suppress(OSError):
-                            if has_secret((path / part).read_bytes()):
-                                self.seen.add(f"{part} of {(path / 'comm').read_text().strip()}")
-                self.samples += 1
-                time.sleep(0.005)
-
-        watcher = threading.Thread(target=sample)
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
 
     def leaks(self) -> list[str]:
         """Where the passwords are beside the inventory."""
@@ -233,9 +243,9 @@ class Runs:
             if path.is_file() and not path.is_symlink()
         ]
         assert {"journal", "server.log", "pgbouncer.log"} <= {path.name for path in files}
-        assert self.samples >= LEAST_SAMPLES
+        assert self.watch.samples >= LEAST_SAMPLES
         found = [str(path) for path in files if has_secret(path.read_bytes())]
-        return sorted(self.seen) + found
+        return sorted(self.watch.seen) + found
 
 
 def has_secret(content: bytes) -> bool:
@@ -258,6 +268,33 @@ async def through_pool(port: int, user: str, password: str) -> str:
         return str(await connection.fetchval("SELECT current_user"))
     finally:
         await connection.close()
+
+
+def forms_of(secret: str) -> list[str]:
+    return [
+        secret, repr(secret), json.dumps(secret), json.dumps([repr({"password": secret})]),
+        shlex.quote(secret), quote(secret), quote_plus(secret), secret.replace("'", "''"),
+        *(base64.b64encode(f"{before}{secret}{after}".encode()).decode()
+          for before in ("", "x", '{"a": "') for after in ("", '"}')),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PASSWORDS)
+def test_the_search_finds_passwords_however_they_are_written(name):
+    assert not has_secret(b"Hush, what is searched for are words that start so")
+    for form in forms_of(PASSWORDS[name]):
+        assert has_secret(f"before {form} after".encode()), form
+
+
+@pytest.mark.parametrize("part", ["cmdline", "environ"])
+def test_the_search_finds_passwords_of_processes(part):
+    watch = Watch()
+    secret = PASSWORDS["both_quotes"]
+    argument = secret if part == "cmdline" else ""
+    environment = {"PGPASSWORD": secret} if part == "environ" else {}
+    with watch.sampled_processes():
+        subprocess.run(["/bin/sh", "-c", "sleep 1; :", argument], env=environment, check=True)
+    assert f"{part} of sh" in watch.seen
 
 
 @pytest.mark.pgbouncer(since=(1, 19, 0))
