@@ -222,6 +222,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _pgbouncer_options,
     _pgbouncer_plan,
     _pgbouncer_processes,
+    _pgbouncer_secrets,
     _pooler,
     _pooler_tls,
     _postgres,
@@ -269,7 +270,7 @@ def wanted_secrets(
     version: tuple[int, int, int],
     installed: bool,
 ) -> dict[str, str]:
-    """What the auth file holds: a secret by user."""
+    """Secrets that somebody logs in with, by user."""
     params = module.params
     if params["auth"] == "query":
         alias = _pgbouncer_entries.needs_own_password(databases, version, params["auth_role"])
@@ -338,6 +339,24 @@ def local_verifiers(module: AnsibleModule, given: Mapping[str, str]) -> dict[str
                 " give it a password in the model"
             )
     return secrets
+
+
+def held_secrets(params: Mapping[str, Any], path: str) -> dict[str, str]:
+    """Users that the running pooler may know from its files, with their secrets.
+
+    Those of a run that was killed count too, and of another auth file that it has read.
+    """
+    ini = _files.LastGood(_files.read_file(params["config_file"])).content
+    held = {_ini.option_in(ini, "auth_user"): ""}
+    with suppress(OSError, ValueError):
+        held.update(
+            _ini.secrets_in(_files.read_file(_ini.option_in(ini, "auth_file")).content or "")
+        )
+    file = _files.read_file(path)
+    held.update(_ini.secrets_in(_files.LastGood(file).content))
+    held.update(_ini.secrets_in(file.content or ""))
+    held.pop("", None)
+    return held
 
 
 def primary_group(user: str) -> str:
@@ -718,7 +737,7 @@ def main() -> None:
                 _pooler.most_descriptors(),
             ),
         )
-        secrets = wanted_secrets(module, databases, version, installed is not None)
+        given = wanted_secrets(module, databases, version, installed is not None)
         # A check of a bare host can't know which files its run would have put there by now.
         foreseen = installed is None and bool(_pooler_tls.missing_files(options))
         if not foreseen:
@@ -741,6 +760,14 @@ def main() -> None:
         )
         policy = params["restart"]
         may_restart = policy == "always" or (policy == "fresh" and fresh)
+        auth_file = _pgbouncer_secrets.auth_file(
+            given,
+            held_secrets(params, options["auth_file"]),
+            auth_role=params["auth_role"],
+            users=users,
+            asks_server=params["auth"] == "query",
+            may_restart=may_restart,
+        )
         count = _pgbouncer_processes.count_for_now(
             wanted,
             found_processes,
@@ -769,7 +796,7 @@ def main() -> None:
             ),
         )
         desired = fleet.desired
-        after = wanted_files(params, fleet, databases, secrets, notes, found_processes)
+        after = wanted_files(params, fleet, databases, auth_file.secrets, notes, found_processes)
         before = [_files.read_file(file.path) for file in after]
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
@@ -793,9 +820,8 @@ def main() -> None:
         )
     # What the pooler has read, also when a run was killed after it wrote new files.
     kept = [_files.LastGood(file) for file in before]
-    userlists = (kept[1].content, after[1].content or "")
     stale = []
-    if _ini.stale_users(*userlists, asks_server=params["auth"] == "query"):
+    if auth_file.stale:
         stale.append("users of the old auth file")
     if interrupted_restart:
         stale.append("an interrupted restart")
@@ -857,7 +883,10 @@ def main() -> None:
         ]
         if found and member.config_file not in steps.first.write:
             diffs.append(running_diff(found, "" if index == 0 else f" {member.service}"))
-    for warning in _pgbouncer.risks(options, version):
+    for warning in [
+        *_pgbouncer.risks(options, version),
+        *_pgbouncer_secrets.names_taken(databases, params["auth"], params["auth_role"]),
+    ]:
         module.warn(warning)
     if held_back:
         module.warn(
