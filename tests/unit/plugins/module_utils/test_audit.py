@@ -43,6 +43,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot im
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._connections import connection_budget
 from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
+from ansible_collections.pooled.postgres.plugins.module_utils._pooler_login import Taken
 
 ROOT = Path(__file__).resolve().parents[4]
 GIB = 1024**3
@@ -121,7 +122,7 @@ GOOD_POOLER = PoolerState(
     },
     (PoolDatabase("shop", "shop", "", 25, 5),),
     (Pool("shop", "app_user", 0, 0.0, 4, 2),),
-    ("pgbouncer_auth",),
+    ("pgbouncer", "pgbouncer_auth"),
 )
 GOOD = Snapshot(
     major=17,
@@ -139,6 +140,7 @@ GOOD = Snapshot(
     databases=(GOOD_DATABASE,),
     pooler=GOOD_POOLER,
     pooled_logins=(PooledLogin("shop", "app_user", POOLED),),
+    taken_guesses=(),
     model=parse_databases(MODEL),
     budget=connection_budget(MODEL),
     pooler_role="pgbouncer_auth",
@@ -343,6 +345,14 @@ FIRES = [
      "auth_type is any, which lets everybody in as one user"),
     ("pooler-open", pooler_config(auth_type="plain"), "warning", "PgBouncer",
      "auth_type is plain, which makes clients send readable passwords"),
+    ("pooler-login-without-password",
+     replace(GOOD, taken_guesses=(Taken("shop", "pgbouncer_auth", ""),
+                                  Taken("blog", "pgbouncer_auth", "md5"))),
+     "critical", "pgbouncer_auth",
+     "PgBouncer takes 'pgbouncer_auth' with an empty password in 'shop', the password 'md5' in"
+     " 'blog'"),
+    ("pooler-login-without-password", replace(GOOD, taken_guesses=(Taken("shop", "web", "md5"),)),
+     "critical", "web", "PgBouncer takes 'web' with the password 'md5' in 'shop'"),
     ("pooler-lost-parameters", pooler_config(ignore_startup_parameters="jit,options"), "warning",
      "jit", "PgBouncer ignores jit when clients send it, and app_user do not set it themselves"),
     ("pooler-clients-waiting", pooler(pools=(Pool("shop", "app_user", 9, 3.4, 20, 25),)),
@@ -424,11 +434,13 @@ BLIND = {
     "slots": {"unused-slot"},
     "memory_bytes": {"shared-buffers-default", "memory-overcommitted"},
     "pooled_logins": {"timeouts-not-pooled"},
+    "taken_guesses": {"pooler-login-without-password"},
     "pooler": {
         "timeouts-not-pooled",
         "pooler-known-holes",
         "pooler-no-keepalives",
         "pooler-open",
+        "pooler-login-without-password",
         "pooler-lost-parameters",
         "pooler-clients-waiting",
     },
@@ -629,7 +641,7 @@ def test_summary():
     accepted = parse_accepted([{"id": "no-checksums", "reason": "old"}], RULES)
     snapshot = replace(setting("fsync", "off"), slots=(Slot("a", False, GIB),), hba=None)
     assert summary_lines("db1", result(snapshot, accepted)) == [
-        "db1: 1 critical, 1 warning; 36 rules checked; 4 not or not wholly checked",
+        "db1: 1 critical, 1 warning; 37 rules checked; 4 not or not wholly checked",
         "  critical  durability-off  fsync is off",
         "                            by hand: ALTER SYSTEM SET fsync = on; SELECT"
         " pg_reload_conf();",
@@ -649,7 +661,7 @@ def test_summary():
 
 
 def test_summary_of_a_good_server():
-    assert summary_lines("db1", result(GOOD)) == ["db1: no findings; 40 rules checked"]
+    assert summary_lines("db1", result(GOOD)) == ["db1: no findings; 41 rules checked"]
 
 
 class Page(HTMLParser):
