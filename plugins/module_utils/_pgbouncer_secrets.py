@@ -84,6 +84,28 @@ def auth_file(
     )
 
 
+def intruders(clients: Iterable[tuple[str, str, str]]) -> list[str]:
+    """A warning about clients that came in before their way was closed, with what ends them.
+
+    Args:
+        clients: user, database and address of those that are logged in as PgBouncer's own users.
+    """
+    found = sorted(
+        {
+            f"{user!r} in {database!r} from {address}"
+            for user, database, address in clients
+            if database != POOLER_USER  # the console
+        }
+    )
+    if not found:
+        return []
+    return [
+        "somebody is logged in as a user of PgBouncer's own, which nobody can any more:"
+        f" {', '.join(found)}; find out who that is, restart PgBouncer, and change the passwords"
+        " of all roles, whose verifiers may have been read"
+    ]
+
+
 def names_taken(databases: Iterable[Database], auth: str, auth_role: str) -> list[str]:
     """Warnings about roles of the model that can't log in through PgBouncer for their names."""
     if auth != "query" or auth_role == POOLER_USER:

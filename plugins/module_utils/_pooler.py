@@ -165,6 +165,17 @@ class Pooler:
                 return
         raise PoolerError(f"{command}: no console to send it to")
 
+    def clients_of(self, users: Sequence[str]) -> list[tuple[str, str, str]]:
+        """User, database and address of each client that is logged in as one of these users."""
+        for directory, port in _console_sockets(self.service().pid, self.os_user):
+            with self.console(directory, port) as console:
+                return [
+                    (str(row["user"]), str(row["database"]), str(row["addr"]))
+                    for row in _postgres.console_rows(console, "SHOW CLIENTS")
+                    if row["user"] in users
+                ]
+        return []
+
     def try_out(self, desired: _pgbouncer_plan.Desired) -> None:
         """Start a pooler of its own, beside the running one, with what is desired; then stop it.
 

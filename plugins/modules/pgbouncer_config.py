@@ -219,6 +219,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _ini,
     _model,
     _model_options,
+    _names,
     _pgbouncer,
     _pgbouncer_entries,
     _pgbouncer_options,
@@ -949,6 +950,12 @@ def main() -> None:
     for last_good in kept:
         last_good.forget()
     os.unlink(marker)
+    if after[1].path in steps.first.write:
+        # With a new secret their way is closed, and those who are in stay in.
+        own = (_names.POOLER_USER, params["auth_role"])
+        clients = [client for one in fleet.poolers for client in one.clients_of(own)]
+        for warning in _pgbouncer_secrets.intruders(clients):
+            module.warn(warning)
     module.exit_json(**result)
 
 

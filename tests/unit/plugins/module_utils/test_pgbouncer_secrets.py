@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_secrets import (
     auth_file,
+    intruders,
     names_taken,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import make_verifier
@@ -115,3 +116,9 @@ def test_a_role_with_the_name_of_pgbouncers_own_user_is_warned_of():
     assert warning.startswith("role 'pgbouncer' can't log in through PgBouncer")
     assert names_taken(databases, "userlist", "pgbouncer_auth") == []
     assert names_taken(databases, "query", "pgbouncer") == []
+
+
+def test_clients_that_are_in_are_reported_once_each_and_the_console_is_none():
+    assert intruders([("pgbouncer", "pgbouncer", "unix")]) == []
+    (warning,) = intruders([("a", "d", "10.0.0.9"), ("a", "d", "10.0.0.9"), ("b", "d", "::1")])
+    assert "'a' in 'd' from 10.0.0.9, 'b' in 'd' from ::1; find out" in warning
