@@ -142,11 +142,24 @@ def test_created_without_a_login():
     ],
 )
 def test_the_socket_says_whose_it_is(monkeypatch, asked, owner, user):
-    def stat(path):
+    def lstat(path):
         assert path == "/run/x/.s.PGSQL.6432"
         if owner is None:
             raise FileNotFoundError(path)
         return SimpleNamespace(st_uid=pwd.getpwnam(owner).pw_uid)
 
-    monkeypatch.setattr(_pgbouncer_user.os, "stat", stat)
-    assert _pgbouncer_user.of_socket(asked, "/run/x", 6432) == user
+    with monkeypatch.context() as patched:
+        patched.setattr(_pgbouncer_user.os, "lstat", lstat)
+        found = _pgbouncer_user.of_socket(asked, "/run/x", 6432)
+    assert found == user
+
+
+def test_a_link_in_the_place_of_the_socket_is_its_makers(tmp_path):
+    target = tmp_path / "of somebody else"
+    target.touch()
+    if os.geteuid() == 0:
+        os.chown(target, pwd.getpwnam("nobody").pw_uid, -1)
+    (tmp_path / ".s.PGSQL.6432").symlink_to(target)
+    maker = pwd.getpwuid(os.geteuid()).pw_name
+    found = _pgbouncer_user.of_socket("auto", str(tmp_path), 6432)
+    assert found == ("postgres" if maker == "root" else maker)
