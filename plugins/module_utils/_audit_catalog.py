@@ -35,18 +35,16 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     ConnectionFailed,
-    connect,
+    connect_console,
+    connect_pooled,
     console_rows,
     fetch,
     server_message,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import is_verifier
 
-# Functions and operators of others must not be called, nor locks waited for.
-_SESSION = """
-SET LOCAL search_path = pg_catalog; SET LOCAL lock_timeout = '1s';
-SET LOCAL statement_timeout = '30s'; SET LOCAL jit = off
-"""
+# Locks of others must not be waited for.
+_SESSION = "SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '30s'"
 # What SHOW hides over the unix socket, reset_val tells.
 _SETTINGS = """
 SELECT name, CASE WHEN name LIKE 'tcp\\_%' THEN reset_val ELSE setting END AS value,
@@ -171,9 +169,11 @@ _PUBLIC_CREATE = """
 SELECT nspname FROM pg_namespace
 WHERE nspname !~ '^pg_' AND has_schema_privilege('public', oid, 'CREATE') ORDER BY 1
 """
+# Through PgBouncer the role's own search_path holds.
 _TIMEOUTS = """
-SELECT name, setting FROM pg_settings
-WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout')
+SELECT name, setting FROM pg_catalog.pg_settings
+WHERE name OPERATOR(pg_catalog.=) ANY (ARRAY['statement_timeout', 'lock_timeout',
+      'idle_in_transaction_session_timeout'])
 """
 _LISTED = re.compile(r'^\s*"((?:[^"]|"")*)"', re.M)
 _MAINTENANCE = "postgres"
@@ -400,7 +400,7 @@ def read_pooler(params: Mapping[str, Any], unreadable: dict[str, str]) -> Pooler
 
 
 def _read_process(params: Mapping[str, Any]) -> PoolerState:
-    console = connect(params, "pgbouncer", autocommit=True)
+    console = connect_console(params)
     try:
         version = parse_version(str(next(iter(console_rows(console, "SHOW VERSION")[0].values()))))
         config = {
@@ -485,7 +485,7 @@ def read_pooled_logins(
 def _pooled_login(params: Mapping[str, Any], database: str, role: Role) -> PooledLogin:
     given = {**params, "login_user": role.name, "login_password": role.password}
     try:
-        connection = connect(given, database)
+        connection = connect_pooled(given, database)
     except ConnectionFailed as error:
         return PooledLogin(database, role.name, failure=str(error))
     try:
