@@ -43,6 +43,7 @@ IN_WORDS = {
 }
 # Parameters of libpq that decide where a connection goes, and that the relay does not know.
 _NOT_RELAYED = ("dsn", "hostaddr", "service", "sslpassword", "target_session_attrs")
+_SASL = struct.pack("!i", 10)
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 _MOST_MESSAGE = 1 << 16
 _CHUNK = 1 << 16
@@ -117,8 +118,9 @@ class AuthenticationFilter:
                 break
             message = bytes(self._held[: 1 + length])
             del self._held[: 1 + length]
-            passed += message
-            if self._lets_in(message):
+            lets_in = self._lets_in(message)
+            passed += _without_binding(message)
+            if lets_in:
                 self.let_in = True
                 passed += self._held
                 self._held.clear()
@@ -143,6 +145,15 @@ class AuthenticationFilter:
         self._asked = self._asked or method
         self._proved = self._proved or code == SCRAM_FINAL
         return False
+
+
+def _without_binding(message: bytes) -> bytes:
+    """A list of mechanisms without SCRAM with channel binding, which libpq can't have here."""
+    if message[:1] != b"R" or message[5:9] != _SASL:
+        return message
+    names = [name for name in message[9:].split(b"\0") if name and not name.endswith(b"-PLUS")]
+    body = _SASL + b"".join(name + b"\0" for name in names) + b"\0"
+    return b"R" + struct.pack("!i", 4 + len(body)) + body
 
 
 def refusal(method: str, user: str) -> str:
@@ -210,8 +221,8 @@ class Guard:
         if self._relay is not None:
             if self._relay.refused:
                 return refusal(self._relay.refused, user)
-            return said.replace(self._relay.path, self._relay.far_name)
-        if self.required and "requirement failed" in said:
+            return said.replace(f'on socket "{self._relay.path}"', self._relay.far_name)
+        if self.required and "method requirement" in said:
             for words, method in (
                 ("cleartext", "password"),
                 ("hashed password", "md5"),
@@ -241,7 +252,7 @@ class Relay:
                 " password; set ssl_mode to verify-full and ca_cert, or ssl_mode to require with"
                 " connect_params: {channel_binding: require}"
             )
-        self.far_name = f"{given['host']}:{given['port']}"
+        self.far_name = f'at "{given["host"]}", port {given["port"]}'
         self._filter = AuthenticationFilter(allowed)
         self._timeout_s = float(given.get("connect_timeout") or 0) or None
         self._far = self._connected(given)
