@@ -176,6 +176,7 @@ WHERE name OPERATOR(pg_catalog.=) ANY (ARRAY['statement_timeout', 'lock_timeout'
       'idle_in_transaction_session_timeout'])
 """
 _LISTED = re.compile(r'^\s*"((?:[^"]|"")*)"', re.M)
+# Of no interest while nobody uses it and nobody could plant anything in it.
 _MAINTENANCE = "postgres"
 _MOST = 0.5
 
@@ -185,7 +186,6 @@ Opener = Callable[[str], Any]
 @contextmanager
 def _looking(connection: Any) -> Iterator[None]:
     """A read-only transaction that neither waits nor leaves anything."""
-    connection.set_session(readonly=True, autocommit=False)
     try:
         with connection.cursor() as cursor:
             cursor.execute(_SESSION)
@@ -244,8 +244,11 @@ def read_server(
             found["slots"] = tuple(Slot(*row) for row in slots)
     by_database = {row.database: _pairs(row.setconfig) for row in settings if not row.role}
     states = (_database(row, opener, model, by_database, found["roles"]) for row in databases)
+    used = {database.name for database in model}
     found["databases"] = tuple(
-        state for state in states if state.name != _MAINTENANCE or state.tables
+        state
+        for state in states
+        if state.name != _MAINTENANCE or state.name in used or state.tables or state.public_create
     )
     return found
 

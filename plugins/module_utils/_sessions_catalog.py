@@ -107,7 +107,6 @@ _FIRST_OWN_OID = 16384
 @contextmanager
 def reading(connection: Any) -> Iterator[None]:
     """A transaction that writes nothing and leaves nothing; it sees sessions at one moment."""
-    connection.set_session(readonly=True, autocommit=False)
     try:
         with connection.cursor() as cursor:
             cursor.execute(_SETTINGS)

@@ -171,7 +171,6 @@ def _connection(module: PooledModule) -> Any:
         if assume:
             return None
         module.fail_json(msg=f"can't connect to the server: {error}")
-    return None
 
 
 def _state(connection: Any, params: dict[str, Any]) -> _monitor.MonitorState:
