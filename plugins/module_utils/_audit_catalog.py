@@ -13,6 +13,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _files, _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot import (
+    MAINTENANCE,
     DatabaseState,
     FileSetting,
     Grants,
@@ -176,8 +177,6 @@ WHERE name OPERATOR(pg_catalog.=) ANY (ARRAY['statement_timeout', 'lock_timeout'
       'idle_in_transaction_session_timeout'])
 """
 _LISTED = re.compile(r'^\s*"((?:[^"]|"")*)"', re.M)
-# Of no interest while nobody uses it and nobody could plant anything in it.
-_MAINTENANCE = "postgres"
 _MOST = 0.5
 
 Opener = Callable[[str], Any]
@@ -248,7 +247,8 @@ def read_server(
     found["databases"] = tuple(
         state
         for state in states
-        if state.name != _MAINTENANCE or state.name in used or state.tables or state.public_create
+        # Of no interest while nobody uses it and nobody could plant anything in it.
+        if state.name != MAINTENANCE or state.name in used or state.tables or state.public_create
     )
     return found
 
