@@ -61,7 +61,11 @@ options:
     description: File with the client certificate's private key.
     type: path
   connect_params:
-    description: Further libpq connection parameters.
+    description:
+      - Further libpq connection parameters.
+      - Over TCP, with a password and without a certificate that is verified, only a server that asks with SCRAM gets an
+        answer. C(require_auth) allows others, such as V(scram-sha-256,md5), also where libpq is older than 16.
+      - In C(options), C(search_path) and the other settings on which the module depends have no effect.
     type: dict
     default: {}
 requirements:

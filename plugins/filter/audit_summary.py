@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _audit_report
+from ansible_collections.pooled.postgres.plugins.module_utils._text import printable_lines
 
 DOCUMENTATION = r"""
 name: audit_summary
@@ -48,7 +49,8 @@ _value:
 
 def audit_summary(result: Mapping[str, Any], name: str, brief: bool = False) -> list[str]:
     """The lines."""
-    return _audit_report.summary_lines(name, result, brief)
+    lines: list[str] = printable_lines(_audit_report.summary_lines(name, result, brief))
+    return lines
 
 
 class FilterModule:

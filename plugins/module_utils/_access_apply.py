@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from typing import Any, Callable, Iterator, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access_catalog import (
-    LOCK_TIMEOUT_S,
-    prepare,
     read_server,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
@@ -21,6 +19,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
+    LOCK_TIMEOUT_S,
     ConnectionFailed,
     fetch,
     server_message,
@@ -29,13 +28,27 @@ from ansible_collections.pooled.postgres.plugins.module_utils._quote import quot
 
 # How long a run waits for another one, which may have much to do.
 OTHER_RUN_TIMEOUT_S = 300
+OTHER_RUN_POLL_S = 0.2
 # How long a statement waits before somebody looks at what for.
 LOOK_AFTER_S = 1.0
 ATTEMPTS = 5
 PAUSE_S = 0.2
 
 # Two runs at once would plan against a server that the other one is changing.
-_RUN_LOCK = "SELECT pg_catalog.pg_advisory_lock(1886349164, 1)"
+_RUN_LOCK = "SELECT pg_catalog.pg_try_advisory_lock(1886349164, 1) AS taken"
+# Anybody who may connect can take the same lock. A run needs a role that makes roles, or the one
+# that this run has; it is not waited for anybody else.
+_LOCK_HOLDERS = """
+SELECT l.locktype, '' AS relation, a.pid, a.usename, a.application_name, a.state,
+       extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds,
+       coalesce(r.rolsuper OR r.rolcreaterole OR r.rolname = current_user, false) AS may_run
+  FROM pg_locks l
+  JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
+  LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+  LEFT JOIN pg_roles r ON r.oid = a.usesysid
+ WHERE l.locktype = 'advisory' AND l.classid = 1886349164 AND l.objid = 1 AND l.objsubid = 2
+   AND l.granted
+"""
 # In statements of their own: in one string with the secret the server would log it all first.
 _DO_NOT_LOG = {
     "log_statement": "'none'",
@@ -75,25 +88,31 @@ class Failed(Exception):
     """A statement that the server refused, told with what it was about."""
 
 
-def wait_for_other_runs(connection: Any, opener: Opener) -> None:
+def wait_for_other_runs(connection: Any) -> None:
     """Let runs against one server take turns; the connection's end gives the turn away.
 
     Raises:
-        Failed: when another one does not come to its end.
+        Failed: when another one does not come to its end, or when it is no run that holds the lock.
     """
-    with _watched(connection, opener) as (_opener, blockers):
-        try:
-            execute(connection, f"SET lock_timeout = '{OTHER_RUN_TIMEOUT_S}s'")
-            execute(connection, _RUN_LOCK)
-            connection.commit()
-        except connection.Error as error:
-            if error.pgcode != _LOCK_NOT_AVAILABLE:
-                raise
-            who = f": {', '.join(blockers)}" if blockers else ""
+    deadline = time.monotonic() + OTHER_RUN_TIMEOUT_S
+    while not fetch(connection, _RUN_LOCK)[0].taken:
+        holders = fetch(connection, _LOCK_HOLDERS)
+        connection.commit()
+        for row in holders:
+            if not row.may_run:
+                raise Failed(
+                    f"the lock that keeps runs apart is not held by a run: {_blocker(row)}, which"
+                    " may make no roles; end that session, and find out why it takes"
+                    " pg_advisory_lock(1886349164, 1)"
+                )
+        if time.monotonic() > deadline:
+            who = f": {', '.join(_blocker(row) for row in holders)}" if holders else ""
             raise Failed(
                 f"another run against this server has not ended for {OTHER_RUN_TIMEOUT_S} s{who};"
                 " run again when it has"
-            ) from error
+            )
+        time.sleep(OTHER_RUN_POLL_S)
+    connection.commit()
 
 
 def read(wanted: Wanted, connection: Any, opener: Opener) -> Actual:
@@ -154,7 +173,6 @@ def apply(
         if inside:
             other = opener(name)
             try:
-                prepare(other)
                 _transaction(other, opener, inside, f"database {name!r}", actual, done)
             finally:
                 other.close()
@@ -206,8 +224,6 @@ def _execute_all(
             silent = True
             for name in _may_silence(connection, actual):
                 execute(connection, f"SET LOCAL {name} = {_DO_NOT_LOG[name]}")
-        if change.search_path:
-            execute(connection, f"SET LOCAL search_path = {quote_ident(change.search_path)}")
         if change.as_role:
             execute(connection, f"SET LOCAL ROLE {quote_ident(change.as_role)}")
         connection.notices.clear()
@@ -284,7 +300,6 @@ def _watch(
             if connection is None:
                 connection = opener(dbname)
                 connection.autocommit = True
-                prepare(connection)
             blockers = [_blocker(row) for row in fetch(connection, _WAITS_FOR, (pids,))]
             if blockers:
                 seen[:] = blockers

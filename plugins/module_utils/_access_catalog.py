@@ -41,6 +41,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     Grant,
     parse_acl,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._extensions_catalog import (
+    read_available,
+    read_surroundings,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     absent_roles,
 )
@@ -51,22 +55,12 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
 )
 
 TEMPLATE = "template1"
-# How long a statement may wait for what somebody else has locked.
-LOCK_TIMEOUT_S = 30
 # Settings that a session can't try out without becoming somebody else.
 _IDENTITY_SETTINGS = frozenset({"role", "session_authorization"})
 # What a server says of a setting that a session can't change though a role can carry it.
 _CANT_CHANGE_RUNTIME = "55P02"
 _PERMISSION_DENIED = "42501"
 _SESSION_CONTEXTS = ("backend", "superuser-backend")
-
-# Nothing outside pg_catalog may take part in what follows, and names come back qualified.
-_QUIET = """
-SELECT pg_catalog.set_config('search_path', '', false) AS search_path,
-       pg_catalog.set_config('client_min_messages', 'warning', false) AS messages,
-       pg_catalog.set_config('statement_timeout', '0', false) AS statement_timeout,
-       pg_catalog.set_config('lock_timeout', %s, false) AS lock_timeout
-"""
 
 _SERVER = """
 SELECT current_user AS login_user,
@@ -166,13 +160,13 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
     """
     names = [role.name for role in wanted_roles(wanted)]
     absent = [role.name for role in absent_roles(wanted.databases)]
+    extensions = [name for database in wanted.databases for name in database.extensions]
     values: dict[str, Any] = {
         "names": names,
         "databases": [database.name for database in wanted.databases],
         "template": TEMPLATE,
         "pooler": wanted.pooler_role,
     }
-    prepare(connection)
     (server,) = fetch(connection, _SERVER, values)
     if server.is_standby:
         raise ValueError("the server is a standby, which takes no changes; use its primary")
@@ -208,6 +202,7 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
             (row.member, row.grantor) for row in fetch(connection, _POOLER_MEMBERS, values)
         ),
         login=None if server.login_is_superuser else _read_login(connection),
+        extensions=read_available(connection, extensions),
     )
     present = {row.datname: row for row in fetch(connection, _DATABASES, values)}
     connection.rollback()
@@ -216,8 +211,9 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         row = present.get(database.name)
         other = connect(database.name if row else TEMPLATE)
         try:
-            prepare(other)
             state = read_database(other, database, names)
+            if set(database.extensions) - state.extensions:
+                state = replace(state, surroundings=read_surroundings(other))
             if row:
                 migrators = [role.name for role in database.roles if role.kind == "migrator"]
                 rest = [name for name in names if name not in migrators]
@@ -231,13 +227,6 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
             else created_database(database.name, actual.login_user, state)
         )
     return replace(actual, databases=databases)
-
-
-def prepare(connection: Any) -> None:
-    """Make a connection's text and names mean the same on every server, and its waits end."""
-    connection.set_client_encoding("UTF8")
-    fetch(connection, _QUIET, (f"{LOCK_TIMEOUT_S}s",))
-    connection.commit()
 
 
 def _read_login(connection: Any) -> Login:

@@ -45,6 +45,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     held,
     owner_grants,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._extensions import (
+    Surroundings,
+    creation,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import (
     join_idents,
@@ -86,7 +90,7 @@ def database_changes(
     public, about_public, state, schemas = public_changes(database, state, schemas, wanted, actual)
     changes = [
         *_create_schemas(database, state),
-        *_create_extensions(database, state),
+        *_create_extensions(database, state, actual, problems),
         *public,
         *_rights_on_database(database, state, rights, wanted),
         *_rights_on_schemas(database, schemas, rights, wanted),
@@ -110,14 +114,29 @@ def _create_schemas(database: Database, state: ActualDatabase) -> Iterator[Chang
             )
 
 
-def _create_extensions(database: Database, state: ActualDatabase) -> Iterator[Change]:
+def _create_extensions(
+    database: Database, state: ActualDatabase, actual: Actual, problems: list[str]
+) -> Iterator[Change]:
     home = "public" if "public" in {*database.schemas, *state.schemas} else database.schemas[0]
     for name in database.extensions:
-        if name not in state.extensions:
-            sql = f"CREATE EXTENSION {quote_ident(name)}"
-            subject = f"extension {name!r}"
-            appears = _appears(database, f"extension {name}")
-            yield Change(database.name, sql, sql, subject, (appears,), search_path=home)
+        if name in state.extensions:
+            continue
+        around, extension = state.surroundings, actual.extensions.get(name)
+        shown = f"CREATE EXTENSION {quote_ident(name)}"
+        if around is None or extension is None:
+            statements: tuple[str, ...] = (shown,)
+        else:
+            # Without a superuser's rights only trusted ones, and those that a service lets through.
+            alone = Surroundings(around.present) if actual.login is not None else around
+            try:
+                statements = creation(name, home, extension, alone, not state.exists)
+            except ValueError as error:
+                problems.append(f"database {database.name!r}: {error}")
+                continue
+        for sql in statements:
+            text = shown if len(statements) == 1 else sql
+            differences = (_appears(database, f"extension {name}"),) if shown in sql else ()
+            yield Change(database.name, sql, text, f"extension {name!r}", differences)
 
 
 def _appears(database: Database, what: str) -> Difference:

@@ -43,6 +43,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._quote import (
 )
 
 _DATABASE_OWNER = "pg_database_owner"
+# Databases that every server has.
+MAINTENANCE = ("postgres", "template1")
 # Classes of which an object's owner can do harm, and how its owner is changed.
 _ALTERED_AS = {"routines": "ROUTINE", "types": "TYPE"}
 
@@ -50,6 +52,7 @@ _ALTERED_AS = {"routines": "ROUTINE", "types": "TYPE"}
 def reports(database: Database, wanted: Wanted, actual: Actual) -> Iterator[str]:
     """What in a database keeps the model from holding, each with what to do about it."""
     state = actual.databases[database.name]
+    yield from _maintenance(database)
     yield from _owners(database, state, wanted, actual)
     yield from _creators(database, state, wanted, actual)
     yield from _default_rights(database, state, wanted)
@@ -65,6 +68,17 @@ def reports(database: Database, wanted: Wanted, actual: Actual) -> Iterator[str]
         yield (
             f"database {database.name!r}: roles of the model have rights outside its schemas, which"
             f" stay as they are: {rights_text(state.other_rights)}"
+        )
+
+
+def _maintenance(database: Database) -> Iterator[str]:
+    migrators = [role.name for role in database.roles if role.kind == "migrator"]
+    if database.name in MAINTENANCE and migrators:
+        yield (
+            f"database {database.name!r} is where superusers and their tools log in by default,"
+            f" and {name_list(migrators)} may create functions and operators in it, which tools"
+            " that do not set search_path call with a superuser's rights; give the application a"
+            " database of its own"
         )
 
 

@@ -13,6 +13,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     default_database_acl,
     owner_grants,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._extensions import (
+    Extension,
+    Surroundings,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import DEFAULT_ITERATIONS
 
@@ -250,7 +254,8 @@ class ActualDatabase:
     """A database as it is; one that is missing is what its template makes of it.
 
     C(mixed) are the (schema, class) pairs that hold objects of extensions too. C(definers_of_all)
-    are the (schema, name) of routines that anybody executes with their owner's rights.
+    are the (schema, name) of routines that anybody executes with their owner's rights. The
+    C(surroundings) of extensions are None when nobody can know yet.
     """
 
     name: str
@@ -270,6 +275,7 @@ class ActualDatabase:
     other_schemas: tuple[OtherSchema, ...] = ()
     other_rights: tuple[OtherRight, ...] = ()
     definers_of_all: tuple[tuple[str, str], ...] = ()
+    surroundings: Surroundings | None = None
 
 
 @dataclass(frozen=True)
@@ -293,7 +299,8 @@ class Login:
 class Actual:
     """A server as it is.
 
-    C(available_extensions) is None when nobody can know yet. C(canonical) is what the server makes
+    C(available_extensions) is None when nobody can know yet, and C(extensions) says more of those
+    that the model names. C(canonical) is what the server makes
     of a setting's value, C(setting_errors) what it says about one it does not take, and
     C(settings_denied) are those that only somebody else may set. C(login) is None for a superuser,
     who may do anything. C(passwords_tried) says of roles whether logging in with the model's
@@ -320,6 +327,7 @@ class Actual:
     other_rights: tuple[OtherRight, ...] = ()
     other_databases: tuple[tuple[str, str, int], ...] = ()
     available_extensions: frozenset[str] | None = None
+    extensions: Mapping[str, Extension] = field(default_factory=dict)
     canonical: Mapping[tuple[str, str], str] = field(default_factory=dict)
     setting_errors: Mapping[tuple[str, str], str] = field(default_factory=dict)
     settings_denied: frozenset[tuple[str, str]] = frozenset()
@@ -343,12 +351,11 @@ class Change:
 
     C(database) is where it runs, None for the whole cluster; C(text) is what may be shown of it;
     C(subject) is what it is about, for an error. C(creates) is the database that it creates, which
-    no transaction can hold. C(as_role) is who must run it, C(search_path) the schema it runs in,
-    C(secret) whether the server must not log it. C(drops) is the role that it drops, last of all.
-    C(outdates) is the role whose open sessions go on without the change. C(acts_for) are the roles
-    that the login must administer, or inside a database have the rights of, to execute it.
-    C(objects) says how many objects it is about, where it is about objects. C(takes_from) are roles
-    that lose something by it.
+    no transaction can hold. C(as_role) is who must run it, C(secret) whether the server must not
+    log it. C(drops) is the role that it drops, last of all. C(outdates) is the role whose open
+    sessions go on without the change. C(acts_for) are the roles that the login must administer, or
+    inside a database have the rights of, to execute it. C(objects) says how many objects it is
+    about, where it is about objects. C(takes_from) are roles that lose something by it.
     """
 
     database: str | None
@@ -358,7 +365,6 @@ class Change:
     differences: tuple[Difference, ...]
     creates: str = ""
     as_role: str = ""
-    search_path: str = ""
     secret: bool = False
     outdates: str = ""
     drops: str = ""
@@ -420,6 +426,7 @@ def created_database(name: str, owner: str, template: ActualDatabase) -> ActualD
         mixed=template.mixed,
         pooler_function=template.pooler_function,
         pooler_schema=template.pooler_schema,
+        surroundings=template.surroundings,
     )
 
 

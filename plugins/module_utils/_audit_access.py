@@ -13,6 +13,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._audit_server impo
     listed,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot import (
+    MAINTENANCE,
     DatabaseState,
     HbaRule,
     LoginRole,
@@ -233,7 +234,8 @@ def _public_connect(snapshot: Snapshot) -> Iterator[Seen]:
     for database in snapshot.known("databases"):
         flags = {"CONNECT": database.public_connect, "TEMPORARY": database.public_temporary}
         held = [right for right, has in flags.items() if has]
-        if held:
+        # Tools of everybody log in to postgres by default, and while it is empty they may.
+        if held and (database.name != MAINTENANCE or database.tables):
             rights = ", ".join(held)
             yield Seen(
                 database.name,

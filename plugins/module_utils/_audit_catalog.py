@@ -18,6 +18,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _postgres,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot import (
+    MAINTENANCE,
     DatabaseState,
     FileSetting,
     Grants,
@@ -45,7 +46,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pooler_login impo
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     ConnectionFailed,
-    connect,
+    connect_console,
+    connect_pooled,
     console_rows,
     fetch,
     server_message,
@@ -54,10 +56,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._scram import is_v
 
 # Logins are tried in the first of many databases only.
 _TRIED_DATABASES = 2
-# Functions and operators of others must not be called, nor locks waited for.
+# Locks of others must not be waited for.
 _SESSION = """
-SET LOCAL search_path = pg_catalog; SET LOCAL lock_timeout = '1s';
-SET LOCAL statement_timeout = '30s'; SET LOCAL jit = off
+SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '30s'; SET LOCAL jit = off
 """
 # What SHOW hides over the unix socket, reset_val tells.
 _SETTINGS = """
@@ -183,12 +184,13 @@ _PUBLIC_CREATE = """
 SELECT nspname FROM pg_namespace
 WHERE nspname !~ '^pg_' AND has_schema_privilege('public', oid, 'CREATE') ORDER BY 1
 """
+# Through PgBouncer the role's own search_path holds.
 _TIMEOUTS = """
-SELECT name, setting FROM pg_settings
-WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout')
+SELECT name, setting FROM pg_catalog.pg_settings
+WHERE name OPERATOR(pg_catalog.=) ANY (ARRAY['statement_timeout', 'lock_timeout',
+      'idle_in_transaction_session_timeout'])
 """
 _LISTED = re.compile(r'^\s*"((?:[^"]|"")*)"', re.M)
-_MAINTENANCE = "postgres"
 _MOST = 0.5
 
 Opener = Callable[[str], Any]
@@ -197,7 +199,6 @@ Opener = Callable[[str], Any]
 @contextmanager
 def _looking(connection: Any) -> Iterator[None]:
     """A read-only transaction that neither waits nor leaves anything."""
-    connection.set_session(readonly=True, autocommit=False)
     try:
         with connection.cursor() as cursor:
             cursor.execute(_SESSION)
@@ -256,8 +257,12 @@ def read_server(
             found["slots"] = tuple(Slot(*row) for row in slots)
     by_database = {row.database: _pairs(row.setconfig) for row in settings if not row.role}
     states = (_database(row, opener, model, by_database, found["roles"]) for row in databases)
+    used = {database.name for database in model}
     found["databases"] = tuple(
-        state for state in states if state.name != _MAINTENANCE or state.tables
+        state
+        for state in states
+        # Of no interest while nobody uses it and nobody could plant anything in it.
+        if state.name != MAINTENANCE or state.name in used or state.tables or state.public_create
     )
     return found
 
@@ -412,7 +417,7 @@ def read_pooler(params: Mapping[str, Any], unreadable: dict[str, str]) -> Pooler
 
 
 def _read_process(params: Mapping[str, Any]) -> PoolerState:
-    console = connect(params, "pgbouncer", autocommit=True)
+    console = connect_console(params)
     try:
         version = parse_version(str(next(iter(console_rows(console, "SHOW VERSION")[0].values()))))
         config = {
@@ -550,7 +555,7 @@ def read_pooled_logins(
 def _pooled_login(params: Mapping[str, Any], database: str, role: Role) -> PooledLogin:
     given = {**params, "login_user": role.name, "login_password": role.password}
     try:
-        connection = connect(given, database)
+        connection = connect_pooled(given, database)
     except ConnectionFailed as error:
         return PooledLogin(database, role.name, failure=str(error))
     try:

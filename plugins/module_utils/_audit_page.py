@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from html import escape
+import html
 from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._audit_report import by_rule
 from ansible_collections.pooled.postgres.plugins.module_utils._memory import memory_text
+from ansible_collections.pooled.postgres.plugins.module_utils._text import printable
 
 SEVERITIES = ("critical", "warning", "info")
 _STATES = (
@@ -336,3 +337,8 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], numbers: int) -
         for row in rows
     )
     return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
+
+
+def escape(text: str) -> str:
+    """A text that is neither markup nor turns what stands around it."""
+    return html.escape(printable(text))

@@ -48,6 +48,10 @@ class NotReadable(Exception):
     """Something that a rule needs is not known; the text says why."""
 
 
+# The database that superusers and their tools log in to by default.
+MAINTENANCE = "postgres"
+
+
 @dataclass(frozen=True)
 class Setting:
     """A row of pg_settings, in base units."""

@@ -331,7 +331,7 @@ class Server:
             if running is None:
                 raise _postgres.ConnectionFailed("it does not run")
             params["login_unix_socket"], params["login_port"] = running
-        return _postgres.connect(params, autocommit=True)
+        return _postgres.connect(params, autocommit=True, read_only=self.cluster.module.check_mode)
 
     def rows(self, query: Any) -> list[Any]:
         """Rows of a query."""

@@ -1,7 +1,10 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every module of the collection is made of: an AnsibleModule that keeps secrets to itself."""
+"""What every module of the collection is made of: an AnsibleModule that keeps secrets to itself.
+
+What it shows does nothing to the terminal that it is shown on.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
     masked_text,
     secrets_in,
     written_forms,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._text import (
+    printable_lines,
+    printable_result,
 )
 
 
@@ -41,7 +48,7 @@ class PooledModule(AnsibleModule):  # type: ignore[misc]
 
     def warn(self, warning: str, **kwargs: Any) -> None:
         """Warn without secrets, which newer versions of Ansible do not mask here."""
-        super().warn(self._mask()(warning), **kwargs)
+        super().warn(printable_lines(self._mask()(warning)), **kwargs)
 
     def exit_json(self, **kwargs: Any) -> NoReturn:
         """End well."""
@@ -50,17 +57,20 @@ class PooledModule(AnsibleModule):  # type: ignore[misc]
 
     def fail_json(self, *args: Any, **kwargs: Any) -> NoReturn:
         """End with an error."""
-        super().fail_json(*masked(args, self._mask()), **self._without_secrets(kwargs))
+        texts = printable_lines(masked(args, self._mask()))
+        super().fail_json(*texts, **self._without_secrets(kwargs))
         raise AssertionError
 
     def _without_secrets(self, result: dict[str, Any]) -> dict[str, Any]:
         mask = self._mask()
         # As Ansible would add them.
         result.setdefault("invocation", {"module_args": self.params})
-        return {
-            key: masked_diff(value, mask) if key == "diff" else masked(value, mask)
-            for key, value in result.items()
-        }
+        return printable_result(
+            {
+                key: masked_diff(value, mask) if key == "diff" else masked(value, mask)
+                for key, value in result.items()
+            }
+        )
 
     def _mask(self) -> Callable[[str], str]:
         """What masks the secrets among the arguments, in whatever form, and what looks like one."""

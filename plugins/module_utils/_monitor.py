@@ -5,10 +5,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Iterator, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._quote import quote_ident
+from ansible_collections.pooled.postgres.plugins.module_utils._extensions import (
+    Extension,
+    Surroundings,
+    creation,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._quote import (
+    quote_ident,
+    quote_literal,
+)
 
 GROUP = "pg_monitor"
 # Attributes of a role as the catalog calls them, with the word that takes each away.
@@ -19,16 +27,28 @@ POWERS = {
     "rolreplication": "NOREPLICATION",
     "rolbypassrls": "NOBYPASSRLS",
 }
+# What its sessions start with: whatever an application's migrations create in a database, an
+# exporter calls none of it, changes nothing, and does not wait for ever.
+SETTINGS = {
+    "search_path": "pg_catalog",
+    "default_transaction_read_only": "on",
+    "statement_timeout": "30s",
+}
+HOME = "public"
 
 
 @dataclass(frozen=True)
 class MonitorRole:
-    """A role of the server; C(powers) are those of POWERS that it has."""
+    """A role of the server; C(powers) are those of POWERS that it has.
+
+    C(settings) are those of ALTER ROLE ... SET, by database (empty for all of them) and name.
+    """
 
     login: bool
     inherits: bool
     powers: tuple[str, ...]
     member_of: tuple[str, ...]
+    settings: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -36,22 +56,26 @@ class MonitorState:
     """What the server has.
 
     C(connects) says of each existing database whether the role may connect to it by name, and
-    C(extensions) of each available one whether it is created.
+    C(extensions) of each available one whether it is created. C(available) says more of those,
+    C(around) what bears on their creation; None when nobody can know yet.
     """
 
     role: MonitorRole | None
     connects: Mapping[str, bool]
     extensions: Mapping[str, bool]
+    available: Mapping[str, Extension] = field(default_factory=dict)
+    around: Surroundings | None = None
 
 
 @dataclass(frozen=True)
 class MonitorChange:
-    """A statement, and what it changes for a diff."""
+    """A statement, and what it changes for a diff; C(sql) where more is sent than is shown."""
 
     statement: str
     what: str
     before: str
     after: str
+    sql: str = ""
 
 
 def nothing_yet() -> MonitorState:
@@ -72,6 +96,9 @@ def monitor_changes(
         databases: those that it connects to.
         extensions: those of the database that the statistics are read in.
         state: what there is.
+
+    Raises:
+        ValueError: when an extension can't be created safely.
     """
     return (
         *_role_changes(name, state.role),
@@ -86,13 +113,32 @@ def monitor_changes(
             if not state.connects.get(database, False)
         ),
         *(
-            MonitorChange(
-                f"CREATE EXTENSION {quote_ident(extension)}", f"extension {extension}", "", "yes"
-            )
+            change
             for extension in extensions
             if not state.extensions.get(extension, False)
+            for change in _creation(extension, state)
         ),
     )
+
+
+def extension_schemas(extensions: tuple[str, ...], state: MonitorState) -> dict[str, str]:
+    """The schema that each extension is or will be in."""
+    present = state.around.present if state.around else {}
+    return {
+        name: present.get(name) or state.available.get(name, Extension()).schema or HOME
+        for name in extensions
+    }
+
+
+def _creation(extension: str, state: MonitorState) -> Iterator[MonitorChange]:
+    shown = f"CREATE EXTENSION {quote_ident(extension)}"
+    statements: tuple[str, ...] = (shown,)
+    if state.around is not None and extension in state.available:
+        statements = creation(extension, HOME, state.available[extension], state.around)
+    for sql in statements:
+        text = shown if len(statements) == 1 else sql
+        after = "yes" if shown in sql else ""
+        yield MonitorChange(text, f"extension {extension}", "", after, sql)
 
 
 def _role_changes(name: str, role: MonitorRole | None) -> Iterator[MonitorChange]:
@@ -100,6 +146,7 @@ def _role_changes(name: str, role: MonitorRole | None) -> Iterator[MonitorChange
     if role is None:
         yield MonitorChange(f"CREATE ROLE {ident} LOGIN", "role", "", "LOGIN")
         yield MonitorChange(f"GRANT {GROUP} TO {ident}", "member of", "", GROUP)
+        yield from _settings_changes(ident, {})
         return
     words = [] if role.login else ["LOGIN"]
     words += [] if role.inherits else ["INHERIT"]
@@ -114,6 +161,29 @@ def _role_changes(name: str, role: MonitorRole | None) -> Iterator[MonitorChange
         yield MonitorChange(f"REVOKE {groups} FROM {ident}", "member of", groups, "")
     if GROUP not in role.member_of:
         yield MonitorChange(f"GRANT {GROUP} TO {ident}", "member of", "", GROUP)
+    yield from _settings_changes(ident, role.settings)
+
+
+def _settings_changes(
+    ident: str, settings: Mapping[tuple[str, str], str]
+) -> Iterator[MonitorChange]:
+    """What makes the role's settings exactly SETTINGS."""
+    for database in sorted({database for database, _name in settings} - {""}):
+        own = ", ".join(
+            f"{name}={value}" for (at, name), value in settings.items() if at == database
+        )
+        sql = f"ALTER ROLE {ident} IN DATABASE {quote_ident(database)} RESET ALL"
+        yield MonitorChange(sql, f"settings in database {database}", own, "")
+    held = {name: value for (database, name), value in settings.items() if not database}
+    beyond = {name: value for name, value in held.items() if name not in SETTINGS}
+    if beyond:
+        own = ", ".join(f"{name}={value}" for name, value in beyond.items())
+        yield MonitorChange(f"ALTER ROLE {ident} RESET ALL", "settings", own, "")
+        held = {}
+    for name, value in SETTINGS.items():
+        if held.get(name) != value:
+            sql = f"ALTER ROLE {ident} SET {name} = {quote_literal(value)}"
+            yield MonitorChange(sql, f"setting {name}", held.get(name, ""), value)
 
 
 def shown(changes: tuple[MonitorChange, ...], *, after: bool) -> str:

@@ -151,7 +151,7 @@ class Pooler:
         """A connection to a console: PgBouncer lets its own OS user in without a password."""
         where = {"login_unix_socket": directory, "login_port": port}
         params = {**CONSOLE, **where, "login_os_user": os_user}
-        connection = _postgres.connect(params, autocommit=True)
+        connection = _postgres.connect_console(params)
         try:
             yield connection
         finally:

@@ -19,7 +19,7 @@ from ansible.module_utils.common.respawn import (
     respawn_module,
 )
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _identity
+from ansible_collections.pooled.postgres.plugins.module_utils import _identity, _login_guard
 
 PSYCOPG2_IMPORT_ERROR: str | None
 try:
@@ -33,6 +33,31 @@ else:
     PSYCOPG2_IMPORT_ERROR = None
 
 CONNECT_TIMEOUT_S = 10
+# How long a statement may wait for what somebody else has locked.
+LOCK_TIMEOUT_S = 30
+# What a session with a server starts with. Options of the connection win over ALTER ROLE ... SET,
+# ALTER DATABASE ... SET and the configuration, and hold from the first statement on: no function,
+# operator, cast, type or relation that somebody else has created is found by its bare name, no
+# policy runs, and texts mean the same everywhere.
+SESSION = {
+    "search_path": "pg_catalog",
+    "row_security": "off",
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "transform_null_equals": "off",
+    "bytea_output": "hex",
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "client_min_messages": "warning",
+    "default_transaction_isolation": "read committed",
+    "local_preload_libraries": "",
+    "jit": "off",
+    "statement_timeout": "0",
+    "lock_timeout": f"{LOCK_TIMEOUT_S}s",
+}
+READ_ONLY = {"default_transaction_read_only": "on"}
+# What PgBouncer says of options in a connection, before its version 1.20 and since.
+_POOLER_REFUSES = "unsupported startup parameter"
 # Where the distribution's package python3-psycopg2 can be imported.
 SYSTEM_PYTHON = "/usr/bin/python3"
 
@@ -91,25 +116,52 @@ def os_identity(user: str) -> Iterator[None]:
         yield
 
 
-def connect(params: Mapping[str, Any], dbname: str | None = None, autocommit: bool = False) -> Any:
-    """Connect as the module's connection options say.
+def connect(
+    params: Mapping[str, Any],
+    dbname: str | None = None,
+    autocommit: bool = False,
+    read_only: bool = False,
+) -> Any:
+    """Connect to a server as the module's connection options say.
 
     Args:
         params: module parameters, with the keys of connection_argument_spec().
         dbname: database to connect to; O(login_db) when None.
-        autocommit: whether each statement is its own transaction; PgBouncer's console needs it.
+        autocommit: whether each statement is its own transaction.
+        read_only: whether all transactions are, from the first one on.
 
     Raises:
         ConnectionFailed: with libpq's message.
     """
     given = connection_arguments(params, dbname)
-    over_socket = str(given["host"]).startswith("/")
-    try:
-        with os_identity(params["login_os_user"] if over_socket else ""):
-            connection = psycopg2.connect(**given)
-    except psycopg2.OperationalError as error:
-        raise ConnectionFailed(str(error).strip()) from error
+    pinned = {**SESSION, **(READ_ONLY if read_only else {})}
+    given["options"] = " ".join(filter(None, (given.get("options"), session_options(pinned))))
+    connection, _guard = _open(params, given)
     connection.autocommit = autocommit
+    return connection
+
+
+def connect_console(params: Mapping[str, Any]) -> Any:
+    """Connect to PgBouncer's console, which takes neither options nor transactions.
+
+    Raises:
+        ConnectionFailed: with libpq's message.
+    """
+    connection, _guard = _open(params, connection_arguments(params, "pgbouncer"))
+    connection.autocommit = True
+    return connection
+
+
+def connect_pooled(params: Mapping[str, Any], dbname: str) -> Any:
+    """Connect to a server through PgBouncer, which takes no options: for reading only.
+
+    Whatever the session's search_path says, so what is sent through it must be qualified.
+
+    Raises:
+        ConnectionFailed: with libpq's message.
+    """
+    connection, _guard = _open(params, connection_arguments(params, dbname))
+    connection.set_session(readonly=True)
     return connection
 
 
@@ -127,11 +179,44 @@ def connection_arguments(params: Mapping[str, Any], dbname: str | None) -> dict[
         "sslkey": params["ssl_key"],
         "connect_timeout": CONNECT_TIMEOUT_S,
         "application_name": "pooled.postgres",
-        # Whatever the database holds. Python may not even find another codec with os_identity().
-        "client_encoding": "UTF8",
     }
     arguments.update(params["connect_params"])
+    # Whatever the database holds. Python may not even find another codec with os_identity().
+    arguments["client_encoding"] = "UTF8"
     return {key: value for key, value in arguments.items() if value is not None}
+
+
+def session_options(settings: Mapping[str, str]) -> str:
+    """Settings as the server's command line has them, for libpq's C(options)."""
+    return " ".join(
+        "-c {}={}".format(name, value.replace("\\", "\\\\").replace(" ", "\\ "))
+        for name, value in settings.items()
+    )
+
+
+def _open(
+    params: Mapping[str, Any], given: Mapping[str, Any], asynchronous: bool = False
+) -> tuple[Any, _login_guard.Guard]:
+    """The only place that opens connections; returns one with what guards its login.
+
+    Raises:
+        ConnectionFailed: with libpq's message.
+    """
+    host = str(given.get("host", ""))
+    try:
+        guard = _login_guard.Guard(given, psycopg2.extensions.libpq_version())
+    except (OSError, ValueError) as error:
+        raise ConnectionFailed(f"connection to server at {host!r} failed: {error}") from error
+    over_socket = host.startswith("/") and not asynchronous
+    try:
+        with os_identity(params["login_os_user"] if over_socket else ""):
+            return psycopg2.connect(**guard.arguments, async_=asynchronous), guard
+    except psycopg2.Error as error:
+        guard.close()
+        text = guard.explained(str(error).strip())
+        if _POOLER_REFUSES in text:
+            text += "; PgBouncer answered: give the port of the server itself"
+        raise ConnectionFailed(text) from error
 
 
 def password_works(params: Mapping[str, Any], user: str, password: str, dbname: str) -> bool | None:
@@ -160,7 +245,7 @@ def _attempt(
     """Log in: whether it worked, whether the server asked for the password, what it said if not."""
     arguments = connection_arguments(params, dbname)
     arguments.update(user=user, password=password)
-    connection = psycopg2.connect(**arguments, async_=True)
+    connection, _guard = _open(params, arguments, asynchronous=True)
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
     try:
         while True:
@@ -215,9 +300,12 @@ def server_message(error: Exception) -> str:
 
 
 __all__ = [
+    "LOCK_TIMEOUT_S",
     "PSYCOPG2_IMPORT_ERROR",
     "ConnectionFailed",
     "connect",
+    "connect_console",
+    "connect_pooled",
     "connection_argument_spec",
     "connection_arguments",
     "console_rows",
@@ -228,5 +316,6 @@ __all__ = [
     "require_psycopg2",
     "server_major",
     "server_message",
+    "session_options",
     "sql",
 ]

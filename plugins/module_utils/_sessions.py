@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model import check_name
+from ansible_collections.pooled.postgres.plugins.module_utils._text import printable
 
 # What people ask for, as states of the server. An open transaction that has failed is open too.
 STATES: dict[str, tuple[str, ...]] = {
@@ -203,11 +204,6 @@ def shown_query(query: str, length: int) -> str:
         what = f"mentions {found.group(1).lower()!r}" if found.group(1) else "holds a password"
         return f"{start}(not shown: it {what})"
     return shortened(printable(text), length)
-
-
-def printable(text: str) -> str:
-    """A text that does nothing to a terminal."""
-    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def shortened(text: str, length: int) -> str:

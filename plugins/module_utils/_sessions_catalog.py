@@ -15,7 +15,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_user, _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     ConnectionFailed,
-    connect,
+    connect_console,
     console_rows,
     fetch,
     server_major,
@@ -28,11 +28,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
     Wanted,
 )
 
-# Functions and operators of others must not be called, nor locks waited for.
-_SETTINGS = """
-SET LOCAL search_path = pg_catalog; SET LOCAL lock_timeout = '1s';
-SET LOCAL statement_timeout = '30s'; SET LOCAL jit = off
-"""
+# Locks of others must not be waited for.
+_SETTINGS = "SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '30s'"
 # How long a session has been in its state, or its statement has been running. Queries come as
 # bytes: a database in another encoding than the connection's may hold any.
 _SECONDS = """
@@ -110,7 +107,6 @@ _FIRST_OWN_OID = 16384
 @contextmanager
 def reading(connection: Any) -> Iterator[None]:
     """A transaction that writes nothing and leaves nothing; it sees sessions at one moment."""
-    connection.set_session(readonly=True, autocommit=False)
     try:
         with connection.cursor() as cursor:
             cursor.execute(_SETTINGS)
@@ -326,7 +322,7 @@ def read_pools(
     for directory in console_directories(params):
         where = params["pooler_host"] or directory
         try:
-            console = connect(pooler_params(params, directory), "pgbouncer", autocommit=True)
+            console = connect_console(pooler_params(params, directory))
         except ConnectionFailed as error:
             note(f"pools of PgBouncer in {where}: {' '.join(str(error).split())}")
             continue

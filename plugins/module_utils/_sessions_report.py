@@ -9,9 +9,9 @@ from typing import Any, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
     PREPARED,
-    printable,
     shortened,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._text import printable
 
 _MOST_ROWS = 20
 _MOST_WORD = 30

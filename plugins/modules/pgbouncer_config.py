@@ -370,7 +370,7 @@ def local_verifiers(module: PooledModule, given: Mapping[str, str]) -> dict[str,
         "login_port": params["backend_port"],
     }
     login = {"login_user": "postgres", "login_db": "postgres", "login_os_user": "postgres"}
-    connection = _postgres.connect({**_pooler.CONSOLE, **socket_dir, **login})
+    connection = _postgres.connect({**_pooler.CONSOLE, **socket_dir, **login}, read_only=True)
     try:
         rows = _postgres.fetch(
             connection,

@@ -220,7 +220,7 @@ def main() -> None:
             actual = new_cluster(version, module.params["login_user"], names)
         else:
             if not module.check_mode:
-                wait_for_other_runs(connection, opener)
+                wait_for_other_runs(connection)
             actual = read(wanted, connection, opener)
             actual = replace(actual, passwords_tried=_try_passwords(module.params, wanted, actual))
         planned = plan(wanted, actual)
@@ -263,10 +263,7 @@ def _connection(module: PooledModule) -> Any:
 
 def _connect(module: PooledModule, name: str | None = None) -> Any:
     """A connection, in which check mode can't change anything."""
-    connection = connect(module.params, name)
-    if module.check_mode:
-        connection.set_session(readonly=True)
-    return connection
+    return connect(module.params, name, read_only=module.check_mode)
 
 
 def _try_passwords(params: dict[str, Any], wanted: Wanted, actual: Actual) -> dict[str, bool]:

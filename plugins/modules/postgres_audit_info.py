@@ -303,7 +303,7 @@ def main() -> None:
     }
     try:
         found = _audit_catalog.read_server(
-            connection, lambda name: connect(params, name), model, unreadable
+            connection, lambda name: connect(params, name, read_only=True), model, unreadable
         )
     except connection.Error as error:
         module.fail_json(msg=f"the server's catalogs could not be read: {server_message(error)}")
@@ -354,7 +354,7 @@ def _connection(module: PooledModule) -> Any:
     if not (assume and PSYCOPG2_IMPORT_ERROR):
         require_psycopg2(module)
         try:
-            return connect(module.params)
+            return connect(module.params, read_only=True)
         except ConnectionFailed as error:
             if not assume:
                 module.fail_json(msg=f"can't connect to the server: {error}")

@@ -266,6 +266,7 @@ class Server:
 
     def __init__(self, module: PooledModule) -> None:
         self.params = module.params
+        self.read_only = module.check_mode
         self.connection: Any = None
         version, cluster = self.params["version"], self.params["cluster"]
         directory = self.params["config_directory"] or f"/etc/postgresql/{version}/{cluster}"
@@ -279,7 +280,7 @@ class Server:
             self.ident_file = f"{directory}/pg_ident.conf"
             return
         _postgres.require_psycopg2(module)
-        self.connection = _postgres.connect(self.params, autocommit=True)
+        self.connection = self.connect()
         self.major = _postgres.server_major(self.connection)
         self.hba_file, self.ident_file = self.ask(FILES)[0]
 
@@ -290,6 +291,10 @@ class Server:
         administrator's.
         """
         return _files.Rights(self.os_user, everywhere=os.path.dirname(path) != self.directory)
+
+    def connect(self) -> Any:
+        """A connection, in which check mode can't change anything."""
+        return _postgres.connect(self.params, autocommit=True, read_only=self.read_only)
 
     def ask(self, query: str) -> list[Any]:
         """Rows of a query.
@@ -336,7 +341,7 @@ class Server:
 
     def loaded_at(self) -> float:
         """When the server has loaded its files, as a new session sees it."""
-        connection = _postgres.connect(self.params, autocommit=True)
+        connection = self.connect()
         try:
             query = "SELECT extract(epoch FROM pg_catalog.pg_conf_load_time())::float8 AS at"
             return float(_postgres.fetch(connection, query)[0].at)

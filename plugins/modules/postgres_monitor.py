@@ -14,7 +14,10 @@ description:
   - Makes a role that logs in, reads the server's statistics as a member of C(pg_monitor), and may do nothing more.
   - The role gets no password. It logs in over the unix socket as the OS user of the same name, by a C(peer) rule
     that the module M(pooled.postgres.postgres_hba) can write.
-  - Powers and memberships that it has beyond that are taken away.
+  - Powers, memberships and settings that it has beyond that are taken away.
+  - Its sessions find nothing but what is in C(pg_catalog) by a bare name (C(search_path)), are read-only, and end a
+    statement after 30 seconds. So no function or operator that an application's migrations create is ever called by
+    an exporter.
 options:
   name:
     description: Name of the role, which is that of the exporter's OS user.
@@ -65,11 +68,20 @@ statements:
   type: list
   elements: str
   sample: [CREATE ROLE prometheus LOGIN, GRANT pg_monitor TO prometheus]
+extension_schemas:
+  description: The schema of each of O(extensions), which queries have to name because of C(search_path).
+  returned: success
+  type: dict
+  sample: {pg_stat_statements: public}
 """
 
 from typing import Any
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _monitor, _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._extensions_catalog import (
+    read_available,
+    read_surroundings,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 
 STANDBY = "SELECT pg_catalog.pg_is_in_recovery() AS is_standby"
@@ -84,6 +96,16 @@ SELECT d.datname AS name,
        EXISTS (SELECT FROM pg_catalog.aclexplode(d.datacl) AS a JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
                 WHERE r.rolname = %s AND a.privilege_type = 'CONNECT') AS connects
   FROM pg_catalog.pg_database AS d WHERE d.datname = ANY (%s)
+"""
+SETTINGS = """
+SELECT coalesce(d.datname, '') AS database, split_part(item, '=', 1) AS name,
+       substr(item, strpos(item, '=') + 1) AS value
+  FROM pg_catalog.pg_db_role_setting AS s
+  JOIN pg_catalog.pg_roles AS r ON r.oid = s.setrole
+  LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase
+ CROSS JOIN LATERAL unnest(s.setconfig) AS item
+ WHERE r.rolname = %s
+ ORDER BY 1, 2
 """
 EXTENSIONS = """
 SELECT name, installed_version IS NOT NULL AS created FROM pg_catalog.pg_available_extensions WHERE name = ANY (%s)
@@ -113,9 +135,11 @@ def main() -> None:
             if not module.check_mode:
                 with connection.cursor() as cursor:
                     for change in changes:
-                        cursor.execute(change.statement)
+                        cursor.execute(change.sql or change.statement)
                 connection.commit()
         done = [change.statement for change in changes]
+    except ValueError as error:
+        module.fail_json(msg=f"extensions: {error}")
     except Exception as error:
         if connection is None or not isinstance(error, connection.Error):
             raise
@@ -125,6 +149,7 @@ def main() -> None:
     module.exit_json(
         changed=bool(done),
         statements=done,
+        extension_schemas=_monitor.extension_schemas(extensions, state),
         diff={
             "before_header": f"role {params['name']}",
             "after_header": f"role {params['name']}",
@@ -141,14 +166,11 @@ def _connection(module: PooledModule) -> Any:
         return None
     _postgres.require_psycopg2(module)
     try:
-        connection = _postgres.connect(module.params)
+        return _postgres.connect(module.params, read_only=module.check_mode)
     except _postgres.ConnectionFailed as error:
         if assume:
             return None
         module.fail_json(msg=f"can't connect to the server: {error}")
-    if module.check_mode:
-        connection.set_session(readonly=True)
-    return connection
 
 
 def _state(connection: Any, params: dict[str, Any]) -> _monitor.MonitorState:
@@ -156,7 +178,11 @@ def _state(connection: Any, params: dict[str, Any]) -> _monitor.MonitorState:
     role = None
     for row in _postgres.fetch(connection, ROLE, (params["name"],)):
         powers = tuple(power for power in _monitor.POWERS if getattr(row, power))
-        role = _monitor.MonitorRole(row.login, row.inherits, powers, tuple(row.member_of))
+        settings = {
+            (one.database, one.name): one.value
+            for one in _postgres.fetch(connection, SETTINGS, (params["name"],))
+        }
+        role = _monitor.MonitorRole(row.login, row.inherits, powers, tuple(row.member_of), settings)
     databases = [params["login_db"], *params["databases"]]
     connects = _postgres.fetch(connection, CONNECTS, (params["name"], databases))
     extensions = _postgres.fetch(connection, EXTENSIONS, (params["extensions"],))
@@ -164,6 +190,8 @@ def _state(connection: Any, params: dict[str, Any]) -> _monitor.MonitorState:
         role,
         {row.name: row.connects for row in connects},
         {row.name: row.created for row in extensions},
+        read_available(connection, params["extensions"]),
+        read_surroundings(connection),
     )
 
 

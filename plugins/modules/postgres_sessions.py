@@ -220,7 +220,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     require_psycopg2(module)
     try:
-        connection = connect(params)
+        connection = connect(params, read_only=True)
     except ConnectionFailed as error:
         module.fail_json(msg=f"can't connect to the server: {error}")
     try:

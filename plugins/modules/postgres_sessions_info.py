@@ -291,7 +291,7 @@ def main() -> None:
     not_shown: list[str] = []
     if params["server"]:
         try:
-            connection = connect(params)
+            connection = connect(params, read_only=True)
         except ConnectionFailed as error:
             module.fail_json(msg=f"can't connect to the server: {error}")
         try:
@@ -299,7 +299,9 @@ def main() -> None:
         except connection.Error as error:
             module.fail_json(msg=f"the sessions could not be read: {server_message(error)}")
         connection.close()
-        waits = _sessions_catalog.with_relations(waits, lambda name: connect(params, name))
+        waits = _sessions_catalog.with_relations(
+            waits, lambda name: connect(params, name, read_only=True)
+        )
         result.update(_lists(sessions, idle_s, query_s, length))
         result["blocking"] = _tree(sessions, waits, length)
     if params["pooler_port"]:

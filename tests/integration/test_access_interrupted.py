@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
     _access_apply,
-    _access_catalog,
+    _postgres,
 )
 
 from . import faults
@@ -158,8 +158,8 @@ def test_two_models_for_one_database_at_once(clean_server, run_module):
 @pytest.fixture
 def impatient(monkeypatch):
     """Waits that are worth a test's time."""
-    for module in (_access_apply, _access_catalog):
-        monkeypatch.setattr(module, "LOCK_TIMEOUT_S", WAIT_S)
+    monkeypatch.setattr(_access_apply, "LOCK_TIMEOUT_S", WAIT_S)
+    monkeypatch.setitem(_postgres.SESSION, "lock_timeout", f"{WAIT_S}s")
     monkeypatch.setattr(_access_apply, "OTHER_RUN_TIMEOUT_S", WAIT_S)
     monkeypatch.setattr(_access_apply, "LOOK_AFTER_S", 0.3)
 
@@ -178,6 +178,23 @@ def test_run_that_does_not_end_is_named(clean_server, run_module, impatient):
         " run again when it has"
     )
     assert clean_server.sql("SELECT 1 FROM pg_roles WHERE rolname = 'app_user'") == []
+
+
+def test_somebody_else_with_the_lock_is_not_waited_for(clean_server, run_module):
+    """Anybody can take an advisory lock; only a role that could run this is taken for a run."""
+    clean_server.sql('CREATE ROLE "red\x1b[31m" LOGIN')
+    with clean_server.connect(user="red\x1b[31m", application_name="x") as other:
+        other.execute("SELECT pg_advisory_lock(1886349164, 1)")
+        pid = other.info.backend_pid
+        started = time.monotonic()
+        result = run_module("postgres_access", arguments(clean_server, model()))
+    assert time.monotonic() - started < 5
+    assert result["failed"]
+    assert result["msg"] == (
+        "the lock that keeps runs apart is not held by a run: a lock of type advisory is held by"
+        f" pid {pid} (role 'red\\x1b[31m', application 'x', idle), which may make no roles;"
+        " end that session, and find out why it takes pg_advisory_lock(1886349164, 1)"
+    )
 
 
 # What somebody else does in an open transaction, in which database, and what is waited for.

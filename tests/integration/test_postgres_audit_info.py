@@ -177,6 +177,7 @@ def good(major, make_cluster):
     cluster.restart()
     for statement in GOOD.strip().splitlines():
         cluster.sql(statement)
+    cluster.sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     cluster.sql(GOOD_INSIDE, "shop")
     yield cluster
     cluster.stop()
@@ -233,6 +234,20 @@ def test_a_good_server(good, look):
     assert result["server"]["pooler"] == ""
     assert result["memory"]["available_bytes"] == 2 * GIB
     assert result["summary"]["critical"] == 0
+
+
+def test_the_maintenance_database_is_looked_into(good, look, run_module):
+    """Where anybody may create in it, and where the model has it, though it is empty."""
+    arguments = {**good.login, "databases": [{"name": "postgres", "roles": []}]}
+    result = run_module("postgres_audit_info", arguments)
+    assert "model-missing" not in found(result), result["lines"]
+    good.sql("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    try:
+        seen = found(look())
+    finally:
+        good.sql("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    assert set(seen) - base(good) == {"public-create"}
+    assert seen["public-create"] == "in 'postgres' everybody may create objects in schema public"
 
 
 @pytest.mark.parametrize("rule", MISTAKES)
@@ -347,6 +362,8 @@ def test_the_distributions_default(major, make_cluster, run_module):
     )
     cluster.stop()
     expected = {"hba-trust", "shared-buffers-default", "no-statement-statistics"}
+    # Also in postgres, where superusers log in.
+    expected |= {"public-create"} if major < 15 else set()
     expected |= {"no-checksums"} if major < 18 else set()
     assert set(found(result)) == expected
 

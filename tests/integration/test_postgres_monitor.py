@@ -15,6 +15,11 @@ from tests.integration.conftest import INSTALLED
 
 # Trusted, and in every build.
 EXTENSION = "plpgsql"
+SETTINGS = [
+    "ALTER ROLE prometheus SET search_path = 'pg_catalog'",
+    "ALTER ROLE prometheus SET default_transaction_read_only = 'on'",
+    "ALTER ROLE prometheus SET statement_timeout = '30s'",
+]
 Run = Callable[..., dict[str, Any]]
 
 
@@ -41,6 +46,7 @@ def test_from_nothing_to_the_role_and_back_from_drift(monitored: Any, run_module
         == [
             "CREATE ROLE prometheus LOGIN",
             "GRANT pg_monitor TO prometheus",
+            *SETTINGS,
             "GRANT CONNECT ON DATABASE postgres TO prometheus",
             "GRANT CONNECT ON DATABASE mydb TO prometheus",
         ]
@@ -54,6 +60,7 @@ def test_from_nothing_to_the_role_and_back_from_drift(monitored: Any, run_module
         connection.execute("SELECT setting FROM pg_settings WHERE name = 'data_directory'")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("SELECT rolpassword FROM pg_authid")
+        connection.execute("SET default_transaction_read_only = off")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("CREATE SCHEMA theirs")
 
@@ -68,6 +75,31 @@ def test_from_nothing_to_the_role_and_back_from_drift(monitored: Any, run_module
         "REVOKE powerful FROM prometheus",
         "GRANT CONNECT ON DATABASE mydb TO prometheus",
     ]
+    assert not run_module("postgres_monitor", options(monitored))["changed"]
+
+
+def test_settings_are_exact(monitored: Any, run_module: Run) -> None:
+    """Whoever has changed them, also the role itself, and in one database."""
+    run_module("postgres_monitor", options(monitored))
+    with monitored.connect("mydb", "prometheus") as connection:
+        assert connection.execute("SHOW search_path").fetchone() == ("pg_catalog",)
+        assert connection.execute("SHOW statement_timeout").fetchone() == ("30s",)
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute("CREATE TEMP TABLE t ()")
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute("ALTER ROLE prometheus SET search_path = public")
+        connection.execute("ALTER ROLE prometheus IN DATABASE mydb SET search_path = public")
+    mended = run_module("postgres_monitor", options(monitored))
+    assert mended["statements"] == [
+        "ALTER ROLE prometheus IN DATABASE mydb RESET ALL",
+        SETTINGS[0],
+    ]
+    assert "search_path=public" in mended["diff"]["before"]
+    assert not run_module("postgres_monitor", options(monitored))["changed"]
+    with monitored.connect() as connection:
+        connection.execute("ALTER ROLE prometheus SET work_mem = '1GB'")
+    mended = run_module("postgres_monitor", options(monitored))
+    assert mended["statements"] == ["ALTER ROLE prometheus RESET ALL", *SETTINGS]
     assert not run_module("postgres_monitor", options(monitored))["changed"]
 
 
@@ -94,6 +126,7 @@ def test_check_mode_foresees_a_server_that_is_not_there(run_module: Run) -> None
     assert foreseen["statements"] == [
         "CREATE ROLE prometheus LOGIN",
         "GRANT pg_monitor TO prometheus",
+        *SETTINGS,
         "GRANT CONNECT ON DATABASE postgres TO prometheus",
         "GRANT CONNECT ON DATABASE mydb TO prometheus",
         "CREATE EXTENSION pg_stat_statements",

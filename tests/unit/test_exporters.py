@@ -141,9 +141,12 @@ def queries(major: int) -> dict[str, Any]:
     defaults = yaml.safe_load((folder / "defaults" / "main.yml").read_text(encoding="utf-8"))
     text = (folder / "templates" / "queries.yml.j2").read_text(encoding="utf-8")
     template = jinja2.Template(text, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    found: dict[str, Any] = yaml.safe_load(
-        template.render({**defaults, "__postgres_exporter_major": major})
-    )
+    values = {
+        **defaults,
+        "__postgres_exporter_major": major,
+        "__postgres_exporter_statements_schema": '"public"',
+    }
+    found: dict[str, Any] = yaml.safe_load(template.render(values))
     return found
 
 
@@ -164,6 +167,18 @@ def test_all_majors_have_the_same_metrics() -> None:
     assert metrics(13) == metrics(16) == metrics(17) == metrics(18)
     assert "pg_stat_checkpointer" in str(queries(17))
     assert "pg_stat_checkpointer" not in str(queries(16))
+
+
+@pytest.mark.parametrize("major", [13, 17])
+def test_each_relation_is_qualified(major: int) -> None:
+    """The role's search_path holds for all of them; this holds without it too."""
+    text = " ".join(query["query"] for query in queries(major).values())
+    text = re.sub(
+        r"(extract|substring)\([^()]* FROM | DISTINCT FROM ", " ", text, flags=re.IGNORECASE
+    )
+    named = re.findall(r"\b(?:FROM|JOIN)\s+([^\s(]+)", text)
+    assert len(named) > 20
+    assert {name for name in named if not re.match(r'(pg_catalog|"public")\.', name)} == set()
 
 
 @pytest.mark.parametrize("name", metrics(17))

@@ -243,6 +243,7 @@ KNOWN = {
         "of_socket",  # who made the socket
         *("may", "check_places"),  # as that user, and whether a directory is there
     },
+    "_login_guard.py": {"Relay.__init__", "Relay.close"},  # a new directory of its own
     "_pooler.py": {
         "Pooler.version",  # /usr/sbin
         "Pooler.try_out",  # as the service's user

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._monitor import (
     POWERS,
+    SETTINGS,
     MonitorRole,
     MonitorState,
     monitor_changes,
@@ -15,7 +18,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._monitor import (
     shown,
 )
 
-RIGHT = MonitorRole(True, True, (), ("pg_monitor",))
+OWN = {("", name): value for name, value in SETTINGS.items()}
+RIGHT = MonitorRole(True, True, (), ("pg_monitor",), OWN)
+SET = [
+    "ALTER ROLE prometheus SET search_path = 'pg_catalog'",
+    "ALTER ROLE prometheus SET default_transaction_read_only = 'on'",
+    "ALTER ROLE prometheus SET statement_timeout = '30s'",
+]
 CONNECTS = {"postgres": True, "my db": True}
 EXTENSIONS = {"pg_stat_statements": True}
 
@@ -34,19 +43,28 @@ def statements(
     ("role", "expected"),
     [
         (RIGHT, []),
-        (None, ["CREATE ROLE prometheus LOGIN", "GRANT pg_monitor TO prometheus"]),
-        (MonitorRole(False, True, (), ("pg_monitor",)), ["ALTER ROLE prometheus LOGIN"]),
-        (MonitorRole(True, False, (), ("pg_monitor",)), ["ALTER ROLE prometheus INHERIT"]),
+        (None, ["CREATE ROLE prometheus LOGIN", "GRANT pg_monitor TO prometheus", *SET]),
+        (MonitorRole(False, True, (), ("pg_monitor",), OWN), ["ALTER ROLE prometheus LOGIN"]),
+        (MonitorRole(True, False, (), ("pg_monitor",), OWN), ["ALTER ROLE prometheus INHERIT"]),
         (
-            MonitorRole(True, True, tuple(POWERS), ("pg_monitor",)),
+            MonitorRole(True, True, tuple(POWERS), ("pg_monitor",), OWN),
             ["ALTER ROLE prometheus NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS"],
         ),
         (
-            MonitorRole(True, True, (), ("pg_write_all_data", "a b")),
+            MonitorRole(True, True, (), ("pg_write_all_data", "a b"), OWN),
             [
                 'REVOKE "a b", pg_write_all_data FROM prometheus',
                 "GRANT pg_monitor TO prometheus",
             ],
+        ),
+        (replace(RIGHT, settings={**OWN, ("", "search_path"): "public"}), SET[:1]),
+        (
+            replace(RIGHT, settings={**OWN, ("", "work_mem"): "1GB"}),
+            ["ALTER ROLE prometheus RESET ALL", *SET],
+        ),
+        (
+            replace(RIGHT, settings={**OWN, ("a b", "search_path"): "public"}),
+            ['ALTER ROLE prometheus IN DATABASE "a b" RESET ALL'],
         ),
     ],
 )
@@ -66,13 +84,14 @@ def test_names_are_never_sql() -> None:
     assert [change.statement for change in changes] == [
         'CREATE ROLE "x""; DROP" LOGIN',
         'GRANT pg_monitor TO "x""; DROP"',
+        *(f"""ALTER ROLE "x""; DROP" SET {name} = '{value}'""" for name, value in SETTINGS.items()),
         'GRANT CONNECT ON DATABASE "d""b" TO "x""; DROP"',
         "CREATE EXTENSION plpgsql",
     ]
 
 
 def test_a_diff_shows_both_sides() -> None:
-    role = MonitorRole(True, True, ("rolsuper",), ("app_admin", "pg_monitor"))
+    role = MonitorRole(True, True, ("rolsuper",), ("app_admin", "pg_monitor"), OWN)
     changes = monitor_changes("prometheus", (), (), MonitorState(role, {}, {}))
     assert shown(changes, after=False) == "role: super\nmember of: app_admin\n"
     assert shown(changes, after=True) == "role: NOSUPERUSER\n"

@@ -142,7 +142,7 @@ QUERIES = [
     ("x" * 21, "x" * 19 + "…"),
     ("x" * 20, "x" * 20),
     ("", ""),
-    ("SELECT '\x1b[31m\u202e'", "SELECT '?[31m?'"),
+    ("SELECT '\x1b[31m\u202e'", "SELECT '\\x1b[31m\\u2…"),
     ("alter role a password 'x'", "ALTER (not shown: it mentions 'password')"),
     ("ALTER ROLE a\nPASSWORD 'x'", "ALTER (not shown: it mentions 'password')"),
     ("/* x */ ALTER ROLE a PASSWORD 'x'", "(not shown: it mentions 'password')"),

@@ -1,0 +1,139 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One place opens connections, and says what their sessions are; nothing else changes that."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _postgres
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
+# It runs beside PgBouncer without the collection, and speaks to its console alone.
+STANDALONE = ROOT / "roles" / "pgbouncer_exporter" / "files" / "pgbouncer_exporter.py"
+INFO = [path for path in PLUGINS if path.name.endswith("_info.py")]
+
+
+def calls(path: Path, wanted: str) -> Iterator[tuple[str, ast.Call]]:
+    """Calls of a function by that name, bare or of another module, with the function around."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for around in ast.walk(tree):
+        if isinstance(around, ast.FunctionDef):
+            for node in ast.walk(around):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                    wanted,
+                    wanted.rpartition(".")[2],
+                ):
+                    yield around.name, node
+
+
+def uses_postgres_connect(path: Path) -> bool:
+    text = path.read_text(encoding="utf-8")
+    return bool(re.search(r"_postgres import \([^)]*\bconnect,|_postgres\.connect\(", text))
+
+
+def test_one_function_connects() -> None:
+    paths = [*PLUGINS, *sorted((ROOT / "roles").rglob("*.py")), *ROOT.glob("playbooks/**/*.py")]
+    found = {
+        (path.name, ast.unparse(around))
+        for path in paths
+        for around in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(around, ast.Attribute) and ast.unparse(around) == "psycopg2.connect"
+    }
+    assert found == {
+        ("_postgres.py", "psycopg2.connect"),
+        (STANDALONE.name, "psycopg2.connect"),
+    }
+    path = ROOT / "plugins" / "module_utils" / "_postgres.py"
+    assert [name for name, _call in calls(path, "psycopg2.connect") if name != "connect"] == [
+        "_open"
+    ]
+    imports = re.compile(r"^\s*(?:import|from) (?:psycopg|pg8000|asyncpg)", re.MULTILINE)
+    others = {path.name for path in paths if imports.search(path.read_text(encoding="utf-8"))}
+    assert others == {"_postgres.py", STANDALONE.name}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in PLUGINS if uses_postgres_connect(path)], ids=lambda path: path.name
+)
+def test_each_connection_says_whether_it_writes(path: Path) -> None:
+    found = [call for _name, call in calls(path, "_postgres.connect")]
+    assert found
+    for call in found:
+        (value,) = [word.value for word in call.keywords if word.arg == "read_only"]
+        if path in INFO:
+            assert ast.unparse(value) == "True"
+        else:
+            assert "check_mode" in ast.unparse(value) or ast.unparse(value) in (
+                "True",
+                "self.read_only",
+            )
+
+
+def test_nothing_takes_a_session_back() -> None:
+    undone = re.compile(
+        r"set_session|SET (?:LOCAL |SESSION )?search_path|set_config\('search_path'"
+        r"|RESET (?:ALL|search_path)|SET (?:LOCAL )?row_security|DISCARD",
+    )
+    for path in PLUGINS:
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"SECURITY DEFINER SET search_path", "", text)
+        text = re.sub(r"ALTER ROLE [^\"]*RESET ALL", "", text)
+        found = undone.findall(text)
+        if path.name == "_postgres.py":
+            # Through PgBouncer, which takes no options.
+            assert found == ["set_session"]
+        else:
+            assert found == [], path.name
+
+
+# (options that the user gives, read-only, what must be in there, last)
+OPTIONS = [
+    (None, False, "-c search_path=pg_catalog -c row_security=off"),
+    ("-c search_path=public", True, "-c default_transaction_read_only=on"),
+]
+
+
+@pytest.mark.parametrize(("given", "read_only", "pinned"), OPTIONS)
+def test_what_a_user_gives_comes_before_what_is_pinned(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, read_only: bool, pinned: str
+) -> None:
+    seen: dict[str, str] = {}
+
+    class Connection:
+        autocommit = False
+
+    def connect(async_: bool = False, **arguments: str) -> Connection:
+        seen.update(arguments)
+        return Connection()
+
+    monkeypatch.setattr(_postgres.psycopg2, "connect", connect)
+    params = {
+        "login_host": "", "login_unix_socket": "/run", "login_port": 5432, "login_user": "u",
+        "login_password": None, "login_db": "d", "login_os_user": "", "ssl_mode": "prefer",
+        "ca_cert": None, "ssl_cert": None, "ssl_key": None,
+        "connect_params": {"options": given, "client_encoding": "LATIN1"},
+    }  # fmt: skip
+    _postgres.connect(params, read_only=read_only)
+    assert pinned in seen["options"]
+    assert seen["options"].startswith(given or "-c search_path")
+    assert ("-c default_transaction_read_only=on" in seen["options"]) is read_only
+    assert seen["options"].rindex("search_path=pg_catalog") >= seen["options"].index("search_path=")
+    assert seen["client_encoding"] == "UTF8"
+    seen.clear()
+    _postgres.connect_console(params)
+    assert "-c search_path=pg_catalog" not in str(seen.get("options"))
+
+
+def test_options_are_written_as_the_server_reads_them() -> None:
+    assert (
+        _postgres.session_options({"a": "read committed", "b": "", "c": "x\\y"})
+        == "-c a=read\\ committed -c b= -c c=x\\\\y"
+    )
