@@ -239,16 +239,13 @@ KNOWN = {
         "Configuration.ask",  # memory
     },
     "_cluster_tls.py": {"_check_readable"},  # with reached()
-    "_pgbouncer_user.py": {
-        "of_socket",  # who made the socket
-        *("may", "check_places"),  # as that user, and whether a directory is there
-    },
+    "_pgbouncer_user.py": {"of_socket"},  # who made the socket
     "_pooler.py": {
         "Pooler.version",  # /usr/sbin
         "Pooler.try_out",  # as the service's user
         *("_sockets", "_proc_net", "_open_files_limits", "most_descriptors", "_owner"),  # /proc
     },
-    "_pooler_tls.py": {"_is_missing", "_readable", "wanted_certificate", "read_files"},  # as it
+    "_pooler_tls.py": {"_is_missing", "wanted_certificate", "read_files"},  # as it
     "_sessions_catalog.py": {"read_lines", "owner_of"},  # /proc, and who owns a socket
     "_tls.py": {"_pair_problem"},  # as the service's user
     "host_resources_info.py": {
