@@ -13,6 +13,7 @@ import hashlib
 import os
 import pwd
 import re
+import stat
 from typing import Callable, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _files, _identity
@@ -113,6 +114,9 @@ def possible(asked: str) -> tuple[str, ...]:
 def of_socket(asked: str, directory: str, port: int) -> str:
     """The user whom PgBouncer behind a unix socket lets in: its own, who made the socket.
 
+    A link of root's in its place, such as the one of our unit, is followed; one of somebody else
+    would say for itself whose socket is behind it.
+
     Args:
         asked: a name, or AUTO.
         directory: where the socket is.
@@ -121,8 +125,10 @@ def of_socket(asked: str, directory: str, port: int) -> str:
     if asked != AUTO:
         return asked
     try:
-        # Not what a link leads to: its own maker.
-        owner = os.lstat(os.path.join(directory, f".s.PGSQL.{port}")).st_uid
+        path = os.path.join(directory, f".s.PGSQL.{port}")
+        status = os.lstat(path)
+        is_roots_link = stat.S_ISLNK(status.st_mode) and status.st_uid == 0
+        owner = os.stat(path).st_uid if is_roots_link else status.st_uid
         return pwd.getpwuid(owner).pw_name if owner else PACKAGED
     except (OSError, KeyError):
         return PACKAGED
@@ -158,8 +164,9 @@ def check_places(run: RunCommand, options: Mapping[str, str], user: str, service
         if not path or path == usual[name]:
             continue
         directory = path if name == "unix_socket_dir" else os.path.dirname(path)
-        there = name == "logfile" and os.path.exists(path)
-        if os.path.isdir(directory) and not may(run, user, "-w", path if there else directory):
+        if may(run, user, "-w", directory) or (name == "logfile" and may(run, user, "-w", path)):
+            continue
+        if may(run, user, "-d", directory):
             raise ValueError(
                 f"{name}: {directory} can't be written by {user}, as whom PgBouncer runs; leave it"
                 f" out for {usual[name]}, or give that user the right to write there"
@@ -172,19 +179,19 @@ def exists(user: str) -> bool:
 
 
 def may(run: RunCommand, user: str, how: str, path: str) -> bool:
-    """Whether a user may read or write a path; one that does not exist yet is like any other.
+    """Whether a user may do something with a path; one that does not exist yet is like any other.
 
     Args:
         run: runs a command; returns its exit code, output and errors.
         user: name of the user.
-        how: C(-r) or C(-w).
+        how: what is asked of C(test), such as C(-r).
         path: a file or directory.
     """
-    if os.geteuid() != 0:
-        return os.access(path, {"-r": os.R_OK, "-w": os.W_OK}[how])
     entry = _identity.entry_of(user)
-    nobody = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
-    rc, _out, _err = run([*(_identity.words_before(entry) if entry else nobody), "test", how, path])
+    words = _identity.words_before(entry)
+    if entry is None and os.geteuid() == 0:
+        words = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
+    rc, _out, _err = run([*words, "test", how, path])
     return rc == 0
 
 

@@ -239,10 +239,7 @@ KNOWN = {
         "Configuration.ask",  # memory
     },
     "_cluster_tls.py": {"_check_readable"},  # with reached()
-    "_pgbouncer_user.py": {
-        "of_socket",  # who made the socket
-        *("may", "check_places"),  # as that user, and whether a directory is there
-    },
+    "_pgbouncer_user.py": {"of_socket"},  # who made the socket
     "_login_guard.py": {"Relay.__init__", "Relay.close"},  # a new directory of its own
     "_pooler.py": {
         "Pooler.version",  # /usr/sbin

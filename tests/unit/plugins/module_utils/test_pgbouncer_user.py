@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 from types import SimpleNamespace
 
 import pytest
@@ -94,13 +95,13 @@ def test_places_must_be_writable(monkeypatch):
 
     def refuse(command):
         asked.append(command[-2:])
-        return 1, "", ""
+        return 0 if command[-2] == "-d" else 1, "", ""
 
     options = {**_pgbouncer_user.layout("nobody"), "logfile": "/etc/pgbouncer.log"}
     with pytest.raises(ValueError, match="logfile: /etc can't be written by nobody, as whom"):
         _pgbouncer_user.check_places(refuse, options, "nobody", "pgbouncer")
     # systemd makes the usual ones.
-    assert asked == [["-w", "/etc"]]
+    assert asked == [["-w", "/etc"], ["-w", "/etc/pgbouncer.log"], ["-d", "/etc"]]
     _pgbouncer_user.check_places(refuse, _pgbouncer_user.layout("nobody"), "nobody", "pgbouncer")
 
 
@@ -130,36 +131,37 @@ def test_created_without_a_login():
     assert group[group.index("--gid") + 1] == "daemon"
 
 
+SOCKET, LINK = stat.S_IFSOCK | 0o777, stat.S_IFLNK | 0o777
+
+
 @pytest.mark.parametrize(
-    ("asked", "owner", "user"),
+    ("asked", "entry", "behind", "user"),
     [
-        ("auto", "daemon", "daemon"),
-        ("auto", "nobody", "nobody"),
+        ("auto", ("daemon", SOCKET), None, "daemon"),
         # What root has made for somebody, as systemd may, does not say for whom.
-        ("auto", "root", "postgres"),
-        ("auto", None, "postgres"),
-        ("somebody", "daemon", "somebody"),
+        ("auto", ("root", SOCKET), None, "postgres"),
+        ("auto", None, None, "postgres"),
+        # Ours, which leads to where PgBouncer makes its socket.
+        ("auto", ("root", LINK), "daemon", "daemon"),
+        ("auto", ("root", LINK), "root", "postgres"),
+        ("auto", ("root", LINK), None, "postgres"),
+        # Whoever can make one in that directory must not choose whose identity is used.
+        ("auto", ("nobody", LINK), "daemon", "nobody"),
+        ("somebody", ("daemon", SOCKET), None, "somebody"),
     ],
 )
-def test_the_socket_says_whose_it_is(monkeypatch, asked, owner, user):
-    def lstat(path):
-        assert path == "/run/x/.s.PGSQL.6432"
-        if owner is None:
-            raise FileNotFoundError(path)
-        return SimpleNamespace(st_uid=pwd.getpwnam(owner).pw_uid)
+def test_the_socket_says_whose_it_is(monkeypatch, asked, entry, behind, user):
+    def status(found):
+        def of(path):
+            assert path == "/run/x/.s.PGSQL.6432"
+            if found is None:
+                raise FileNotFoundError(path)
+            return SimpleNamespace(st_uid=pwd.getpwnam(found[0]).pw_uid, st_mode=found[1])
+
+        return of
 
     with monkeypatch.context() as patched:
-        patched.setattr(_pgbouncer_user.os, "lstat", lstat)
+        patched.setattr(_pgbouncer_user.os, "lstat", status(entry))
+        patched.setattr(_pgbouncer_user.os, "stat", status(behind and (behind, SOCKET)))
         found = _pgbouncer_user.of_socket(asked, "/run/x", 6432)
     assert found == user
-
-
-def test_a_link_in_the_place_of_the_socket_is_its_makers(tmp_path):
-    target = tmp_path / "of somebody else"
-    target.touch()
-    if os.geteuid() == 0:
-        os.chown(target, pwd.getpwnam("nobody").pw_uid, -1)
-    (tmp_path / ".s.PGSQL.6432").symlink_to(target)
-    maker = pwd.getpwuid(os.geteuid()).pw_name
-    found = _pgbouncer_user.of_socket("auto", str(tmp_path), 6432)
-    assert found == ("postgres" if maker == "root" else maker)
