@@ -25,7 +25,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_login impo
     lent,
     role_problems,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access_pooler import pooler_changes
+from ansible_collections.pooled.postgres.plugins.module_utils._access_pooler import (
+    pooler_changes,
+    pooler_problems,
+    pooler_warnings,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_report_roles import (
     role_reports,
 )
@@ -72,6 +76,7 @@ def plan(wanted: Wanted, actual: Actual) -> Plan:
         raise ValueError("\n".join(problems))
     changes, warnings = role_changes(wanted, actual)
     warnings.extend(leaving_warnings(wanted, actual))
+    warnings.extend(pooler_warnings(wanted, actual))
     problems.extend(role_problems(wanted, actual, changes))
     for database in wanted.databases:
         changes.extend(create_database(database, actual))
@@ -130,6 +135,7 @@ def server_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
             if message and not _stays_denied(role, name, value, actual):
                 yield f"{_setting_place(name, role.name)}: {value!r} is refused: {message}"
     yield from leaving_problems(wanted, actual)
+    yield from pooler_problems(wanted, actual)
     for database in wanted.databases:
         yield from _extension_problems(database, actual)
     if wanted.pooler_role and not actual.login_is_superuser:
@@ -172,6 +178,12 @@ def _pooler_problems(wanted: Wanted) -> Iterator[str]:
             f"{MODEL}: role {wanted.pooler_role!r} is PgBouncer's own; choose another name for the"
             " model's role, or for pooler_role"
         )
+    for role in model_roles(wanted.databases):
+        if wanted.pooler_role in role.member_of:
+            yield (
+                f"{MODEL}: member_of of role {role.name!r}: {wanted.pooler_role!r} is PgBouncer's"
+                " own, and its members could look up everybody's verifier; take it out"
+            )
     for database in wanted.databases:
         if POOLER_SCHEMA in database.schemas:
             yield (

@@ -129,6 +129,15 @@ SELECT m.rolname AS member, g.rolname AS granted, by.rolname AS grantor, a.admin
  WHERE m.rolname = ANY(%(names)s)
  ORDER BY 1, 2, 3
 """
+_POOLER_MEMBERS = """
+SELECT m.rolname AS member, coalesce(by.rolname, '') AS grantor
+  FROM pg_auth_members a
+  JOIN pg_roles g ON g.oid = a.roleid
+  JOIN pg_roles m ON m.oid = a.member
+  LEFT JOIN pg_roles by ON by.oid = a.grantor
+ WHERE g.rolname = %(pooler)s
+ ORDER BY 1, 2
+"""
 _DATABASES = """
 SELECT datname, pg_get_userbyid(datdba) AS owner,
        coalesce(datacl, acldefault('d', datdba))::text[] AS acl
@@ -161,6 +170,7 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         "names": names,
         "databases": [database.name for database in wanted.databases],
         "template": TEMPLATE,
+        "pooler": wanted.pooler_role,
     }
     prepare(connection)
     (server,) = fetch(connection, _SERVER, values)
@@ -194,6 +204,9 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         leaving=leaving,
         other_rights=other_rights,
         other_databases=other_databases,
+        pooler_members=tuple(
+            (row.member, row.grantor) for row in fetch(connection, _POOLER_MEMBERS, values)
+        ),
         login=None if server.login_is_superuser else _read_login(connection),
     )
     present = {row.datname: row for row in fetch(connection, _DATABASES, values)}

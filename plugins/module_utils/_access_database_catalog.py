@@ -12,6 +12,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Column,
     DefaultRights,
     PoolerFunction,
+    PoolerSchema,
     Schema,
     Securable,
 )
@@ -108,13 +109,37 @@ SELECT pg_get_function_result(p.oid) AS result, pg_get_function_arguments(p.oid)
        ARRAY[l.lanname::text, p.provolatile::text, p.prosecdef::text, p.proisstrict::text,
              array_to_string(p.proconfig, ' '), p.prosrc] AS definition,
        r.rolname AS owner, r.rolsuper AS owner_is_superuser,
-       coalesce(p.proacl, acldefault('f', p.proowner))::text[] AS acl
+       coalesce(p.proacl, acldefault('f', p.proowner))::text[] AS acl,
+       ARRAY(SELECT DISTINCT pg_describe_object(d.classid, d.objid, 0)
+               FROM pg_depend d
+              WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid
+              ORDER BY 1) AS needed_by
   FROM pg_proc p
   JOIN pg_namespace n ON n.oid = p.pronamespace
   JOIN pg_language l ON l.oid = p.prolang
   JOIN pg_roles r ON r.oid = p.proowner
  WHERE n.nspname = %(schema)s AND p.proname = %(function)s AND p.pronargs = 1
    AND p.proargtypes[0] = 'text'::regtype
+"""
+# An extension that the schema belongs to is one of the others too: it could drop it.
+_POOLER_SCHEMA = """
+SELECT r.rolsuper AS owner_is_superuser,
+       ARRAY(SELECT pg_describe_object(d.classid, d.objid, 0)
+               FROM pg_depend d
+              WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid
+                AND NOT (d.classid = 'pg_proc'::regclass AND d.objid IN (
+                  SELECT p.oid FROM pg_proc p
+                   WHERE p.pronamespace = n.oid AND p.proname = %(function)s AND p.pronargs = 1
+                     AND p.proargtypes[0] = 'text'::regtype))
+                AND d.classid <> 'pg_default_acl'::regclass
+              UNION
+             SELECT pg_describe_object(d.refclassid, d.refobjid, 0)
+               FROM pg_depend d
+              WHERE d.classid = 'pg_namespace'::regclass AND d.objid = n.oid AND d.deptype = 'e'
+              ORDER BY 1) AS others
+  FROM pg_namespace n
+  JOIN pg_roles r ON r.oid = n.nspowner
+ WHERE n.nspname = %(schema)s
 """
 
 
@@ -137,6 +162,7 @@ def read_database(connection: Any, database: Database, names: Iterable[str]) -> 
     }
     rows = fetch(connection, _SECURABLES, values)
     functions = fetch(connection, _POOLER_FUNCTION, values)
+    homes = fetch(connection, _POOLER_SCHEMA, values)
     and_pooler = {**values, "schemas": [*schemas, POOLER_SCHEMA]}
     return ActualDatabase(
         name="",
@@ -168,6 +194,9 @@ def read_database(connection: Any, database: Database, names: Iterable[str]) -> 
         ),
         mixed=frozenset((row.nspname, row.kind) for row in rows if row.of_extension),
         pooler_function=_pooler_function(functions[0]) if functions else None,
+        pooler_schema=(
+            PoolerSchema(homes[0].owner_is_superuser, tuple(homes[0].others)) if homes else None
+        ),
     )
 
 
@@ -178,6 +207,7 @@ def _pooler_function(row: Any) -> PoolerFunction:
         definition=tuple(text or "" for text in row.definition),
         owner=row.owner,
         owner_is_superuser=row.owner_is_superuser,
+        needed_by=tuple(row.needed_by),
         grants=_acl(row.acl),
     )
 

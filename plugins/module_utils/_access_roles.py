@@ -20,7 +20,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import POOLER
-from ansible_collections.pooled.postgres.plugins.module_utils._model import Role, model_roles
+from ansible_collections.pooled.postgres.plugins.module_utils._model import (
+    POOLER_SETTINGS,
+    Role,
+    model_roles,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import (
     quote_ident,
     quote_literal,
@@ -58,7 +62,8 @@ def wanted_roles(wanted: Wanted) -> tuple[Role, ...]:
     roles = model_roles(wanted.databases)
     if not wanted.pooler_role:
         return roles
-    pooler = Role(wanted.pooler_role, POOLER, wanted.pooler_password, NO_LIMIT, (), ())
+    settings = tuple(sorted(POOLER_SETTINGS.items()))
+    pooler = Role(wanted.pooler_role, POOLER, wanted.pooler_password, NO_LIMIT, settings, ())
     return (*roles, pooler)
 
 
@@ -73,6 +78,7 @@ def role_changes(wanted: Wanted, actual: Actual) -> tuple[list[Change], list[str
         changes.extend(_settings(role, wanted, actual, warnings))
     for role in roles:
         changes.extend(_memberships(role, wanted, actual, warnings))
+    changes.extend(_members_of_pooler(wanted, actual))
     for role in roles:
         changes.extend(_password(role, actual, warnings))
     return changes, warnings
@@ -237,10 +243,12 @@ def _memberships(
             before = "member without its rights" if without else ""
             difference = _membership_difference(role, group, before, "member")
             yield replace(_change(role, sql, difference), acts_for=frozenset({group}))
-    if not wanted.exclusive:
+    if not wanted.exclusive and role.kind != POOLER:
         return
     for membership in sorted(current, key=lambda item: (item.role, item.grantor)):
         group = membership.role
+        if group == wanted.pooler_role:
+            continue  # that role's own business
         before = "member with admin option" if membership.admin else "member"
         by = _granted_by(membership.grantor, actual)
         if group in role.member_of and not membership.admin:
@@ -266,6 +274,28 @@ def _memberships(
             )
 
 
+def _members_of_pooler(wanted: Wanted, actual: Actual) -> Iterator[Change]:
+    """Take PgBouncer's role from its members, who could look up everybody's verifier with it."""
+    left = list(actual.pooler_members)
+    while left:
+        grantors = {grantor for _member, grantor in left}
+        # What a member has passed on goes first.
+        member, grantor = next((one for one in left if one[0] not in grantors), left[0])
+        left.remove((member, grantor))
+        sql = (
+            f"REVOKE {quote_ident(wanted.pooler_role)} FROM {quote_ident(member)}"
+            f"{_granted_by(grantor, actual)}"
+        )
+        yield Change(
+            None,
+            sql,
+            sql,
+            f"role {wanted.pooler_role!r}",
+            (Difference((f"role {wanted.pooler_role}", "members", member), "member", ""),),
+            takes_from=frozenset({member}),
+        )
+
+
 def _may_take(membership: Membership, actual: Actual) -> bool:
     if actual.login is None:
         return True
@@ -287,6 +317,10 @@ def _membership_difference(role: Role, group: str, before: str, after: str) -> D
 def _password(role: Role, actual: Actual, warnings: list[str]) -> Iterator[Change]:
     existing = actual.roles.get(role.name)
     if role.password is None:
+        if role.kind == POOLER and existing and (existing.password or not actual.reads_passwords):
+            # One that somebody else has set would be a way in for them.
+            sql = f"ALTER ROLE {quote_ident(role.name)} PASSWORD NULL"
+            yield _change(role, sql, Difference((f"role {role.name}", "password"), "set", ""))
         return
     if existing and actual.reads_passwords and password_matches(role.password, existing.password):
         return

@@ -220,7 +220,10 @@ class DefaultRights:
 
 @dataclass(frozen=True)
 class PoolerFunction:
-    """The function that PgBouncer asks, as it is."""
+    """The function that PgBouncer asks, as it is.
+
+    C(needed_by) are objects that depend on it, as Postgres describes them.
+    """
 
     result: str
     arguments: str
@@ -228,6 +231,18 @@ class PoolerFunction:
     owner: str
     owner_is_superuser: bool
     grants: tuple[Grant, ...]
+    needed_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PoolerSchema:
+    """What bears upon the safety of that function's schema.
+
+    C(others) are all objects in it but the function, as Postgres describes them.
+    """
+
+    owner_is_superuser: bool
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -250,6 +265,7 @@ class ActualDatabase:
     default_rights: tuple[DefaultRights, ...] = ()
     mixed: frozenset[tuple[str, str]] = frozenset()
     pooler_function: PoolerFunction | None = None
+    pooler_schema: PoolerSchema | None = None
     belongings: Mapping[str, Belongings] = field(default_factory=dict)
     other_schemas: tuple[OtherSchema, ...] = ()
     other_rights: tuple[OtherRight, ...] = ()
@@ -283,6 +299,7 @@ class Actual:
     who may do anything. C(passwords_tried) says of roles whether logging in with the model's
     password worked, where what the server stores can't be read. C(other_databases) are (database,
     role, number) of objects that roles of the model own or have rights on outside it.
+    C(pooler_members) are the members of PgBouncer's role, each with who granted it.
     """
 
     major: int
@@ -308,6 +325,7 @@ class Actual:
     settings_denied: frozenset[tuple[str, str]] = frozenset()
     login: Login | None = None
     passwords_tried: Mapping[str, bool] = field(default_factory=dict)
+    pooler_members: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -401,6 +419,7 @@ def created_database(name: str, owner: str, template: ActualDatabase) -> ActualD
         default_rights=template.default_rights,
         mixed=template.mixed,
         pooler_function=template.pooler_function,
+        pooler_schema=template.pooler_schema,
     )
 
 

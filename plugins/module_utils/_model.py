@@ -42,6 +42,17 @@ KIND_SETTINGS: dict[str, dict[str, str]] = {
     },
 }
 
+# The same for the role that PgBouncer itself logs in as, which looks verifiers up and does nothing
+# else: short answers, and nothing that can write by mistake.
+POOLER_SETTINGS: dict[str, str] = {
+    "default_transaction_read_only": "on",
+    "idle_in_transaction_session_timeout": "10s",
+    "lock_timeout": "5s",
+    "search_path": "pg_catalog",
+    "statement_timeout": "10s",
+    "temp_file_limit": "0",
+}
+
 CLIENT_VIA = ("pgbouncer", "direct")
 STATES = ("present", "absent")
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 POOLER_ROLE = "pgbouncer_auth"
 POOLER_SCHEMA = "pgbouncer"
 POOLER_FUNCTION = "get_auth"
+# PgBouncer's own user, which it knows without being told: the name behind its console.
+POOLER_USER = "pgbouncer"
 AUTH_QUERY = "SELECT username, password FROM " + POOLER_SCHEMA + "." + POOLER_FUNCTION + "($1)"  # noqa: S608
 
 # The map in pg_ident.conf from PgBouncer's OS user to POOLER_ROLE.

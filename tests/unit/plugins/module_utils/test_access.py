@@ -484,6 +484,12 @@ def test_all_problems_are_told_at_once():
             " the model's role, or for pooler_role",
         ),
         (
+            wanted(role("app_user", member_of=["pgbouncer_auth"]), pooler_role="pgbouncer_auth"),
+            {},
+            "pooled_databases: member_of of role 'app_user': 'pgbouncer_auth' is PgBouncer's own,"
+            " and its members could look up everybody's verifier; take it out",
+        ),
+        (
             wanted(pooler_role="x", pooler_password="md5" + "0" * 32),
             {},
             "pooler_password: an md5 hash can't be used for SCRAM logins; give the plain text or a"
