@@ -33,24 +33,29 @@ from ansible_collections.pooled.postgres.plugins.module_utils._names import (
     POOLER_FUNCTION,
     POOLER_SCHEMA,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._scram import UNMATCHABLE
 
 RESULT = "TABLE(username text, password text)"
 ARGUMENTS = "p_usename text"
-# Who may not log in here gets no verifier, and a superuser never does: whoever takes over the
-# pooler must not become one. A row without a password would be a way in: PgBouncer takes the
-# missing password for an empty one, or for the word md5, and its own role has none. Nothing in it
-# depends on search_path.
-BODY = """
-  SELECT r.rolname::pg_catalog.text, r.rolpassword
+# Who may not log in here, and superusers: whoever takes over the pooler must not become one. They
+# get a verifier that no password matches, because PgBouncer has a way in for what else there could
+# be: NULL becomes the password md5, and without a row PgBouncer from 1.23 on takes an empty one
+# from everybody whom it knows. Names that are no role's get no row, so that nobody can make
+# PgBouncer remember names without end. Nothing in it depends on search_path.
+BODY = f"""
+  SELECT r.rolname::pg_catalog.text,
+         CASE WHEN r.rolcanlogin
+               AND NOT r.rolsuper
+               AND r.rolname OPERATOR(pg_catalog.<>) SESSION_USER
+               AND (r.rolvaliduntil IS NULL
+                    OR r.rolvaliduntil OPERATOR(pg_catalog.>) pg_catalog.now())
+               AND pg_catalog.has_database_privilege(
+                     r.oid, pg_catalog.current_database(), 'CONNECT')
+              THEN COALESCE(r.rolpassword, '{UNMATCHABLE}')
+              ELSE '{UNMATCHABLE}' END
     FROM pg_catalog.pg_authid AS r
    WHERE r.rolname OPERATOR(pg_catalog.=) p_usename
-     AND r.rolname OPERATOR(pg_catalog.<>) SESSION_USER
-     AND r.rolpassword IS NOT NULL
-     AND r.rolcanlogin
-     AND NOT r.rolsuper
-     AND (r.rolvaliduntil IS NULL OR r.rolvaliduntil OPERATOR(pg_catalog.>) pg_catalog.now())
-     AND pg_catalog.has_database_privilege(r.oid, pg_catalog.current_database(), 'CONNECT')
-"""
+"""  # noqa: S608 - made of constants
 # Language, volatility, security definer, strict, settings, body: as the catalog holds them.
 DEFINITION = ("sql", "s", "true", "false", 'search_path=""', BODY)
 

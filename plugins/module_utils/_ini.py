@@ -21,7 +21,6 @@ _NOTE_MARK = ";   "
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:,*@%+-]+\Z")
 _PARAMETER = re.compile(r"(\w+)=('(?:[^']|'')*'|\S+)")
 _USERLIST_LINE = re.compile(r'^("(?:[^"]|"")*")\s*"((?:[^"]|"")*)"', re.MULTILINE)
-_VERIFIER = "SCRAM-SHA-256$"
 
 
 def render_ini(
@@ -104,26 +103,18 @@ def render_userlist(secrets: Mapping[str, str]) -> str:
     )
 
 
-def stale_users(before: str, after: str, *, asks_server: bool) -> list[str]:
-    """Users of whom a running PgBouncer keeps what a new auth file no longer says.
+def secrets_in(userlist: str) -> dict[str, str]:
+    """The secret of each user in an auth file."""
+    return {
+        name[1:-1].replace('""', '"'): secret.replace('""', '"')
+        for name, secret in _secrets(userlist).items()
+    }
 
-    A reload leaves users that were in the file known, without a password, and does not ask the
-    server for them; and it keeps the keys of a verifier that a plain-text password replaces.
 
-    Args:
-        before: the auth file that it has read.
-        after: the new one.
-        asks_server: whether it is to ask the server for users that are not in the file.
-    """
-    old = _secrets(before)
-    new = _secrets(after)
-    gone = [user for user in old if user not in new and asks_server]
-    was_verifier = [
-        user
-        for user, secret in new.items()
-        if old.get(user, "").startswith(_VERIFIER) and not secret.startswith(_VERIFIER)
-    ]
-    return sorted(gone + was_verifier)
+def option_in(text: str, name: str) -> str:
+    """The value of an option in somebody's pgbouncer.ini; empty when it is not there."""
+    found = re.findall(rf"^[ \t]*{re.escape(name)}[ \t]*=[ \t]*(.*?)[ \t]*$", text, re.MULTILINE)
+    return found[-1] if found else ""
 
 
 def masked_userlists(before: str, after: str) -> tuple[str, str]:

@@ -26,6 +26,11 @@ _MD5 = re.compile(r"md5[0-9a-f]{32}\Z")
 _PARTS = re.compile(
     r"SCRAM-SHA-256\$([0-9]+):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):([A-Za-z0-9+/=]+)\Z"
 )
+# A verifier that no password matches: nobody knows what SHA-256 makes 32 zero bytes of.
+UNMATCHABLE = (
+    f"{_PREFIX}{DEFAULT_ITERATIONS}:{base64.b64encode(bytes(_SALT_BYTES)).decode()}"
+    f"${base64.b64encode(bytes(_KEY_BYTES)).decode()}:{base64.b64encode(bytes(_KEY_BYTES)).decode()}"
+)
 _PROHIBITED = (
     stringprep.in_table_c12,
     stringprep.in_table_c21_c22,

@@ -268,6 +268,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _pgbouncer_options,
     _pgbouncer_plan,
     _pgbouncer_processes,
+    _pgbouncer_secrets,
     _pgbouncer_user,
     _pooler,
     _pooler_tls,
@@ -323,7 +324,7 @@ def wanted_secrets(
     version: tuple[int, int, int],
     installed: bool,
 ) -> dict[str, str]:
-    """What the auth file holds: a secret by user."""
+    """Secrets that somebody logs in with, by user."""
     params = module.params
     if params["auth"] == "query":
         alias = _pgbouncer_entries.needs_own_password(databases, version, params["auth_role"])
@@ -392,6 +393,24 @@ def local_verifiers(module: PooledModule, given: Mapping[str, str]) -> dict[str,
                 " give it a password in the model"
             )
     return secrets
+
+
+def held_secrets(params: Mapping[str, Any], path: str, rights: _files.Rights) -> dict[str, str]:
+    """Users that the running pooler may know from its files, with their secrets.
+
+    Those of a run that was killed count too, and of another auth file that it has read.
+    """
+    ini = _files.LastGood(_files.read_file(params["config_file"], rights), rights).content
+    held = {_ini.option_in(ini, "auth_user"): ""}
+    with suppress(OSError, ValueError):
+        # Whoever could write its name there shall not have more read than they may read.
+        other = _files.read_file(_ini.option_in(ini, "auth_file"), replace(rights, everywhere=True))
+        held.update(_ini.secrets_in(other.content or ""))
+    file = _files.read_file(path, rights)
+    held.update(_ini.secrets_in(_files.LastGood(file, rights).content))
+    held.update(_ini.secrets_in(file.content or ""))
+    held.pop("", None)
+    return held
 
 
 def primary_group(user: str) -> str:
@@ -901,7 +920,7 @@ def main() -> None:
             ),
             os_user=user,
         )
-        secrets = wanted_secrets(module, databases, version, installed is not None)
+        given = wanted_secrets(module, databases, version, installed is not None)
         # A check of a bare host can't know which files its run would have put there by now.
         foreseen = installed is None and bool(_pooler_tls.missing_files(user, options))
         if not foreseen:
@@ -912,6 +931,14 @@ def main() -> None:
         notes = [] if foreseen else _pooler_tls.read_files(user, options)
         found_processes = other_processes(params, rights)
         # What the pooler says may allow fewer or more of them than are wanted.
+        auth_file = _pgbouncer_secrets.auth_file(
+            given,
+            held_secrets(params, options["auth_file"], rights),
+            auth_role=params["auth_role"],
+            users=users,
+            asks_server=params["auth"] == "query",
+            may_restart=may_restart,
+        )
         count = _pgbouncer_processes.count_for_now(
             wanted,
             found_processes,
@@ -941,7 +968,9 @@ def main() -> None:
         )
         desired = fleet.desired
         after = [
-            *wanted_files(params, fleet, databases, secrets, notes, found_processes, rights),
+            *wanted_files(
+                params, fleet, databases, auth_file.secrets, notes, found_processes, rights
+            ),
             *rules_files(rules_path, access, user, rights),
         ]
         before = [_files.read_file(file.path, rights) for file in after]
@@ -973,9 +1002,8 @@ def main() -> None:
         kept = [_files.LastGood(file, rights) for file in before]
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
-    userlists = (kept[1].content, after[1].content or "")
     stale = []
-    if _ini.stale_users(*userlists, asks_server=params["auth"] == "query"):
+    if auth_file.stale:
         stale.append("users of the old auth file")
     if interrupted_restart:
         stale.append("an interrupted restart")
@@ -1051,7 +1079,11 @@ def main() -> None:
         ]
         if found and member.config_file not in steps.first.write:
             diffs.append(running_diff(found, "" if index == 0 else f" {member.service}"))
-    for warning in (*networks.warnings, *_pgbouncer.risks(options, version)):
+    for warning in (
+        *networks.warnings,
+        *_pgbouncer.risks(options, version),
+        *_pgbouncer_secrets.names_taken(databases, params["auth"], params["auth_role"]),
+    ):
         module.warn(warning)
     rules_change = rules_path in changed or not all(map(reads_rules, run_now))
     if access.text and rules_change:

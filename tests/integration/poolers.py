@@ -18,6 +18,7 @@ POOLED_TEST_PGBOUNCER names other programs than those of C(tools/pgbouncer), sep
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -192,6 +193,11 @@ class Pooler:
     @property
     def userlist(self) -> Path:
         return self.home / "etc" / "userlist.txt"
+
+    @property
+    def listed(self) -> dict[str, str]:
+        """Users of the auth file and their secrets."""
+        return dict(re.findall(r'^"([^"]*)" "([^"]*)"$', self.userlist.read_text(), re.MULTILINE))
 
     @property
     def pid(self) -> int:

@@ -16,12 +16,15 @@ from ansible_collections.pooled.postgres.plugins.modules import pgbouncer_config
 from . import faults
 from .poolers import PASSWORD, ROLE, SERVICE, free_port
 
+# Users of PgBouncer itself, as whom nobody may log in.
+OWN = ["pgbouncer", "pgbouncer_auth"]
+
 
 def test_clients_log_in_and_have_their_roles_settings(pooler):
     actions = pooler.predicted_and_done()
     assert actions == ["systemctl daemon-reload", "RELOAD", "RECONNECT"]
     assert pooler.query("SHOW statement_timeout") == "30s"
-    assert pooler.userlist.read_bytes() == b""
+    assert sorted(pooler.listed) == OWN
     assert pooler.shows("pool_mode") == "transaction"
     assert pooler.shows("auth_type") == "scram-sha-256"
     with pytest.raises(psycopg.OperationalError):
@@ -163,7 +166,8 @@ def test_a_userlist_holds_the_servers_verifiers_and_can_be_left_again(pooler):
     pooler.configure()
     pooler.predicted_and_done(auth="userlist")
     verifier = pooler.cluster.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'app_user'")
-    assert pooler.userlist.read_text() == f'"app_user" "{verifier[0][0]}"\n'
+    assert pooler.listed["app_user"] == verifier[0][0]
+    assert sorted(pooler.listed) == ["app_user", *OWN]
     assert pooler.query("SELECT 1") == 1
     result = pooler.configure(check=True)
     assert verifier[0][0] not in str(result)
@@ -194,11 +198,12 @@ def test_the_roles_passwords_are_not_needed(pooler, arguments):
     assert pooler.query("SELECT 1") == 1
 
 
-def test_the_role_of_a_pooler_elsewhere_is_the_only_one_in_its_userlist(pooler):
+def test_a_pooler_elsewhere_logs_in_with_the_given_password(pooler):
     pooler.configure()
     elsewhere = {"backend_host": "127.0.0.1", "auth_password": "bouncers-own"}
     result = pooler.configure(**elsewhere)
-    assert pooler.userlist.read_text() == '"pgbouncer_auth" "bouncers-own"\n'
+    assert sorted(pooler.listed) == OWN
+    assert pooler.listed["pgbouncer_auth"] == "bouncers-own"
     assert "bouncers-own" not in str(result)
     pooler.cluster.sql("ALTER ROLE pgbouncer_auth PASSWORD 'bouncers-own'")
     assert pooler.query("SELECT 1") == 1

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
@@ -71,22 +72,26 @@ def run(clean_server, run_module):
     return run
 
 
-def names(server, name, user=POOLER):
-    query = f"SELECT username FROM pgbouncer.get_auth('{name}')"
-    return [row[0] for row in server.sql(query, "mydb", user)]
+def usable(server, name, user=POOLER):
+    """Whether the verifier that PgBouncer gets is the role's own."""
+    query = f"SELECT password FROM pgbouncer.get_auth('{name}')"
+    own = server.sql(f"SELECT rolpassword FROM pg_authid WHERE rolname = '{name}'")
+    return server.sql(query, "mydb", user) == own != [(None,)]
 
 
-def test_a_role_without_a_password_gets_no_row(clean_server, run):
+def test_a_role_without_a_password_gets_a_verifier_that_nothing_matches(clean_server, run):
     run()
     clean_server.sql("CREATE ROLE of_others LOGIN; GRANT CONNECT ON DATABASE mydb TO of_others")
-    assert names(clean_server, "app_user") == ["app_user"]
+    assert usable(clean_server, "app_user")
     for name in ("app_reader", "of_others", POOLER):
-        assert names(clean_server, name) == []
+        query = f"SELECT username, password FROM pgbouncer.get_auth('{name}')"
+        ((_name, verifier),) = clean_server.sql(query, "mydb", POOLER)
+        assert re.fullmatch(r"SCRAM-SHA-256\$4096:[A=]{24}\$[A=]{44}:[A=]{44}", verifier)
     clean_server.sql("ALTER ROLE pgbouncer_auth PASSWORD 'x'; ALTER ROLE of_others PASSWORD 'x'")
-    assert names(clean_server, "of_others") == ["of_others"]
-    assert names(clean_server, POOLER) == []
+    assert usable(clean_server, "of_others")
+    assert not usable(clean_server, POOLER)
     clean_server.sql("ALTER ROLE app_user PASSWORD NULL")
-    assert names(clean_server, "app_user") == []
+    assert not usable(clean_server, "app_user")
 
 
 def test_the_role_can_do_little(clean_server, run):
@@ -221,7 +226,7 @@ def test_a_migrators_schema_is_taken_over_whole(clean_server, run, statements):
         "SELECT pgbouncer.get_auth('app_user')",
     ):
         assert clean_server.refusal(statement, "mydb", "app_migrator") == "42501", statement
-    assert names(clean_server, "app_user") == ["app_user"]
+    assert usable(clean_server, "app_user")
 
 
 REFUSED = [

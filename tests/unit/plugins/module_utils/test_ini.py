@@ -150,22 +150,24 @@ def test_masked_userlists_tell_new_secrets_from_old_ones():
 SCRAM = "SCRAM-SHA-256$4096:c2FsdA==$a:b"
 
 
+def test_secrets_can_be_read_again():
+    secrets = {"a": "x", 'b "c"': 'y"z', "d": "", "e": "SCRAM-SHA-256$4096:x$y:z"}
+    assert _ini.secrets_in(_ini.render_userlist(secrets)) == secrets
+    assert _ini.secrets_in('; "x" "y"\n"u"   "v" trailing\nnonsense\n') == {"u": "v"}
+
+
 @pytest.mark.parametrize(
-    ("before", "after", "asks", "expected"),
+    ("text", "value"),
     [
-        ({}, {}, True, []),
-        ({"a": SCRAM}, {"a": SCRAM}, True, []),
-        ({"a": SCRAM}, {}, True, ['"a"']),
-        ({"a": SCRAM}, {}, False, []),
-        ({"a": SCRAM}, {"a": "plain"}, False, ['"a"']),
-        ({"a": "plain"}, {"a": "other"}, True, []),
-        ({"a": "plain"}, {"a": SCRAM}, True, []),
-        ({}, {"a": "plain"}, True, []),
+        ("[pgbouncer]\nauth_user = bouncer\n", "bouncer"),
+        ("auth_user=a\n  auth_user\t=  b c \n", "b c"),
+        ("; auth_user = a\nmy_auth_user = b\nauth_user_x = c\n", ""),
+        ("auth_user =\nauth_query = x", ""),
+        ("", ""),
     ],
 )
-def test_stale_users(before, after, asks, expected):
-    texts = (_ini.render_userlist(before), _ini.render_userlist(after))
-    assert _ini.stale_users(*texts, asks_server=asks) == expected
+def test_an_option_can_be_read_again(text, value):
+    assert _ini.option_in(text, "auth_user") == value
 
 
 ENTRIES = {
