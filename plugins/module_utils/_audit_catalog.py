@@ -9,7 +9,7 @@ import os
 import re
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Callable, Iterator, Mapping, Sequence
+from typing import Any, Callable, Iterable, Iterator, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
     _files,
@@ -35,8 +35,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot im
     network_text,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Database, Role
+from ansible_collections.pooled.postgres.plugins.module_utils._names import POOLER_USER
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import (
     parse_version,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._pooler_login import (
+    Taken,
+    taken_guesses,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     ConnectionFailed,
@@ -47,6 +52,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import is_verifier
 
+# Logins are tried in the first of many databases only.
+_TRIED_DATABASES = 2
 # Functions and operators of others must not be called, nor locks waited for.
 _SESSION = """
 SET LOCAL search_path = pg_catalog; SET LOCAL lock_timeout = '1s';
@@ -483,6 +490,45 @@ def _login_rules(path: str, os_user: str) -> tuple[_hba.Rule, ...] | None:
         return _pgbouncer_hba.parsed(_files.read_text(path, rights))
     except OSError:
         return None
+
+
+def read_taken_guesses(
+    params: Mapping[str, Any],
+    pooler: PoolerState,
+    names: Iterable[str],
+    unreadable: dict[str, str],
+) -> tuple[Taken, ...] | None:
+    """Whom PgBouncer lets in with a password that nobody has set.
+
+    Args:
+        params: how its console was reached.
+        pooler: what that said.
+        names: roles that may have no password.
+        unreadable: gets the reason when PgBouncer does not answer.
+    """
+    users = [pooler.config.get("auth_user", ""), POOLER_USER, *names]
+    served = [one.name for one in pooler.databases if one.name != POOLER_USER]
+    try:
+        return taken_guesses(
+            _client_address(params, pooler.config),
+            served[:_TRIED_DATABASES],
+            [name for name in dict.fromkeys(users) if name],
+        )
+    except OSError as error:
+        unreadable["taken_guesses"] = f"logging in to PgBouncer could not be tried: {error}"
+    return None
+
+
+def _client_address(params: Mapping[str, Any], config: Mapping[str, str]) -> Any:
+    """Where clients reach PgBouncer, as seen from the module's own place."""
+    port = int(params["login_port"])
+    if params["login_host"]:
+        return params["login_host"], port
+    listens = [one.strip() for one in config.get("listen_addr", "").split(",") if one.strip()]
+    if not listens:
+        return f"{params['login_unix_socket']}/.s.PGSQL.{port}"
+    everywhere = {"*", "0.0.0.0", "127.0.0.1", "localhost"} & set(listens)  # noqa: S104 - read
+    return "127.0.0.1" if everywhere else listens[0], port
 
 
 def read_pooled_logins(

@@ -18,12 +18,14 @@ from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot im
     canonical,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._guc import known_definition
+from ansible_collections.pooled.postgres.plugins.module_utils._names import POOLER_USER
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_hba import (
     listens_to_others,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import (
     version_text,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._scram import UNMATCHABLE
 
 POOLER = "PgBouncer"
 TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
@@ -114,13 +116,14 @@ def _holes(snapshot: Snapshot) -> Iterator[Seen]:
         yield Seen(
             "CVE-2025-2291",
             f"auth_query takes expired passwords too (CVE-2025-2291): {query}",
-            "in pgbouncer.ini: an auth_query that returns NULL for the password when"
-            " rolvaliduntil < now(); RELOAD",
+            "in pgbouncer.ini: an auth_query that returns this for the password when"
+            f" rolvaliduntil < now(), and never NULL or no row: '{UNMATCHABLE}'; RELOAD",
         )
     if (1, 17, 0) <= version < _FIXED and config.get("auth_file"):
         if pooler.listed_users is None:
             raise NotReadable(f"who is listed in {config['auth_file']} can't be read")
-        others = [name for name in pooler.listed_users if name != snapshot.pooler_role]
+        own = (snapshot.pooler_role, POOLER_USER)
+        others = [name for name in pooler.listed_users if name not in own]
         if others:
             yield Seen(
                 "CVE-2026-107350",
@@ -275,6 +278,29 @@ def _superuser(snapshot: Snapshot) -> Iterator[Seen]:
             return
 
 
+def _guesses(snapshot: Snapshot) -> Iterator[Seen]:
+    pooler = _pooler(snapshot)
+    own = {pooler.config.get("auth_user"), snapshot.pooler_role, POOLER_USER}
+    found: dict[str, list[str]] = {}
+    for one in snapshot.known("taken_guesses"):
+        word = f"the password {one.password!r}" if one.password else "an empty password"
+        found.setdefault(one.user, []).append(f"{word} in {one.database!r}")
+    for user, ways in sorted(found.items()):
+        yield Seen(
+            user,
+            f"PgBouncer takes {user!r} with {listed(ways)}",
+            f"a line in the auth_file: {_double_quoted(user)} and a long random secret, also in"
+            " double quotes; RELOAD"
+            if user in own
+            else "in pgbouncer.ini: an auth_query that returns"
+            f" coalesce(rolpassword, '{UNMATCHABLE}') for the password; RELOAD",
+        )
+
+
+def _double_quoted(name: str) -> str:
+    return '"{}"'.format(name.replace('"', '""'))
+
+
 def _lost_parameters(snapshot: Snapshot) -> Iterator[Seen]:
     ignored = _words(_pooler(snapshot).config.get("ignore_startup_parameters", ""))
     for name in ignored:
@@ -361,6 +387,14 @@ RULES = (
         "A hole in PgBouncer, which the network reaches, is then one in the whole server.",
         "pgbouncer_os_user: pgbouncer, which takes one restart of PgBouncer",
         _superuser,
+    ),
+    Rule(
+        "pooler-login-without-password",
+        "critical",
+        "PgBouncer lets in without a password",
+        "Whoever reaches it gets in as this user, and as PgBouncer's own reads all verifiers.",
+        "nothing: run pooled.postgres.site, whose auth file and function have no such user",
+        _guesses,
     ),
     Rule(
         "pooler-lost-parameters",

@@ -19,6 +19,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     Role,
     model_roles,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._pooler_login import Taken
 
 # Programs with which people and tools connect, not applications.
 TOOLS = (
@@ -280,6 +281,7 @@ class Snapshot:
     databases: tuple[DatabaseState, ...] | None = None
     pooler: PoolerState | None = None
     pooled_logins: tuple[PooledLogin, ...] | None = None
+    taken_guesses: tuple[Taken, ...] | None = None
     model: tuple[Database, ...] = ()
     budget: ConnectionBudget | None = None
     budget_problem: str = ""

@@ -111,6 +111,8 @@ options:
     default: false
 notes:
   - A role of the model with a plain-text password is used to log in through the pool, to see the timeouts that its sessions really get.
+  - With O(pooler_port), at most 30 logins are tried over a bare connection, within 5 seconds, as PgBouncer's own users and as roles without a
+    password, with the passwords that PgBouncer takes for a missing one. None runs a statement; PgBouncer logs each as failed.
 """
 
 EXAMPLES = r"""
@@ -196,7 +198,7 @@ summary:
   description: How many findings there are of each severity, how many are accepted, and how many rules were checked or not.
   returned: always
   type: dict
-  sample: {critical: 1, warning: 3, info: 0, accepted: 0, checked: 38, not_checked: 2}
+  sample: {critical: 1, warning: 3, info: 0, accepted: 0, checked: 39, not_checked: 2}
 lines:
   description: All of it for people to read.
   returned: always
@@ -277,6 +279,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     server_message,
 )
 
+# Without a password, of which each is tried with a few guesses.
+_TRIED_ROLES = 5
 _POOL_SIZES = ("default_pool_size", "reserve_pool_size", "max_client_conn")
 
 
@@ -312,6 +316,12 @@ def main() -> None:
         if found["pooler"]:
             logins = {**_pooler_params(params), "login_host": params["pooler_host"] or "127.0.0.1"}
             found["pooled_logins"] = _audit_catalog.read_pooled_logins(logins, model)
+            found["taken_guesses"] = _audit_catalog.read_taken_guesses(
+                _pooler_params(params),
+                found["pooler"],
+                _without_password(params["pooler_role"], found),
+                unreadable,
+            )
     if given:
         found.update(_budget(given, params["poolers"] or _poolers(found.get("pooler")), found))
     snapshot = Snapshot(
@@ -375,6 +385,18 @@ def _pooler_params(params: dict[str, Any]) -> dict[str, Any]:
         ),
         "connect_params": {},
     }
+
+
+def _without_password(pooler_role: str, found: dict[str, Any]) -> list[str]:
+    """PgBouncer's own role, and those that may log in and have no password to log in with."""
+    kinds = found.get("password_kinds")
+    roles = found.get("roles") or {}
+    bare = (
+        []
+        if kinds is None
+        else [name for name, role in sorted(roles.items()) if role.login and name not in kinds]
+    )
+    return [pooler_role, *bare[:_TRIED_ROLES]]
 
 
 def _poolers(pooler: Any) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_processes, _scram
 
+from . import raw_login
 from .poolers import PASSWORD, ROLE, SERVICE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -225,6 +226,7 @@ def test_a_good_server(good, look):
         "pooler-known-holes",
         "pooler-no-keepalives",
         "pooler-open",
+        "pooler-login-without-password",
         "pooler-lost-parameters",
         "pooler-clients-waiting",
     }
@@ -628,6 +630,46 @@ class TestThroughThePool:
         rules.unlink()
         missed = {one["id"]: one["reason"] for one in look()["not_checked"]}
         assert missed["pooler-open-networks"] == f"the rules in {rules} can't be read"
+
+    @pytest.mark.parametrize(
+        ("filter_", "listed", "since", "before"),
+        [
+            ("", False, (0,), (1000,)),
+            # Its function answers with NULL, or with no row, for a role without a password.
+            ("", True, (0,), (1, 23)),
+            ("AND rolpassword IS NOT NULL", True, (1, 23), (1000,)),
+        ],
+        ids=["no secrets", "NULL", "no row"],
+    )
+    def test_logins_without_a_password(self, pooler, look, filter_, listed, since, before):
+        if not listed:
+            pooler.userlist.write_text("")
+        else:
+            pooler.cluster.sql("ALTER ROLE app_user PASSWORD NULL")
+        definition = "SELECT pg_get_functiondef('pgbouncer.get_auth(text)'::regprocedure)"
+        ((old,),) = pooler.cluster.sql(definition, "mydb")
+        pooler.cluster.sql(old.replace("NOT rolsuper", f"NOT rolsuper {filter_}"), "mydb")
+        pooler.systemctl(f"restart {SERVICE}")
+        try:
+            seen = {
+                one["object"]
+                for one in look()["findings"]
+                if one["id"] == "pooler-login-without-password"
+            }
+            # The same through an independent client.
+            taken = {
+                name
+                for name in ("pgbouncer", "pgbouncer_auth", "app_user", "ghost")
+                for password in ("", "md5")
+                if raw_login.login(("127.0.0.1", pooler.port), name, password, "mydb")
+                != raw_login.REFUSED
+            }
+        finally:
+            pooler.cluster.sql(old, "mydb")
+            pooler.cluster.sql(f"ALTER ROLE app_user PASSWORD '{PASSWORD}'")
+        is_open = since <= pooler.program.version < before
+        assert seen == taken
+        assert taken >= ({"app_user"} if listed else {"pgbouncer", "pgbouncer_auth"}) or not is_open
 
     def test_users_in_its_auth_file(self, pooler, look):
         pooler.userlist.write_text('"app_user" "x"\n')

@@ -44,6 +44,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot im
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._connections import connection_budget
 from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
+from ansible_collections.pooled.postgres.plugins.module_utils._pooler_login import Taken
 
 ROOT = Path(__file__).resolve().parents[4]
 GIB = 1024**3
@@ -124,7 +125,7 @@ GOOD_POOLER = PoolerState(
     },
     (PoolDatabase("shop", "shop", "", 25, 5),),
     (Pool("shop", "app_user", 0, 0.0, 4, 2),),
-    ("pgbouncer_auth",),
+    ("pgbouncer", "pgbouncer_auth"),
     login_rules=_pgbouncer_hba.parsed(
         "local shop app_user scram-sha-256\nhost shop app_user 127.0.0.1/32 scram-sha-256\n"
         "hostssl shop app_user 10.0.0.0/8 scram-sha-256\n"
@@ -146,6 +147,7 @@ GOOD = Snapshot(
     databases=(GOOD_DATABASE,),
     pooler=GOOD_POOLER,
     pooled_logins=(PooledLogin("shop", "app_user", POOLED),),
+    taken_guesses=(),
     model=parse_databases(MODEL),
     budget=connection_budget(MODEL),
     pooler_role="pgbouncer_auth",
@@ -391,6 +393,14 @@ FIRES = [
     ("pooler-runs-as-superuser", pooler(os_user="postgres"), "warning", "PgBouncer",
      "PgBouncer runs as the OS user postgres, whom line 1 of pg_hba.conf (local all postgres peer)"
      " lets in as the superuser postgres"),
+    ("pooler-login-without-password",
+     replace(GOOD, taken_guesses=(Taken("shop", "pgbouncer_auth", ""),
+                                  Taken("blog", "pgbouncer_auth", "md5"))),
+     "critical", "pgbouncer_auth",
+     "PgBouncer takes 'pgbouncer_auth' with an empty password in 'shop', the password 'md5' in"
+     " 'blog'"),
+    ("pooler-login-without-password", replace(GOOD, taken_guesses=(Taken("shop", "web", "md5"),)),
+     "critical", "web", "PgBouncer takes 'web' with the password 'md5' in 'shop'"),
     ("pooler-lost-parameters", pooler_config(ignore_startup_parameters="jit,options"), "warning",
      "jit", "PgBouncer ignores jit when clients send it, and app_user do not set it themselves"),
     ("pooler-clients-waiting", pooler(pools=(Pool("shop", "app_user", 9, 3.4, 20, 25),)),
@@ -486,6 +496,7 @@ BLIND = {
     "slots": {"unused-slot"},
     "memory_bytes": {"shared-buffers-default", "memory-overcommitted"},
     "pooled_logins": {"timeouts-not-pooled"},
+    "taken_guesses": {"pooler-login-without-password"},
     "pooler": {
         "timeouts-not-pooled",
         "pooler-known-holes",
@@ -494,6 +505,7 @@ BLIND = {
         "pooler-listens-without-tls",
         "pooler-open-networks",
         "pooler-runs-as-superuser",
+        "pooler-login-without-password",
         "pooler-lost-parameters",
         "pooler-clients-waiting",
     },
