@@ -58,12 +58,14 @@ options:
     description:
       - Where PgBouncer learns its clients' verifiers.
       - V(query) asks a function in Postgres, which M(pooled.postgres.postgres_access) makes; no password of an application is on this host.
+      - In both cases the auth file has random secrets of PgBouncer's own users C(pgbouncer) and O(auth_role), without which everybody could log in
+        as them. They are kept from run to run. Users that leave the file get one too, as long as PgBouncer still knows them.
       - V(userlist) keeps the roles' SCRAM verifiers in the auth file, read from the server where it is on this host, else taken from the model.
     type: str
     choices: [query, userlist]
     default: query
   auth_role:
-    description: The role that PgBouncer itself logs in as, with O(auth=query).
+    description: The role that PgBouncer itself logs in as, with O(auth=query). With V(userlist), nobody can log in as it.
     type: str
     default: pgbouncer_auth
   auth_password:

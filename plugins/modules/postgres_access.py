@@ -41,13 +41,16 @@ options:
     description:
       - Role that PgBouncer logs in as to look up its clients' verifiers, usually C(pgbouncer_auth). It gets the function C(pgbouncer.get_auth) in each
         database and may do nothing else.
+      - Its attributes, settings, memberships and members are exact whatever O(exclusive) says, and so are owner and rights of schema C(pgbouncer) and
+        the function. A schema of that name which a role without superuser owns is made anew, or refused when there is more in it.
       - Empty means none.
     type: str
     default: ''
   pooler_password:
     description:
       - Password of O(pooler_role), plain text or a SCRAM verifier, for poolers on other hosts.
-      - A pooler on the same host logs in over the unix socket by C(peer) and needs none.
+      - A pooler on the same host logs in over the unix socket by C(peer) and needs none. When it is not given, the role has no password, and loses
+        one that it has.
     type: str
   exclusive:
     description: Whether rights and memberships of the model's roles beyond their kind are revoked, in the model's databases and schemas.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 
 import pytest
 
@@ -285,3 +286,29 @@ def test_what_else_is_in_our_schema_is_reported(clean_server, run):
         "database 'mydb': schema 'pgbouncer' is PgBouncer's own, and holds more than its function:"
         " table pgbouncer.of_the_dba; drop it, or move it to another schema"
     ]
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "of_pooler", "refused"),
+    [("", "x", True), ("x", "", False), ("", "", False), ("x", "x", False)],
+)
+def test_a_pooler_elsewhere_does_not_lose_its_password(tmp_path, everywhere, of_pooler, refused):
+    (tmp_path / "inventory").write_text(
+        "[postgres]\ndb ansible_connection=local\n[pgbouncer]\ndb\npool ansible_connection=local"
+        + f" pgbouncer_auth_password={of_pooler}" * bool(of_pooler)
+        + "\n"
+        + f"[all:vars]\npgbouncer_auth_password={everywhere}\n" * bool(everywhere)
+    )
+    (tmp_path / "play.yml").write_text(
+        "- hosts: db\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.import_role:\n        name: pooled.postgres.postgres_access\n"
+        "        tasks_from: preflight.yml\n"
+    )
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "inventory", "play.yml"],
+        cwd=tmp_path, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode != 0) == refused, done.stdout + done.stderr
+    if refused:
+        said = " ".join(done.stdout.split())
+        assert "pgbouncer_auth_password: PgBouncer on pool logs in to db as pgbouncer_auth" in said
