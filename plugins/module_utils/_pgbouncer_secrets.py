@@ -20,6 +20,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     model_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._names import POOLER_USER
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_hba import Client
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import is_verifier
 
 # 32 random bytes.
@@ -82,6 +83,29 @@ def auth_file(
         },
         tuple(sorted(was_verifier | (leaving if asks_server else set()))),
     )
+
+
+def intruders(clients: Iterable[Client], auth_role: str) -> list[str]:
+    """A warning about clients that came in before their way was closed, with what ends them.
+
+    Args:
+        clients: those that are not on the console.
+        auth_role: the role that PgBouncer itself logs in as.
+    """
+    found = sorted(
+        {
+            f"{client.user!r} in {client.database!r} from {client.address or 'this host'}"
+            for client in clients
+            if client.user in (POOLER_USER, auth_role)
+        }
+    )
+    if not found:
+        return []
+    return [
+        "somebody is logged in as a user of PgBouncer's own, which nobody can any more:"
+        f" {', '.join(found)}; find out who that is, restart PgBouncer, and change the passwords"
+        " of all roles, whose verifiers may have been read"
+    ]
 
 
 def names_taken(databases: Iterable[Database], auth: str, auth_role: str) -> list[str]:

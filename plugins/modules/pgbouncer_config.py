@@ -1177,6 +1177,11 @@ def main() -> None:
     for last_good in kept:
         last_good.forget()
     _files.remove(marker, rights)
+    if after[1].path in steps.first.write:
+        # With a new secret their way is closed, and those who are in stay in.
+        clients = [client for one in fleet.poolers for client in one.clients()]
+        for warning in _pgbouncer_secrets.intruders(clients, params["auth_role"]):
+            module.warn(warning)
     module.exit_json(**result)
 
 

@@ -416,3 +416,19 @@ def test_secrets_of_others_are_replaced_and_ours_stay(pooler, run_module, auth):
     assert all(len(second[name]) >= 43 for name in known)
     pooler.configure(**told, options={"query_timeout": 7})
     assert pooler.listed == second
+
+
+def test_who_is_in_already_is_reported(pooler, run_module):
+    allow(pooler.cluster, run_module)
+    pooler.configure(databases=MODEL)
+    pooler.userlist.write_text(f'"{POOLER}" "known"\n')
+    restart(pooler, QUERY)
+    where = {"host": "127.0.0.1", "port": pooler.port, "dbname": "mydb", "user": POOLER,
+             "password": "known", "prepare_threshold": None}  # fmt: skip
+    with psycopg.connect(**where, autocommit=True) as intruder:
+        (warning,) = pooler.configure(databases=MODEL)["warnings"]
+        assert f"'{POOLER}' in 'mydb' from 127.0.0.1; find out who that is" in warning
+        assert intruder.execute("SELECT 1").fetchone() == (1,)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(**where)
+    assert not pooler.configure(databases=MODEL, options={"query_timeout": 8}).get("warnings")

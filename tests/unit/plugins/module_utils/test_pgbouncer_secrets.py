@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_hba import Client
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_secrets import (
     auth_file,
+    intruders,
     names_taken,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import make_verifier
@@ -115,3 +117,10 @@ def test_a_role_with_the_name_of_pgbouncers_own_user_is_warned_of():
     assert warning.startswith("role 'pgbouncer' can't log in through PgBouncer")
     assert names_taken(databases, "userlist", "pgbouncer_auth") == []
     assert names_taken(databases, "query", "pgbouncer") == []
+
+
+def test_clients_that_are_in_are_reported_once_each():
+    assert intruders([Client("d", "app_user", "10.0.0.9", False)], "a") == []
+    seen = [("d", "a", "10.0.0.9"), ("d", "a", "10.0.0.9"), ("d", "pgbouncer", "")]
+    (warning,) = intruders([Client(*one, False) for one in seen], "a")
+    assert "'a' in 'd' from 10.0.0.9, 'pgbouncer' in 'd' from this host; find out" in warning
