@@ -21,8 +21,6 @@ _NOTE_MARK = ";   "
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:,*@%+-]+\Z")
 _PARAMETER = re.compile(r"(\w+)=('(?:[^']|'')*'|\S+)")
 _USERLIST_LINE = re.compile(r'^("(?:[^"]|"")*")\s*"((?:[^"]|"")*)"', re.MULTILINE)
-_VERIFIER = "SCRAM-SHA-256$"
-_PASSWORD = re.compile(r"(\bpassword\s*=\s*)(?:'(?:[^']|'')*'|\S+)")
 
 
 def render_ini(

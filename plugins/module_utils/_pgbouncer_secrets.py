@@ -20,6 +20,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     model_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._names import POOLER_USER
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_hba import Client
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import is_verifier
 
 # 32 random bytes.
@@ -84,17 +85,18 @@ def auth_file(
     )
 
 
-def intruders(clients: Iterable[tuple[str, str, str]]) -> list[str]:
+def intruders(clients: Iterable[Client], auth_role: str) -> list[str]:
     """A warning about clients that came in before their way was closed, with what ends them.
 
     Args:
-        clients: user, database and address of those that are logged in as PgBouncer's own users.
+        clients: those that are not on the console.
+        auth_role: the role that PgBouncer itself logs in as.
     """
     found = sorted(
         {
-            f"{user!r} in {database!r} from {address}"
-            for user, database, address in clients
-            if database != POOLER_USER  # the console
+            f"{client.user!r} in {client.database!r} from {client.address or 'this host'}"
+            for client in clients
+            if client.user in (POOLER_USER, auth_role)
         }
     )
     if not found:

@@ -184,18 +184,6 @@ class Pooler:
                 return
         raise PoolerError(f"{command}: no console to send it to")
 
-    def clients_of(self, users: Sequence[str]) -> list[tuple[str, str, str]]:
-        """User, database and address of each client that is logged in as one of these users."""
-        service = self.service()
-        for directory, port in _console_sockets(service.pid, service.os_user):
-            with self.console(directory, port, service.os_user) as console:
-                return [
-                    (str(row["user"]), str(row["database"]), str(row["addr"]))
-                    for row in _postgres.console_rows(console, "SHOW CLIENTS")
-                    if row["user"] in users
-                ]
-        return []
-
     def clients(self) -> list[_pgbouncer_hba.Client]:
         """Who is connected, but for those on the console."""
         service = self.service()

@@ -264,7 +264,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _ini,
     _model,
     _model_options,
-    _names,
     _pgbouncer,
     _pgbouncer_entries,
     _pgbouncer_hba,
@@ -405,11 +404,10 @@ def held_secrets(params: Mapping[str, Any], path: str, rights: _files.Rights) ->
     """
     ini = _files.LastGood(_files.read_file(params["config_file"], rights), rights).content
     held = {_ini.option_in(ini, "auth_user"): ""}
-    other = _ini.option_in(ini, "auth_file")
     with suppress(OSError, ValueError):
-        # Whatever the file names is read with the service's rights alone.
-        told = rights if other == path else replace(rights, everywhere=True)
-        held.update(_ini.secrets_in(_files.read_file(other, told).content or ""))
+        # Whoever could write its name there shall not have more read than they may read.
+        other = _files.read_file(_ini.option_in(ini, "auth_file"), replace(rights, everywhere=True))
+        held.update(_ini.secrets_in(other.content or ""))
     file = _files.read_file(path, rights)
     held.update(_ini.secrets_in(_files.LastGood(file, rights).content))
     held.update(_ini.secrets_in(file.content or ""))
@@ -1181,9 +1179,8 @@ def main() -> None:
     _files.remove(marker, rights)
     if after[1].path in steps.first.write:
         # With a new secret their way is closed, and those who are in stay in.
-        own = (_names.POOLER_USER, params["auth_role"])
-        clients = [client for one in fleet.poolers for client in one.clients_of(own)]
-        for warning in _pgbouncer_secrets.intruders(clients):
+        clients = [client for one in fleet.poolers for client in one.clients()]
+        for warning in _pgbouncer_secrets.intruders(clients, params["auth_role"]):
             module.warn(warning)
     module.exit_json(**result)
 

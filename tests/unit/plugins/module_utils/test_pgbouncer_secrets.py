@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_hba import Client
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_secrets import (
     auth_file,
     intruders,
@@ -118,7 +119,8 @@ def test_a_role_with_the_name_of_pgbouncers_own_user_is_warned_of():
     assert names_taken(databases, "query", "pgbouncer") == []
 
 
-def test_clients_that_are_in_are_reported_once_each_and_the_console_is_none():
-    assert intruders([("pgbouncer", "pgbouncer", "unix")]) == []
-    (warning,) = intruders([("a", "d", "10.0.0.9"), ("a", "d", "10.0.0.9"), ("b", "d", "::1")])
-    assert "'a' in 'd' from 10.0.0.9, 'b' in 'd' from ::1; find out" in warning
+def test_clients_that_are_in_are_reported_once_each():
+    assert intruders([Client("d", "app_user", "10.0.0.9", False)], "a") == []
+    seen = [("d", "a", "10.0.0.9"), ("d", "a", "10.0.0.9"), ("d", "pgbouncer", "")]
+    (warning,) = intruders([Client(*one, False) for one in seen], "a")
+    assert "'a' in 'd' from 10.0.0.9, 'pgbouncer' in 'd' from this host; find out" in warning
