@@ -248,7 +248,7 @@ KNOWN = {
         "Pooler.try_out",  # as the service's user
         *("_sockets", "_proc_net", "_open_files_limits", "most_descriptors", "_owner"),  # /proc
     },
-    "_pooler_tls.py": {"_is_missing", "_readable", "wanted_certificate", "read_files"},  # as it
+    "_pooler_tls.py": {"_is_missing", "wanted_certificate", "read_files"},  # as it
     "_sessions_catalog.py": {"read_lines", "owner_of"},  # /proc, and who owns a socket
     "_tls.py": {"_pair_problem"},  # as the service's user
     "host_resources_info.py": {
