@@ -140,7 +140,7 @@ sandbox:
   description:
     - How much systemd can keep from a service on this host, found out by starting C(true) as one. V(full) where all works; V(mounts) without filters
       of system calls, which some containers do not allow; V(none) without mounts of the service's own either.
-    - V(full) where systemd does not run.
+    - V(full) where systemd does not run, and where the module is not root.
   returned: always
   type: str
   sample: full
@@ -405,9 +405,10 @@ def pgbouncer(module: PooledModule) -> dict[str, Any]:
 
 def sandbox(module: PooledModule) -> str:
     """The most that systemd can keep from a service that is not root's."""
-    if not os.path.isdir("/run/systemd/system"):
+    if os.geteuid() != 0 or not os.path.isdir("/run/systemd/system"):
         return _units.SANDBOXES[0]
-    run = ["systemd-run", "--quiet", "--wait", "--collect", "--unit", f"pooled-look-{os.getpid()}"]
+    name = f"pooled-look-{os.getpid()}"
+    run = ["timeout", "20", "systemd-run", "--quiet", "--wait", "--collect", "--unit", name]
     for one in _units.SANDBOXES[:-1]:
         code, _out, _err = module.run_command([*run, *_units.probe(one), "/usr/bin/true"])
         if code == 0:
