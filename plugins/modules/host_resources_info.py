@@ -144,6 +144,12 @@ driver:
   description: Whether the distribution's Python has psycopg2, with which the other modules ask the server.
   returned: always
   type: bool
+certificates:
+  description:
+    - What M(pooled.postgres.tls_certificate) keeps on the host, by service, as its O(pooled.postgres.tls_certificate#module:seen) wants it.
+    - C(certificate) and C(authority) are PEM; of the C(key) only its C(owner), C(mode), and whether it belongs to the certificate (C(usable)).
+  returned: always
+  type: dict
 asked:
   description: The O(version) and O(cluster) that this is about.
   returned: always
@@ -161,7 +167,13 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Collection, Iterable
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _files, _identity, _resources
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _certificate_files,
+    _certificates,
+    _files,
+    _identity,
+    _resources,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
@@ -391,6 +403,7 @@ def main() -> None:
         pgbouncer=pgbouncer(module),
         exporters=[path for path in EXPORTERS if os.path.exists(path)],
         driver=os.path.exists(DRIVER),
+        certificates=_certificate_files.look_all(_certificates.DIRECTORY),
         asked=dict(module.params),
         package_lists=bool(glob.glob("/var/lib/apt/lists/*_Packages*")),
     )

@@ -136,6 +136,11 @@ options:
   assume_version:
     description: The version that O(assume_new) will install.
     type: str
+  assume_files:
+    description: Files that a run would have written by now. Check mode takes for granted that those among the options' files are new and usable.
+    type: list
+    elements: path
+    default: []
 requirements:
   - systemd
   - psycopg2 2.8 or newer (Debian's C(python3-psycopg2)) on the host that runs the module
@@ -260,6 +265,7 @@ def argument_spec() -> dict[str, Any]:
         "os_user": {"type": "str", "default": "postgres"},
         "assume_new": {"type": "bool", "default": False},
         "assume_version": {"type": "str"},
+        "assume_files": {"type": "list", "elements": "path", "default": []},
     }
 
 
@@ -453,7 +459,9 @@ def file_diffs(
         if not _files.differs(old, new):
             continue
         texts = [old.content or "", new.content or ""]
-        if not new.path.endswith((".ini", ".conf", ".service")):
+        if new.path.endswith(".ini"):
+            texts = list(_ini.without_digests(*texts))
+        elif not new.path.endswith((".conf", ".service")):
             texts = list(_ini.masked_userlists(*texts))
         modes = [
             f"# {one.owner}:{one.group} {one.mode:04o}\n" if one.content is not None else ""
@@ -726,16 +734,20 @@ def main() -> None:
             ),
         )
         secrets = wanted_secrets(module, databases, version, installed is not None)
+        assumed = params["assume_files"] if module.check_mode else []
         # A check of a bare host can't know which files its run would have put there by now.
-        foreseen = installed is None and bool(_pooler_tls.missing_files(params["os_user"], options))
+        foreseen = installed is None and bool(
+            _pooler_tls.missing_files(params["os_user"], options, assumed)
+        )
         if not foreseen:
             if installed is not None:
-                for warning in _pooler_tls.check_files(run, params["os_user"], options):
+                for warning in _pooler_tls.check_files(run, params["os_user"], options, assumed):
                     module.warn(warning)
             desired = replace(
-                desired, certificate=_pooler_tls.wanted_certificate(params["os_user"], options)
+                desired,
+                certificate=_pooler_tls.wanted_certificate(params["os_user"], options, assumed),
             )
-        notes = [] if foreseen else _pooler_tls.read_files(params["os_user"], options)
+        notes = [] if foreseen else _pooler_tls.read_files(params["os_user"], options, assumed)
         found_processes = other_processes(params)
         # What the pooler says may allow fewer or more of them than are wanted.
         service = pooler.service()
@@ -895,7 +907,8 @@ def main() -> None:
     }
     if installed is not None and (params["config_file"] in steps.first.write or unfinished):
         try:
-            pooler.try_out(desired)
+            trial = _pooler_tls.without_missing_files(params["os_user"], desired.options, assumed)
+            pooler.try_out(replace(desired, options=trial))
         except (_pooler.PoolerError, OSError) as error:
             module.fail_json(
                 msg=f"PgBouncer refuses this configuration, and nothing was changed: {error}"
