@@ -130,10 +130,10 @@ postgres:
         running_connections: 80
         managed_settings: {work_mem: 16MB}
 pgbouncer:
-  description: Whether PgBouncer is installed, and its version.
+  description: Whether PgBouncer is installed, its version, and whether it may come to a Postgres elsewhere without TLS (C(plain)).
   returned: always
   type: dict
-  sample: {installed: true, version: 1.18.0}
+  sample: {installed: true, version: 1.18.0, plain: true}
 exporters:
   description: Programs of exporters of metrics that are installed, those of the distribution and this collection's own.
   returned: always
@@ -164,6 +164,7 @@ package_lists:
 import glob
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Collection, Iterable
 
@@ -177,6 +178,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
+PGBOUNCER_INI = "/etc/pgbouncer/pgbouncer.ini"
 EXPORTERS = (
     "/usr/bin/prometheus-postgres-exporter",
     "/usr/bin/prometheus-pgbouncer-exporter",
@@ -379,11 +381,16 @@ def wal_filesystem(module: PooledModule, clusters: list[dict[str, Any]]) -> dict
 
 
 def pgbouncer(module: PooledModule) -> dict[str, Any]:
-    """Whether PgBouncer is there, and its version."""
+    """Whether PgBouncer is there, its version, and whether it may come to servers without TLS."""
     if not os.path.exists(PGBOUNCER):
-        return {"installed": False, "version": None}
+        return {"installed": False, "version": None, "plain": False}
     _code, out, _err = module.run_command([PGBOUNCER, "--version"])
-    return {"installed": True, "version": _resources.pgbouncer_version(out)}
+    version = _resources.pgbouncer_version(out)
+    ini = ""
+    with suppress(OSError):
+        ini = _files.read_text(PGBOUNCER_INI, _files.Rights(OWNER))
+    plain = _resources.is_plain_pooler(version or "", ini)
+    return {"installed": True, "version": version, "plain": plain}
 
 
 def main() -> None:
