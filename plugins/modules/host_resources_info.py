@@ -131,11 +131,12 @@ postgres:
         managed_settings: {work_mem: 16MB}
 pgbouncer:
   description:
-    - Whether PgBouncer is installed, and its version.
-    - C(os_user) is the OS user that V(auto) means as O(pooled.postgres.pgbouncer_config#module:os_user) on this host.
+    - Whether PgBouncer is installed, its version, and whether it may come to a Postgres elsewhere without TLS (C(plain)).
+    - C(os_user) is the OS user that V(auto) means as O(pooled.postgres.pgbouncer_config#module:os_user) on this host, and
+      C(os_user_exists) whether it is there.
   returned: always
   type: dict
-  sample: {installed: true, version: 1.18.0, os_user: pgbouncer}
+  sample: {installed: true, version: 1.18.0, os_user: pgbouncer, os_user_exists: true, plain: true}
 sandbox:
   description:
     - How much systemd can keep from a service on this host, found out by starting C(true) as one. V(full) where all works; V(mounts) without filters
@@ -154,6 +155,12 @@ driver:
   description: Whether the distribution's Python has psycopg2, with which the other modules ask the server.
   returned: always
   type: bool
+certificates:
+  description:
+    - What M(pooled.postgres.tls_certificate) keeps on the host, by service, as its O(pooled.postgres.tls_certificate#module:seen) wants it.
+    - C(certificate) and C(authority) are PEM; of the C(key) only its C(owner), C(mode), and whether it belongs to the certificate (C(usable)).
+  returned: always
+  type: dict
 asked:
   description: The O(version) and O(cluster) that this is about.
   returned: always
@@ -168,10 +175,13 @@ package_lists:
 import glob
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Collection, Iterable
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _certificate_files,
+    _certificates,
     _files,
     _identity,
     _pgbouncer_user,
@@ -385,7 +395,7 @@ def wal_filesystem(module: PooledModule, clusters: list[dict[str, Any]]) -> dict
 
 
 def pgbouncer(module: PooledModule) -> dict[str, Any]:
-    """Whether PgBouncer is there, its version, and the OS user that it is to run as."""
+    """Whether PgBouncer is there, how it comes to servers, and the OS user that it is to run as."""
     installed = os.path.exists(PGBOUNCER)
     version, as_packaged = None, False
     if installed:
@@ -400,7 +410,16 @@ def pgbouncer(module: PooledModule) -> dict[str, Any]:
         as_packaged=as_packaged,
         unit_user=_pgbouncer_user.unit_user(unit_texts("pgbouncer.service")),
     )
-    return {"installed": installed, "version": version, "os_user": user}
+    ini = ""
+    with suppress(OSError):
+        ini = _files.read_text(PGBOUNCER_CONFIG, _files.Rights(user))
+    return {
+        "installed": installed,
+        "version": version,
+        "os_user": user,
+        "os_user_exists": _pgbouncer_user.exists(user),
+        "plain": installed and _resources.is_plain_pooler(version or "", ini),
+    }
 
 
 def sandbox(module: PooledModule) -> str:
@@ -434,6 +453,7 @@ def main() -> None:
         sandbox=sandbox(module),
         exporters=[path for path in EXPORTERS if os.path.exists(path)],
         driver=os.path.exists(DRIVER),
+        certificates=_certificate_files.look_all(_certificates.DIRECTORY),
         asked=dict(module.params),
         package_lists=bool(glob.glob("/var/lib/apt/lists/*_Packages*")),
     )
