@@ -73,11 +73,15 @@ def leaving_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
                 f" {role.reassign_owned_to!r} on the server or in the model"
             )
         heir = actual.others.get(role.reassign_owned_to)
-        if heir and heir.superuser:
+        owns = any(
+            state.belongings.get(role.name, Belongings()).owned
+            for state in actual.databases.values()
+        )
+        if heir and heir.superuser and owns:
             yield (
                 f"{_model_role(role.name)}: reassign_owned_to names superuser {heir.name!r}, with"
-                " whose rights the functions and views that the role has made would run; name a"
-                " role without such rights"
+                " whose rights the functions, views and tables' expressions that the role has made"
+                " would run; name a role without such rights"
             )
         for obstacle in _obstacles(leaving, actual):
             yield f"{_model_role(role.name)} can't be dropped: {obstacle}"

@@ -1172,6 +1172,21 @@ def test_heir_must_be_there(clean_server, settled, run_module, heir, message):
     assert result.get("msg", "") == (message and f"pooled_databases: role 'former': {message}")
 
 
+def test_a_superuser_inherits_no_code(clean_server, settled, run_module):
+    settled(model())
+    clean_server.sql(FORMER, "mydb")
+    clean_server.sql(BY_FORMER, "mydb", "former")
+    args = {**clean_server.login, "databases": leaving(model(), "postgres")}
+    owned = "SELECT count(*) FROM pg_class WHERE relowner = 'former'::regrole"
+    before = clean_server.sql(owned, "mydb")
+    result = run_module("postgres_access", args)
+    assert result["msg"].startswith(
+        "pooled_databases: role 'former': reassign_owned_to names superuser 'postgres', with whose"
+        " rights the functions"
+    )
+    assert clean_server.sql(owned, "mydb") == before != [(0,)]
+
+
 # Roles outside the model that may do something in hard ways: what makes them, and who of them is
 # named as needing which right of PUBLIC's.
 HARD_CASES = [
