@@ -81,20 +81,20 @@ POINTS = (
         "who came in, from where and as whom",
         value_18="authorization",
     ),
-    Point("log_disconnections", "on", STANDARD, "3.1.21, 6.2", "and for how long they stayed"),
+    Point("log_disconnections", "on", STANDARD, "3.1.21, 6.2", "how long they stayed"),
     Point(
         "log_line_prefix",
         "%m [%p] %q%u@%d %a %h ",
         STANDARD,
         "3.1.24",
-        "each line says when, which process, role, database, application and address",
+        "when, process, role, database, application and address",
     ),
     Point(
         "log_replication_commands",
         "on",
         STANDARD,
         "7.2",
-        "whoever copies the whole server is in the log; nothing is logged where nobody replicates",
+        "who copies the whole server",
     ),
     Point(
         "password_encryption",
