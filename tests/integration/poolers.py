@@ -210,6 +210,17 @@ class Pooler:
     def systemctl(self, command: str) -> None:
         assert os.system(f"{self.home}/bin/systemctl {command}") == 0  # noqa: S605
 
+    @property
+    def places(self) -> dict[str, str]:
+        """Arguments of the module that keep it from this machine's own files."""
+        return {
+            "config_file": str(self.ini),
+            "binary": str(self.program.path),
+            "unit_directory": str(self.home / "units"),
+            "runtime_directory": str(self.home / "run"),
+            "logrotate_directory": str(self.home / "logrotate"),
+        }
+
     def configure(
         self, check: bool = False, options: dict[str, Any] | None = None, **more: Any
     ) -> dict[str, Any]:
@@ -220,13 +231,9 @@ class Pooler:
                 "databases": [{"name": "mydb", "roles": [ROLE]}],
                 "backend_socket_dir": str(self.cluster.socket_directory),
                 "backend_port": self.cluster.port,
-                "config_file": str(self.ini),
-                "binary": str(self.program.path),
+                **self.places,
                 "service": SERVICE,
-                "unit_directory": str(self.home / "units"),
-                "runtime_directory": str(run),
                 "os_user": self.cluster.os_user,
-                "logrotate_directory": str(self.home / "logrotate"),
                 "options": {
                     "listen_addr": "127.0.0.1",
                     "listen_port": self.port,

@@ -52,7 +52,7 @@ PLAYBOOK = """\
 - hosts: db
   gather_facts: false
   module_defaults:
-    pooled.postgres.pgbouncer_config: "{{ pooler_paths }}"
+    pooled.postgres.pgbouncer_config: "{{ pooler_places }}"
   tasks:
     - ansible.builtin.include_role:
         name: pooled.postgres.postgres_access
@@ -179,19 +179,15 @@ class Runs:
             "pgbouncer_backend_host": "",
             "pgbouncer_backend_port": cluster.port,
             "pgbouncer_backend_socket_dir": str(cluster.socket_directory),
-            "pooler_paths": {
-                "config_file": str(pooler.ini),
-                "binary": str(pooler.program.path),
-                "unit_directory": str(pooler.home / "units"),
-                "runtime_directory": run,
-                "os_user": cluster.os_user,
-            },
+            "pooler_places": pooler.places,
             **variables,
         }
         # These win over the role's own.
         internal = {
             "__pgbouncer_service": SERVICE,
+            "__pgbouncer_host": {"sandbox": "none"},
             "__pgbouncer_installed": True,
+            "pgbouncer_os_user": cluster.os_user,
             "__pgbouncer_version": str(pooler.program),
             "__pgbouncer_options": {
                 "listen_addr": "127.0.0.1",
