@@ -85,6 +85,12 @@ def login(pooler: Pooler) -> Iterator[Any]:
         yield attempt
 
 
+def configure(pooler: Pooler, **wanted: Any) -> None:
+    """A run that goes well."""
+    done = pooler.configure(**wanted)
+    assert not done.get("failed"), done["msg"]
+
+
 def rules_file(pooler: Pooler) -> Path:
     return pooler.home / "etc" / "pooled_hba.conf"
 
@@ -116,7 +122,7 @@ def is_kept_out(answer: str) -> bool:
 
 
 def test_networks_hold_through_the_pool_and_can_be_lifted_again(pooler, login):
-    pooler.configure(databases=MODEL[:1])
+    configure(pooler, databases=MODEL[:1])
     # With a role that is kept out, there are rules, and no networks.
     for source in (INSIDE, OUTSIDE, LOOPBACK, SOCKET):
         assert login(source) == "in", source
@@ -158,7 +164,7 @@ def test_networks_hold_through_the_pool_and_can_be_lifted_again(pooler, login):
 
 def test_a_role_that_is_not_pooled_is_refused_with_no_other_rule(pooler, login):
     """Whatever else there is, and with its verifier not in the auth file either."""
-    pooler.configure(databases=[{"name": "mydb", "roles": [ROLE, {**BATCH, "pooled": True}]}])
+    configure(pooler, databases=[{"name": "mydb", "roles": [ROLE, {**BATCH, "pooled": True}]}])
     assert login(user="app_batch") == "in"
     assert pooler.predicted_and_done(databases=MODEL[:1]) == ["RELOAD"]
     for source in (OUTSIDE, LOOPBACK, SOCKET):
@@ -173,7 +179,7 @@ def test_a_role_that_is_not_pooled_is_refused_with_no_other_rule(pooler, login):
 
 def test_tls_is_required_from_other_hosts_only(pooler, login, authority):
     options = tls(pooler, authority, "prefer")
-    pooler.configure(databases=MODEL[:1], options=options)
+    configure(pooler, databases=MODEL[:1], options=options)
     assert login(OUTSIDE) == "in"
     more = {"databases": MODEL[:1], "options": options, "require_tls": True}
     assert pooler.predicted_and_done(**more) == ["RELOAD"]
@@ -182,7 +188,7 @@ def test_tls_is_required_from_other_hosts_only(pooler, login, authority):
     for source in (LOOPBACK, SOCKET):
         assert login(source) == "in"
     options.update(client_tls_sslmode="require", auth_type="md5")
-    pooler.configure(**more, client_networks=[f"{INSIDE}/32"])
+    configure(pooler, **more, client_networks=[f"{INSIDE}/32"])
     assert login(INSIDE) != "in"
     assert login(INSIDE, sslmode="require") == "in"
     assert login(INSIDE, sslmode="require", password="wrong") != "in"
@@ -202,7 +208,7 @@ def test_clients_with_certificates_need_them_with_rules_too(pooler, login, autho
         "sslcert": str(authority.directory / "client.crt"),
         "sslkey": str(authority.directory / "client.key"),
     }
-    pooler.configure(**RULES, options=options)
+    configure(pooler, **RULES, options=options)
     assert login(INSIDE, **own) == "in"
     assert login(INSIDE, sslmode="require") != "in"
     assert is_refused(login(OUTSIDE, **own))
@@ -215,8 +221,7 @@ def test_odd_names_are_each_just_that_role(pooler, login):
         roles = [{"name": name, "kind": "user"} for name in here]
         model = [{"name": "mydb", "roles": roles}, {"name": "other", "roles": [ROLE]}]
         networks = [f"{INSIDE}/32", "2001:db8::/32"]
-        done = pooler.configure(databases=model, client_networks=networks)
-        assert not done.get("failed"), done["msg"]
+        configure(pooler, databases=model, client_networks=networks)
         for name in (*ODD_NAMES, "app_user", "app_batch", "outsider", "pgbouncer_auth"):
             if name in here:
                 assert login(user=name) == "in", name
@@ -230,10 +235,7 @@ def test_the_console_stays_open_to_its_own_user_and_named_ones_on_the_host(poole
     roles = [ROLE, {"name": "outsider", "kind": "user"}]
     more = {"databases": [{"name": "mydb", "roles": roles}], "auth": "userlist"}
     for option in ("stats_users", "admin_users"):
-        done = pooler.configure(
-            **more, client_networks=[f"{INSIDE}/32"], options={option: "outsider"}
-        )
-        assert not done.get("failed"), done["msg"]
+        configure(pooler, **more, client_networks=[f"{INSIDE}/32"], options={option: "outsider"})
         with pooler.console() as cursor:
             assert cursor.execute("SHOW VERSION").fetchone()
         for source in (INSIDE, OUTSIDE, LOOPBACK, SOCKET):
@@ -248,7 +250,7 @@ def test_the_console_stays_open_to_its_own_user_and_named_ones_on_the_host(poole
 
 
 def test_rules_that_somebody_has_changed_are_put_right(pooler, login):
-    pooler.configure(**RULES)
+    configure(pooler, **RULES)
     rules_file(pooler).write_text(
         f"{rules_file(pooler).read_text()}host all all 0.0.0.0/0 scram-sha-256\n"
     )
@@ -266,7 +268,7 @@ def test_rules_that_somebody_has_changed_are_put_right(pooler, login):
 
 
 def test_clients_that_could_not_come_again_are_named_and_go_on(pooler):
-    pooler.configure(databases=[{"name": "mydb", "roles": [ROLE]}])
+    configure(pooler, databases=[{"name": "mydb", "roles": [ROLE]}])
     with coming_from(OUTSIDE, pooler.port) as port, psycopg.connect(
         host=LOOPBACK, port=port, user="app_user", password=PASSWORD, dbname="mydb",
         prepare_threshold=None, autocommit=True,
@@ -291,7 +293,7 @@ BROKEN = (
 
 
 def test_a_line_that_pgbouncer_drops_is_refused_and_opens_nothing(pooler, login, monkeypatch):
-    pooler.configure(databases=[{"name": "mydb", "roles": [ROLE]}])
+    configure(pooler, databases=[{"name": "mydb", "roles": [ROLE]}])
     before = pooler.files()
     text = _pgbouncer_hba.Access.text.fget
     for number, line in enumerate(BROKEN):
@@ -314,7 +316,7 @@ def test_a_line_that_pgbouncer_drops_is_refused_and_opens_nothing(pooler, login,
 
 
 def test_every_line_lets_somebody_in_so_that_one_less_opens_nothing(pooler, login):
-    pooler.configure(**RULES)
+    configure(pooler, **RULES)
     whole = rules_file(pooler).read_text().splitlines(keepends=True)
     cases = [
         (source, user, dbname)
@@ -342,7 +344,7 @@ def test_every_line_lets_somebody_in_so_that_one_less_opens_nothing(pooler, logi
 @pytest.mark.pgbouncer(since=_pgbouncer_processes.SINCE)
 def test_all_of_several_processes_follow_the_rules(pooler, login):
     more = {"processes": 2, "databases": MODEL[:1]}
-    pooler.configure(**more)
+    configure(pooler, **more)
     assert pooler.predicted_and_done(**more, client_networks=[f"{INSIDE}/32"]) == [
         "RELOAD",
         f"RELOAD ({SERVICE}@2)",
