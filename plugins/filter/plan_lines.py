@@ -17,7 +17,7 @@ short_description: What would be chosen for a server, and why, for people to rea
 description:
   - Renders the memory budget, all settings with what bound them, and the connection budget. The
     playbook C(pooled.postgres.plan) uses it.
-positional: memory, settings, given, max_connections, preload_libraries, connections
+positional: memory, settings, given, max_connections, preload_libraries, connections, hardening
 options:
   _input:
     description: The machine, as RV(pooled.postgres.host_resources_info#module:resources) describes it.
@@ -47,6 +47,10 @@ options:
   connections:
     description: What P(pooled.postgres.connection_budget#filter) returns; V(null) where no client is known.
     type: dict
+  hardening:
+    description: What P(pooled.postgres.hardening#filter) returns.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -73,10 +77,18 @@ def plan_lines(
     max_connections: int | str = "auto",
     preload_libraries: Sequence[str] = (),
     connections: Mapping[str, Any] | None = None,
+    hardening: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """The lines."""
     return _plan.lines(
-        resources, memory, settings, given, max_connections, preload_libraries, connections
+        resources,
+        memory,
+        settings,
+        given,
+        max_connections,
+        preload_libraries,
+        connections,
+        hardening or {},
     )
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._guc import check_major
@@ -14,6 +15,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._memory import (
     WORKLOADS,
     memory_amount_bytes,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_user import OWN
 
 _MIB = 1024**2
 # CPUs of a machine of which nobody says how many it has.
@@ -34,6 +36,9 @@ ROLE_VARIABLES = {
 }
 _ROLE_SETTINGS = {"listen_addresses": "postgres_listen_addresses", "port": "postgres_port"}
 _PRELOADED = "as postgres_preload_libraries says, after what the server preloads already"
+_PRELOADED_TOO = (
+    "as postgres_preload_libraries and the hardening profile say, after what it has already"
+)
 _CHOICES = {"workload": WORKLOADS, "storage": _DISKS, "huge_pages": _HUGE_PAGES}
 
 
@@ -94,7 +99,10 @@ def machine(
                 "majors": [decided["postgres_version"]],
                 "clusters": [],
             },
+            "pgbouncer": {"installed": False, "version": None, "os_user": OWN},
             "driver": False,
+            "libraries": {},
+            "umask_file": False,
             "package_lists": True,
         },
         "variables": decided,
@@ -166,6 +174,7 @@ def lines(
     max_connections: int | str = "auto",
     preload_libraries: Sequence[str] = (),
     connections: Mapping[str, Any] | None = None,
+    hardening: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[str]:
     """The plan for one server: the sum of its memory, its settings, and its connections.
 
@@ -177,15 +186,20 @@ def lines(
         max_connections: the role's variable.
         preload_libraries: the role's variable.
         connections: what the filter connection_budget returns; None where no client is known.
+        hardening: what the filter hardening returns.
     """
+    reasons = hardening.get("reasons", {})
     automatic = str(max_connections) == "auto"
     sized = [_sized_row(row, settings, automatic) for row in memory["rows"]]
     others = [
-        _other_row(name, settings, given)
+        _other_row(name, settings, given, reasons)
         for name in {*settings, *given} - {row[0] for row in sized}
     ]
-    if preload_libraries and "shared_preload_libraries" not in given:
-        others.append(("shared_preload_libraries", ", ".join(preload_libraries), _PRELOADED))
+    libraries = hardening.get("libraries", ())
+    preloaded = ", ".join(dict.fromkeys([*preload_libraries, *libraries]))
+    if preloaded and "shared_preload_libraries" not in given:
+        how = _PRELOADED_TOO if libraries else _PRELOADED
+        others.append(("shared_preload_libraries", preloaded, how))
     number = resources["cpus"]
     cpus = f"{number} CPU{'s' if number > 1 else ''} ({resources['cpus_bound_by']})"
     budget = memory["table"]
@@ -200,6 +214,7 @@ def lines(
         "",
         "Other settings",
         *_aligned([("setting", "value", "how"), *sorted(others)]),
+        *(f"  not set: {line}" for line in hardening.get("left_out", ())),
     ]
     if connections:
         table += ["", *connections["table"]]
@@ -219,10 +234,11 @@ def _sized_row(
 
 
 def _other_row(
-    name: str, settings: Mapping[str, str], given: Mapping[str, Any]
+    name: str, settings: Mapping[str, str], given: Mapping[str, Any], reasons: Mapping[str, str]
 ) -> tuple[str, str, str]:
     if name not in given:
         how = f"as {_ROLE_SETTINGS[name]} says" if name in _ROLE_SETTINGS else "for any server"
+        how = reasons.get(name, how)
         return name, str(settings[name]), how
     value = "server's default" if given[name] is None else str(settings[name])
     return name, value, "as postgres_settings says"
