@@ -30,6 +30,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_pooler imp
     pooler_problems,
     pooler_warnings,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access_public import (
+    maintenance_changes,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_report_roles import (
     role_reports,
 )
@@ -89,6 +92,9 @@ def plan(wanted: Wanted, actual: Actual) -> Plan:
         changes.extend(lent(inside, wanted, actual))
         warnings.extend(more_warnings)
         problems.extend(more_problems)
+    more, more_warnings = maintenance_changes(wanted, actual)
+    changes.extend(more)
+    warnings.extend(more_warnings)
     warnings.extend(role_reports(wanted, actual, changes))
     changes.extend(drop_roles(wanted, actual))
     if problems:

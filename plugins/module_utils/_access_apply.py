@@ -168,7 +168,7 @@ def apply(
             place = f"database {change.creates!r}"
             _transaction(connection, opener, [change], place, actual, done)
     connection.autocommit = False
-    for name in actual.databases:
+    for name in (*actual.databases, *actual.maintenance):
         inside = [change for change in changes if change.database == name]
         if inside:
             other = opener(name)

@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access_database_catalog import (
     read_database,
+    read_schemas,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access_leaving_catalog import (
     read_belongings,
@@ -45,6 +46,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._extensions_catalo
     read_available,
     read_surroundings,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._hardening import CIS
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     absent_roles,
 )
@@ -55,6 +57,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
 )
 
 TEMPLATE = "template1"
+MAINTENANCE = ("postgres", TEMPLATE)
 # Settings that a session can't try out without becoming somebody else.
 _IDENTITY_SETTINGS = frozenset({"role", "session_authorization"})
 # What a server says of a setting that a session can't change though a role can carry it.
@@ -138,6 +141,7 @@ SELECT datname, pg_get_userbyid(datdba) AS owner,
   FROM pg_database
  WHERE datname = ANY(%(databases)s)
 """
+_SUPERUSER_LIMIT = "SELECT rolconnlimit FROM pg_roles WHERE oid = 10"
 _AVAILABLE = "SELECT name FROM pg_available_extensions"
 
 _TRY_SETTING = """
@@ -203,6 +207,7 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         ),
         login=None if server.login_is_superuser else _read_login(connection),
         extensions=read_available(connection, extensions),
+        superuser_limit=fetch(connection, _SUPERUSER_LIMIT)[0].rolconnlimit,
     )
     present = {row.datname: row for row in fetch(connection, _DATABASES, values)}
     connection.rollback()
@@ -226,7 +231,29 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
             if row
             else created_database(database.name, actual.login_user, state)
         )
-    return replace(actual, databases=databases)
+    return replace(
+        actual, databases=databases, maintenance=_maintenance(wanted, connect, connection)
+    )
+
+
+def _maintenance(
+    wanted: Wanted, connect: Callable[[str], Any], connection: Any
+) -> dict[str, ActualDatabase]:
+    """The databases that every server has and the model has not, for a profile that closes them."""
+    if wanted.hardening != CIS:
+        return {}
+    names = {*MAINTENANCE} - {database.name for database in wanted.databases}
+    found = {}
+    rows = fetch(connection, _DATABASES, {"databases": sorted(names)})
+    connection.rollback()
+    for row in rows:
+        other = connect(row.datname)
+        try:
+            schemas = read_schemas(other, ("public",))
+        finally:
+            other.close()
+        found[row.datname] = ActualDatabase(row.datname, True, row.owner, _acl(row.acl), schemas)
+    return dict(sorted(found.items()))
 
 
 def _read_login(connection: Any) -> Login:

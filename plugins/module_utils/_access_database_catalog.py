@@ -143,6 +143,14 @@ SELECT r.rolsuper AS owner_is_superuser,
 """
 
 
+def read_schemas(connection: Any, names: Iterable[str]) -> dict[str, Schema]:
+    """Those of the schemas that are there."""
+    return {
+        row.nspname: Schema(row.nspname, row.owner, _acl(row.acl))
+        for row in fetch(connection, _SCHEMAS, {"schemas": list(names)})
+    }
+
+
 def read_database(connection: Any, database: Database, names: Iterable[str]) -> ActualDatabase:
     """A database, or the template of one that is missing, as far as the model reaches.
 
@@ -169,10 +177,7 @@ def read_database(connection: Any, database: Database, names: Iterable[str]) -> 
         exists=True,
         owner="",
         grants=(),
-        schemas={
-            row.nspname: Schema(row.nspname, row.owner, _acl(row.acl))
-            for row in fetch(connection, _SCHEMAS, and_pooler)
-        },
+        schemas=read_schemas(connection, and_pooler["schemas"]),
         extensions=frozenset(row.extname for row in fetch(connection, _EXTENSIONS)),
         securables=tuple(
             Securable(row.kind, row.nspname, row.name, row.arguments, row.owner, _acl(row.acl))

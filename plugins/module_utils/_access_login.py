@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Iterable, Iterator, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access_public import CLOSED
+from ansible_collections.pooled.postgres.plugins.module_utils._access_public import closed
 from ansible_collections.pooled.postgres.plugins.module_utils._access_rights import (
     GRANT,
     RoleRights,
@@ -280,7 +280,7 @@ def _out_of_reach(
         elif privileges - by_public:
             missing = in_order(privileges - by_public)
             lacks.append(f"{name_list(need.grantees)} would lack {', '.join(missing)}")
-    open_to_all = in_order(by_public & set(CLOSED[kind]))
+    open_to_all = in_order(by_public & set(closed(wanted)[kind]))
     if open_to_all:
         stays.append(f"PUBLIC keeps {', '.join(open_to_all)}")
     return lacks, stays

@@ -54,7 +54,7 @@ def outsiders(
     """
     planned = planned_links(wanted, links)
     holding, becoming = groups_of(planned, _inherits), groups_of(planned, _may_set)
-    ours = {role.name for role in wanted_roles(wanted)} | set(dropped)
+    ours = {role.name for role in wanted_roles(wanted)} | set(dropped) | {wanted.monitor_role}
     outside = [
         role
         for name, role in sorted(others.items())

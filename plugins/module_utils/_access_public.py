@@ -23,15 +23,41 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import PUBLIC, Grant, held
+from ansible_collections.pooled.postgres.plugins.module_utils._hardening import CIS, STANDARD
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import name_list, quote_ident
 
 # What PUBLIC shall not have, as a new database or an old schema gives it.
-CLOSED: Mapping[str, tuple[str, ...]] = {
-    "database": ("CONNECT", "TEMPORARY"),
-    "schema": ("CREATE",),
+_CLOSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    STANDARD: {"database": ("CONNECT", "TEMPORARY"), "schema": ("CREATE",)},
+    CIS: {"database": ("CONNECT", "TEMPORARY"), "schema": ("USAGE", "CREATE")},
 }
 _DATABASE_OWNER = "pg_database_owner"
+
+
+def closed(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
+    """The privileges that PUBLIC shall not have, on the database and on its schemas."""
+    return _CLOSED[wanted.hardening]
+
+
+def maintenance_changes(wanted: Wanted, actual: Actual) -> tuple[list[Change], list[str]]:
+    """What PUBLIC loses in the databases that every server has, and warnings, likewise."""
+    changes: list[Change] = []
+    warnings: list[str] = []
+    for name, state in actual.maintenance.items():
+        if actual.login is not None:
+            warnings.append(
+                f"database {name!r}: PUBLIC keeps its rights, because {actual.login_user!r} is not"
+                " a superuser"
+            )
+            continue
+        database = Database(name, tuple(state.schemas), (), (), ())
+        inside, more_warnings, _state, _schemas = public_changes(
+            database, state, state.schemas, wanted, actual
+        )
+        changes.extend(inside)
+        warnings.extend(more_warnings)
+    return changes, warnings
 
 
 @dataclass(frozen=True)
@@ -94,10 +120,11 @@ def public_changes(
     ]
     changes: list[Change] = []
     warnings: list[str] = []
-    closed = dict(schemas)
+    left_schemas = dict(schemas)
     for target in (itself, *inside):
-        kept = set(held(target.grants, PUBLIC)) - set(CLOSED[target.kind])
-        for privilege in CLOSED[target.kind]:
+        closing = closed(wanted)[target.kind]
+        kept = set(held(target.grants, PUBLIC)) - set(closing)
+        for privilege in closing:
             needy = [
                 outsider.name
                 for outsider in (connecting if privilege == "CONNECT" else working)
@@ -124,8 +151,8 @@ def public_changes(
         if target is itself:
             state = replace(state, grants=left)
         else:
-            closed[target.name] = replace(closed[target.name], grants=left)
-    return changes, warnings, state, closed
+            left_schemas[target.name] = replace(left_schemas[target.name], grants=left)
+    return changes, warnings, state, left_schemas
 
 
 def _only_by_public(

@@ -20,6 +20,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import POOLER
+from ansible_collections.pooled.postgres.plugins.module_utils._hardening import (
+    CIS,
+    SUPERUSER_LIMIT,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     POOLER_SETTINGS,
     Role,
@@ -63,7 +67,8 @@ def wanted_roles(wanted: Wanted) -> tuple[Role, ...]:
     if not wanted.pooler_role:
         return roles
     settings = tuple(sorted(POOLER_SETTINGS.items()))
-    pooler = Role(wanted.pooler_role, POOLER, wanted.pooler_password, NO_LIMIT, settings, ())
+    limit = wanted.pooler_connection_limit
+    pooler = Role(wanted.pooler_role, POOLER, wanted.pooler_password, limit, settings, ())
     return (*roles, pooler)
 
 
@@ -74,6 +79,7 @@ def role_changes(wanted: Wanted, actual: Actual) -> tuple[list[Change], list[str
     roles = wanted_roles(wanted)
     for role in roles:
         changes.extend(_attributes(role, actual, warnings))
+    changes.extend(_superuser_limit(wanted, actual))
     for role in roles:
         changes.extend(_settings(role, wanted, actual, warnings))
     for role in roles:
@@ -115,6 +121,17 @@ def _attributes(role: Role, actual: Actual, warnings: list[str]) -> Iterator[Cha
         sql,
         *_attribute_differences(role, existing, attributes),
     )
+
+
+def _superuser_limit(wanted: Wanted, actual: Actual) -> Iterator[Change]:
+    """A limit for the first superuser where the hardening profile wants one for every role."""
+    name = actual.bootstrap_superuser
+    if wanted.hardening != CIS or actual.login_user != name or actual.superuser_limit != NO_LIMIT:
+        return
+    sql = f"ALTER ROLE {quote_ident(name)} CONNECTION LIMIT {SUPERUSER_LIMIT}"
+    where = (f"role {name}", "connection limit")
+    difference = Difference(where, str(NO_LIMIT), str(SUPERUSER_LIMIT))
+    yield Change(None, sql, sql, f"role {name!r}", (difference,))
 
 
 def _attribute_differences(

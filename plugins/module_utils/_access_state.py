@@ -17,6 +17,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._extensions import
     Extension,
     Surroundings,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._hardening import CIS, STANDARD
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import DEFAULT_ITERATIONS
 
@@ -43,13 +44,19 @@ ADMIN_OPTION_MAJOR = 16
 
 @dataclass(frozen=True)
 class Wanted:
-    """The model, and how far it reaches."""
+    """The model, and how far it reaches.
+
+    C(monitor_role) is granted by name what it needs, by another module.
+    """
 
     databases: tuple[Database, ...]
     pooler_role: str = ""
     pooler_password: str | None = field(default=None, repr=False)
     exclusive: bool = True
     revoke_public: bool = False
+    hardening: str = STANDARD
+    pooler_connection_limit: int = -1
+    monitor_role: str = ""
 
 
 @dataclass(frozen=True)
@@ -307,6 +314,8 @@ class Actual:
     password worked, where what the server stores can't be read. C(other_databases) are (database,
     role, number) of objects that roles of the model own or have rights on outside it.
     C(pooler_members) are the members of PgBouncer's role, each with who granted it.
+    C(maintenance) are the databases that every server has, with their schema public, where the
+    hardening profile closes them. C(superuser_limit) is the first superuser's connection limit.
     """
 
     major: int
@@ -334,6 +343,8 @@ class Actual:
     login: Login | None = None
     passwords_tried: Mapping[str, bool] = field(default_factory=dict)
     pooler_members: tuple[tuple[str, str], ...] = ()
+    maintenance: Mapping[str, ActualDatabase] = field(default_factory=dict)
+    superuser_limit: int = -1
 
 
 @dataclass(frozen=True)
@@ -430,7 +441,9 @@ def created_database(name: str, owner: str, template: ActualDatabase) -> ActualD
     )
 
 
-def new_cluster(major: int, login_user: str, databases: tuple[str, ...]) -> Actual:
+def new_cluster(
+    major: int, login_user: str, databases: tuple[str, ...], hardening: str = STANDARD
+) -> Actual:
     """A server just made by initdb with encoding UTF8, which has none of the databases yet."""
     closed = major >= PUBLIC_SCHEMA_CLOSED_MAJOR
     owner = "pg_database_owner" if closed else login_user
@@ -444,8 +457,14 @@ def new_cluster(major: int, login_user: str, databases: tuple[str, ...]) -> Actu
         ),
     )
     template = ActualDatabase(
-        "template1", True, login_user, (), {"public": public}, frozenset({"plpgsql"})
+        "template1",
+        True,
+        login_user,
+        (Grant("", "CONNECT", False, login_user),),
+        {"public": public},
+        frozenset({"plpgsql"}),
     )
+    first = replace(template, name="postgres", grants=default_database_acl(login_user))
     return Actual(
         major=major,
         login_user=login_user,
@@ -457,4 +476,5 @@ def new_cluster(major: int, login_user: str, databases: tuple[str, ...]) -> Actu
         role_names=frozenset({login_user}),
         roles={},
         databases={name: created_database(name, login_user, template) for name in databases},
+        maintenance={state.name: state for state in (first, template) if hardening == CIS},
     )

@@ -19,6 +19,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._quote import (
 )
 
 GROUP = "pg_monitor"
+NO_LIMIT = -1
 # Attributes of a role as the catalog calls them, with the word that takes each away.
 POWERS = {
     "rolsuper": "NOSUPERUSER",
@@ -49,6 +50,7 @@ class MonitorRole:
     powers: tuple[str, ...]
     member_of: tuple[str, ...]
     settings: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    connection_limit: int = NO_LIMIT
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class MonitorState:
     C(connects) says of each existing database whether the role may connect to it by name, and
     C(extensions) of each available one whether it is created. C(available) says more of those,
     C(around) what bears on their creation; None when nobody can know yet.
+    C(schemas) are those that hold one of these, and whether the role has USAGE on it by name.
     """
 
     role: MonitorRole | None
@@ -65,6 +68,7 @@ class MonitorState:
     extensions: Mapping[str, bool]
     available: Mapping[str, Extension] = field(default_factory=dict)
     around: Surroundings | None = None
+    schemas: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def monitor_changes(
     databases: tuple[str, ...],
     extensions: tuple[str, ...],
     state: MonitorState,
+    connection_limit: int = NO_LIMIT,
 ) -> tuple[MonitorChange, ...]:
     """What makes the role able to read the statistics, and nothing more.
 
@@ -96,12 +101,16 @@ def monitor_changes(
         databases: those that it connects to.
         extensions: those of the database that the statistics are read in.
         state: what there is.
+        connection_limit: of the role.
 
     Raises:
         ValueError: when an extension can't be created safely.
     """
+    missing = tuple(name for name in extensions if not state.extensions.get(name, False))
+    homes = set(extension_schemas(missing, state).values()) - {"pg_catalog"}
+    schemas = {**dict.fromkeys(homes, False), **state.schemas}
     return (
-        *_role_changes(name, state.role),
+        *_role_changes(name, state.role, connection_limit),
         *(
             MonitorChange(
                 f"GRANT CONNECT ON DATABASE {quote_ident(database)} TO {quote_ident(name)}",
@@ -112,11 +121,16 @@ def monitor_changes(
             for database in databases
             if not state.connects.get(database, False)
         ),
+        *(change for extension in missing for change in _creation(extension, state)),
         *(
-            change
-            for extension in extensions
-            if not state.extensions.get(extension, False)
-            for change in _creation(extension, state)
+            MonitorChange(
+                f"GRANT USAGE ON SCHEMA {quote_ident(schema)} TO {quote_ident(name)}",
+                f"schema {schema}",
+                "",
+                "USAGE",
+            )
+            for schema, granted in sorted(schemas.items())
+            if not granted
         ),
     )
 
@@ -141,10 +155,11 @@ def _creation(extension: str, state: MonitorState) -> Iterator[MonitorChange]:
         yield MonitorChange(text, f"extension {extension}", "", after, sql)
 
 
-def _role_changes(name: str, role: MonitorRole | None) -> Iterator[MonitorChange]:
+def _role_changes(name: str, role: MonitorRole | None, limit: int) -> Iterator[MonitorChange]:
     ident = quote_ident(name)
+    limited = f" CONNECTION LIMIT {limit}" if limit != NO_LIMIT else ""
     if role is None:
-        yield MonitorChange(f"CREATE ROLE {ident} LOGIN", "role", "", "LOGIN")
+        yield MonitorChange(f"CREATE ROLE {ident} LOGIN{limited}", "role", "", f"LOGIN{limited}")
         yield MonitorChange(f"GRANT {GROUP} TO {ident}", "member of", "", GROUP)
         yield from _settings_changes(ident, {})
         return
@@ -155,6 +170,9 @@ def _role_changes(name: str, role: MonitorRole | None) -> Iterator[MonitorChange
         text = " ".join(words)
         had = ", ".join(power[3:] for power in POWERS if power in role.powers)
         yield MonitorChange(f"ALTER ROLE {ident} {text}", "role", had, text)
+    if role.connection_limit != limit:
+        text = f"ALTER ROLE {ident} CONNECTION LIMIT {limit}"
+        yield MonitorChange(text, "connection limit", str(role.connection_limit), str(limit))
     others = sorted(set(role.member_of) - {GROUP})
     if others:
         groups = ", ".join(quote_ident(other) for other in others)

@@ -62,6 +62,25 @@ options:
       - When V(false), it loses each where no role outside the model depends on it; where one does, the right stays and a warning names the roles.
     type: bool
     default: false
+  hardening:
+    description:
+      - Hardening profile.
+      - With V(cis), C(PUBLIC) also loses C(USAGE) on the schemas, and all of this in the databases C(postgres) and C(template1) too, under the
+        same condition. The superuser that initdb made gets a connection limit, which the server does not enforce.
+      - Going back to V(standard) gives C(PUBLIC) nothing back.
+    type: str
+    choices: [standard, cis]
+    default: standard
+  pooler_connection_limit:
+    description: Connection limit of O(pooler_role); V(-1) for none.
+    type: int
+    default: -1
+  monitor_role:
+    description:
+      - Role that the module M(pooled.postgres.postgres_monitor) grants what it needs by name, so that it needs nothing of C(PUBLIC)'s.
+      - Empty means none.
+    type: str
+    default: ''
   assume_new:
     description:
       - In check mode only, where no server answers because none is installed yet, predict against a freshly made one of version O(assume_version).
@@ -166,7 +185,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_apply impo
     wait_for_other_runs,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access_catalog import TEMPLATE
-from ansible_collections.pooled.postgres.plugins.module_utils._access_roles import wanted_roles
+from ansible_collections.pooled.postgres.plugins.module_utils._access_roles import (
+    NO_LIMIT,
+    wanted_roles,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
     Actual,
     Change,
@@ -174,6 +196,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     new_cluster,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import OBJECT_CLASSES
+from ansible_collections.pooled.postgres.plugins.module_utils._hardening import PROFILES, STANDARD
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Role, parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._model_options import (
     databases_argument_spec,
@@ -204,6 +227,9 @@ def main() -> None:
             pooler_password=module.params["pooler_password"] or None,
             exclusive=module.params["exclusive"],
             revoke_public=module.params["revoke_public"],
+            hardening=module.params["hardening"],
+            pooler_connection_limit=module.params["pooler_connection_limit"],
+            monitor_role=module.params["monitor_role"],
         )
     except ValueError as error:
         module.fail_json(msg=str(error))
@@ -217,7 +243,7 @@ def main() -> None:
         if connection is None:
             names = tuple(database.name for database in wanted.databases)
             version = module.params["assume_version"]
-            actual = new_cluster(version, module.params["login_user"], names)
+            actual = new_cluster(version, module.params["login_user"], names, wanted.hardening)
         else:
             if not module.check_mode:
                 wait_for_other_runs(connection)
@@ -333,6 +359,9 @@ def _argument_spec() -> dict[str, Any]:
         "pooler_password": {"type": "str", "no_log": True},
         "exclusive": {"type": "bool", "default": True},
         "revoke_public": {"type": "bool", "default": False},
+        "hardening": {"type": "str", "choices": list(PROFILES), "default": STANDARD},
+        "pooler_connection_limit": {"type": "int", "default": NO_LIMIT},
+        "monitor_role": {"type": "str", "default": ""},
         "assume_new": {"type": "bool", "default": False},
         "assume_version": {"type": "int"},
     }

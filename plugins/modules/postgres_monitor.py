@@ -31,10 +31,16 @@ options:
     elements: str
     default: []
   extensions:
-    description: Extensions to create in O(login_db), where the exporter reads what is the whole server's.
+    description:
+      - Extensions to create in O(login_db), where the exporter reads what is the whole server's. The role is granted C(USAGE)
+        by name on the schemas that they are in.
     type: list
     elements: str
     default: [pg_stat_statements]
+  connection_limit:
+    description: Connection limit of the role; V(-1) for none.
+    type: int
+    default: -1
   assume_new:
     description: In check mode, whether to predict against a new server where none answers because none is installed yet.
     type: bool
@@ -86,7 +92,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._module import Poo
 
 STANDBY = "SELECT pg_catalog.pg_is_in_recovery() AS is_standby"
 ROLE = """
-SELECT rolcanlogin AS login, rolinherit AS inherits, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls,
+SELECT rolconnlimit AS connection_limit, rolcanlogin AS login, rolinherit AS inherits, rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls,
        ARRAY(SELECT g.rolname::text FROM pg_catalog.pg_auth_members AS m JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid
               WHERE m.member = r.oid) AS member_of
   FROM pg_catalog.pg_roles AS r WHERE rolname = %s
@@ -110,6 +116,13 @@ SELECT coalesce(d.datname, '') AS database, split_part(item, '=', 1) AS name,
 EXTENSIONS = """
 SELECT name, installed_version IS NOT NULL AS created FROM pg_catalog.pg_available_extensions WHERE name = ANY (%s)
 """
+SCHEMAS = """
+SELECT n.nspname AS name,
+       EXISTS (SELECT FROM pg_catalog.aclexplode(n.nspacl) AS a JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
+                WHERE r.rolname = %s AND a.privilege_type = 'USAGE') AS granted
+  FROM pg_catalog.pg_extension AS e JOIN pg_catalog.pg_namespace AS n ON n.oid = e.extnamespace
+ WHERE e.extname = ANY (%s) AND n.nspname <> 'pg_catalog'
+"""
 
 
 def main() -> None:
@@ -119,6 +132,7 @@ def main() -> None:
             "name": {"type": "str", "default": "prometheus"},
             "databases": {"type": "list", "elements": "str", "default": []},
             "extensions": {"type": "list", "elements": "str", "default": ["pg_stat_statements"]},
+            "connection_limit": {"type": "int", "default": _monitor.NO_LIMIT},
             "assume_new": {"type": "bool", "default": False},
         }
     )
@@ -129,7 +143,9 @@ def main() -> None:
     done: list[str] = []
     try:
         state = _monitor.nothing_yet() if connection is None else _state(connection, params)
-        changes = _monitor.monitor_changes(params["name"], databases, extensions, state)
+        changes = _monitor.monitor_changes(
+            params["name"], databases, extensions, state, params["connection_limit"]
+        )
         if connection is not None:
             _refuse_impossible(module, connection, state, databases, extensions, changes)
             if not module.check_mode:
@@ -182,16 +198,25 @@ def _state(connection: Any, params: dict[str, Any]) -> _monitor.MonitorState:
             (one.database, one.name): one.value
             for one in _postgres.fetch(connection, SETTINGS, (params["name"],))
         }
-        role = _monitor.MonitorRole(row.login, row.inherits, powers, tuple(row.member_of), settings)
+        role = _monitor.MonitorRole(
+            row.login,
+            row.inherits,
+            powers,
+            tuple(row.member_of),
+            settings,
+            row.connection_limit,
+        )
     databases = [params["login_db"], *params["databases"]]
     connects = _postgres.fetch(connection, CONNECTS, (params["name"], databases))
     extensions = _postgres.fetch(connection, EXTENSIONS, (params["extensions"],))
+    schemas = _postgres.fetch(connection, SCHEMAS, (params["name"], params["extensions"]))
     return _monitor.MonitorState(
         role,
         {row.name: row.connects for row in connects},
         {row.name: row.created for row in extensions},
         read_available(connection, params["extensions"]),
         read_surroundings(connection),
+        {row.name: row.granted for row in schemas},
     )
 
 

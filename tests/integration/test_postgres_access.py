@@ -568,6 +568,58 @@ def test_public_is_shut_out_unless_somebody_else_needs_it(clean_server, settled)
         clean_server.connect("mydb", "stranger")
 
 
+@pytest.fixture
+def reopened(clean_server):
+    """Afterwards, PUBLIC has what initdb gives it."""
+    yield clean_server
+    clean_server.sql(
+        "GRANT CONNECT, TEMPORARY ON DATABASE postgres TO PUBLIC;"
+        "GRANT CONNECT ON DATABASE template1 TO PUBLIC;"
+        "ALTER ROLE postgres CONNECTION LIMIT -1"
+    )
+    for name in ("postgres", "template1"):
+        clean_server.sql("GRANT USAGE ON SCHEMA public TO PUBLIC", name)
+        if clean_server.major < 15:
+            clean_server.sql("GRANT CREATE ON SCHEMA public TO PUBLIC", name)
+
+
+def test_cis_shuts_public_out_of_every_database(reopened, settled, run_module):
+    server = reopened
+    options = {"hardening": "cis", "pooler_role": POOLER, "pooler_connection_limit": 11}
+    args = {"databases": model(), "login_unix_socket": "/nowhere", **options}
+    more = {"assume_new": True, "assume_version": server.major}
+    assumed = run_module("postgres_access", {**args, **more}, check=True)
+    result = settled(model(), **options)
+    assert assumed["statements"] == result["statements"]
+    server.sql("CREATE ROLE stranger LOGIN")
+    for name in ("mydb", "postgres", "template1"):
+        assert server.refusal("SELECT 1", name, "stranger") == "connection"
+        acl = "SELECT 1 FROM pg_namespace n, aclexplode(n.nspacl) a WHERE nspname = 'public'"
+        assert server.sql(f"{acl} AND a.grantee = 0", name) == []
+    limits = dict(server.sql("SELECT rolname, rolconnlimit FROM pg_roles"))
+    assert (limits["postgres"], limits[POOLER]) == (10, 11)
+    # The model's roles work as before.
+    assert server.refusal("SELECT 1", "mydb", "app_user") == ""
+    assert server.refusal("CREATE TABLE t ()", "mydb", "app_migrator") == ""
+    assert server.refusal("SELECT FROM t", "mydb", "app_user") == ""
+    # A database made later is as closed.
+    server.sql("CREATE DATABASE later")
+    assert server.sql(f"{acl} AND a.grantee = 0", "later") == []
+
+
+def test_cis_leaves_what_a_role_outside_the_model_needs(reopened, settled):
+    server = reopened
+    server.sql("CREATE ROLE legacy LOGIN; CREATE ROLE prometheus LOGIN")
+    result = settled(model(), hardening="cis", monitor_role="prometheus")
+    kept = [text for text in result["warnings"] if "PUBLIC keeps" in text]
+    assert {text.split(":")[0] for text in kept} == {"database 'postgres'", "database 'template1'"}
+    assert all("way: 'legacy';" in text for text in kept)
+    assert server.refusal("SELECT 1", "postgres", "legacy") == ""
+    server.sql("DROP ROLE legacy")
+    settled(model(), hardening="cis", monitor_role="prometheus")
+    assert server.refusal("SELECT 1", "postgres", "prometheus") == "connection"
+
+
 def test_member_of_a_model_role_does_not_need_public(clean_server, settled):
     clean_server.sql("CREATE DATABASE mydb")
     clean_server.sql("CREATE ROLE app_user; CREATE ROLE batch LOGIN")

@@ -130,6 +130,7 @@ def test_check_mode_foresees_a_server_that_is_not_there(run_module: Run) -> None
         "GRANT CONNECT ON DATABASE postgres TO prometheus",
         "GRANT CONNECT ON DATABASE mydb TO prometheus",
         "CREATE EXTENSION pg_stat_statements",
+        "GRANT USAGE ON SCHEMA public TO prometheus",
     ]
     failed = run_module("postgres_monitor", {"login_unix_socket": "/nowhere"}, check=True)
     assert failed["msg"].startswith("can't connect to the server: ")

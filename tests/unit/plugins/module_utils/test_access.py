@@ -17,6 +17,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     ActualRole,
     Change,
     Difference,
+    Login,
     Membership,
     Outsider,
     RoleSetting,
@@ -89,6 +90,51 @@ def test_public_schema_of_a_new_server_is_closed_where_it_is_open(major, expecte
         "REVOKE CONNECT, TEMPORARY ON DATABASE mydb FROM PUBLIC",
         *expected,
     ]
+
+
+@pytest.mark.parametrize(
+    ("major", "privileges"),
+    [(14, "USAGE, CREATE"), (15, "USAGE")],
+)
+def test_cis_closes_every_database_and_limits_the_superuser(major, privileges):
+    want = wanted(hardening="cis", pooler_role="pb", pooler_connection_limit=12)
+    found = texts(want, new_cluster(major, ADMIN, ("mydb",), "cis"))
+    assert "CREATE ROLE pb LOGIN CONNECTION LIMIT 12" in found
+    assert "ALTER ROLE postgres CONNECTION LIMIT 10" in found
+    assert [text for text in found if text.startswith("REVOKE") and "PUBLIC" in text] == [
+        "REVOKE CONNECT, TEMPORARY ON DATABASE mydb FROM PUBLIC",
+        f"REVOKE {privileges} ON SCHEMA public FROM PUBLIC",
+        "REVOKE EXECUTE ON FUNCTION pgbouncer.get_auth(text) FROM PUBLIC",
+        "REVOKE CONNECT, TEMPORARY ON DATABASE postgres FROM PUBLIC",
+        f"REVOKE {privileges} ON SCHEMA public FROM PUBLIC",
+        "REVOKE CONNECT ON DATABASE template1 FROM PUBLIC",
+        f"REVOKE {privileges} ON SCHEMA public FROM PUBLIC",
+    ]
+
+
+def test_cis_leaves_what_outsiders_need_and_the_monitor_s_role_is_none():
+    actual = new_cluster(17, ADMIN, ("mydb",), "cis")
+    outsiders = (Outsider("legacy", frozenset({"legacy"})),)
+    planned = plan(wanted(hardening="cis"), replace(actual, outsiders=outsiders))
+    assert not [c.text for c in planned.changes if c.database in ("postgres", "template1")]
+    assert [text.split(":")[0] for text in planned.warnings].count("database 'postgres'") == 3
+    assert all("'legacy'" in text for text in planned.warnings)
+
+
+def test_a_login_that_is_no_superuser_leaves_the_server_s_databases():
+    actual = replace(
+        new_cluster(17, ADMIN, ("mydb",), "cis"),
+        login_user="deploy",
+        login_is_superuser=False,
+        login=Login(frozenset({"CREATEDB", "CREATEROLE"}), frozenset(), frozenset(), frozenset()),
+    )
+    planned = plan(wanted(hardening="cis"), actual)
+    assert not [c.text for c in planned.changes if c.database in ("postgres", "template1")]
+    assert "ALTER ROLE postgres CONNECTION LIMIT 10" not in [c.text for c in planned.changes]
+    assert (
+        "database 'postgres': PUBLIC keeps its rights, because 'deploy' is not a superuser"
+        in planned.warnings
+    )
 
 
 def test_database_of_another_encoding_s_template():

@@ -72,10 +72,34 @@ def test_the_role_has_pg_monitor_and_no_more(role: MonitorRole | None, expected:
     assert statements(role) == expected
 
 
+def test_the_role_has_the_limit_that_is_asked_for() -> None:
+    limited = replace(RIGHT, connection_limit=10)
+    state = MonitorState(limited, CONNECTS, EXTENSIONS)
+    found = [
+        [change.statement for change in monitor_changes("m", (), (), state, limit)]
+        for limit in (10, 12, -1)
+    ]
+    assert found == [
+        [],
+        ["ALTER ROLE m CONNECTION LIMIT 12"],
+        ["ALTER ROLE m CONNECTION LIMIT -1"],
+    ]
+    created = monitor_changes("m", (), (), nothing_yet(), 10)[0]
+    assert created.statement == "CREATE ROLE m LOGIN CONNECTION LIMIT 10"
+
+
+def test_usage_of_the_extensions_schemas_is_granted_by_name() -> None:
+    schemas = {"public": False, "ext": True}
+    state = MonitorState(RIGHT, CONNECTS, EXTENSIONS, schemas=schemas)
+    changes = monitor_changes("m", (), ("pg_stat_statements",), state)
+    assert [change.statement for change in changes] == ["GRANT USAGE ON SCHEMA public TO m"]
+
+
 def test_databases_and_extensions_that_are_missing() -> None:
     assert statements(RIGHT, {"postgres": True, "my db": False}, {"pg_stat_statements": False}) == [
         'GRANT CONNECT ON DATABASE "my db" TO prometheus',
         "CREATE EXTENSION pg_stat_statements",
+        "GRANT USAGE ON SCHEMA public TO prometheus",
     ]
 
 
@@ -87,6 +111,7 @@ def test_names_are_never_sql() -> None:
         *(f"""ALTER ROLE "x""; DROP" SET {name} = '{value}'""" for name, value in SETTINGS.items()),
         'GRANT CONNECT ON DATABASE "d""b" TO "x""; DROP"',
         "CREATE EXTENSION plpgsql",
+        'GRANT USAGE ON SCHEMA public TO "x""; DROP"',
     ]
 
 
