@@ -24,6 +24,8 @@ TELLING = (
 )
 RELOAD_TIMEOUT_S = 15
 POLL_S = 0.1
+# How long the logging collector may take to write what the server has said.
+COLLECTOR_S = 0.5
 # How long a restarted server has to stay up after its first answer.
 SETTLE_S = 1.0
 COMING = ("active", "activating", "reloading")
@@ -433,11 +435,12 @@ class Server:
                 raise Refused(f"did not take {what}: {self.cluster.log_since(size)}")
             time.sleep(POLL_S)
         # It takes the name of a certificate before it looks at the file.
-        words = self.cluster.log_since(size)
-        if "SSL configuration was not reloaded" in words and any(
-            change.name.startswith("ssl") for change in expected
-        ):
-            raise Refused(words)
+        if any(change.name.startswith("ssl") for change in expected):
+            if live["logging_collector"].setting == "on":
+                time.sleep(COLLECTOR_S)
+            words = self.cluster.log_since(size)
+            if "SSL configuration was not reloaded" in words:
+                raise Refused(words)
 
     def reset(self, names: Sequence[str]) -> None:
         """Take settings out of postgresql.auto.conf."""

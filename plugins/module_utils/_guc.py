@@ -635,12 +635,23 @@ def names_of_libraries(value: str) -> list[str]:
     return [quoted.replace('""', '"') if quoted else plain for quoted, plain in found]
 
 
-def with_libraries(wanted: Iterable[str], rows: Iterable[FileRow]) -> str:
-    """A value of shared_preload_libraries: what any file already preloads, then what is wanted."""
+def with_libraries(
+    wanted: Iterable[str], rows: Iterable[FileRow], drop_in: str = "", unwanted: Iterable[str] = ()
+) -> str:
+    """A value of shared_preload_libraries: what any file already preloads, then what is wanted.
+
+    Args:
+        wanted: libraries.
+        rows: pg_file_settings.
+        drop_in: path of the managed file.
+        unwanted: libraries that it has from an earlier run, and that are to go.
+    """
     names: list[str] = []
+    gone = frozenset(unwanted)
     for row in rows:
         if row.name.lower() == "shared_preload_libraries":
-            names += names_of_libraries(row.value)
+            found = names_of_libraries(row.value)
+            names += [name for name in found if row.path != drop_in or name not in gone]
     names += wanted
     return ", ".join(_list_element(name) for name in dict.fromkeys(names))
 

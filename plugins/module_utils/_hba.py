@@ -195,6 +195,7 @@ def model_rules(
     pooler_role: str = "",
     pooler_networks: Sequence[str] = (),
     require_tls: bool = False,
+    require_tls_on_loopback: bool = False,
     superuser: str = "postgres",
     superuser_os_user: str = "postgres",
 ) -> tuple[Rule, ...]:
@@ -235,9 +236,10 @@ def model_rules(
         for database in served
     }
     elsewhere = "hostssl" if require_tls else "host"
+    here = "hostssl" if require_tls and require_tls_on_loopback else "host"
     rules += [
         Rule(
-            "host" if address in LOOPBACK else elsewhere,
+            here if address in LOOPBACK else elsewhere,
             names[database.name],
             (roles if address in clients else pooled)[database.name],
             address,

@@ -151,6 +151,15 @@ exporters:
   type: list
   elements: str
   sample: [/usr/bin/prometheus-postgres-exporter]
+libraries:
+  description: Of the libraries C(pgaudit) and C(set_user), by name, the majors of Postgres that have it.
+  returned: always
+  type: dict
+  sample: {pgaudit: [17], set_user: []}
+umask_file:
+  description: Whether C(/etc/profile.d) has the file with which the role P(pooled.postgres.postgres#role) sets the umask of logins of C(postgres).
+  returned: always
+  type: bool
 driver:
   description: Whether the distribution's Python has psycopg2, with which the other modules ask the server.
   returned: always
@@ -183,6 +192,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _certificate_files,
     _certificates,
     _files,
+    _hardening,
     _identity,
     _pgbouncer_user,
     _resources,
@@ -202,6 +212,8 @@ EXPORTERS = (
 OWNER = "postgres"
 CLUSTERS = "/etc/postgresql"
 DIRECTORIES = _resources.UNIT_DIRECTORIES
+PACKAGED_LIBRARIES = tuple(item.name for item in _hardening.LIBRARIES if item.package)
+UMASK_FILE = "/etc/profile.d/pooled-postgres-umask.sh"
 DRIVER = "/usr/lib/python3/dist-packages/psycopg2/__init__.py"
 
 
@@ -222,9 +234,9 @@ def text_of_cluster(path: str) -> str:
         return ""
 
 
-def majors_installed() -> list[int]:
-    """Majors whose server binary is there."""
-    paths = glob.glob("/usr/lib/postgresql/*/bin/postgres")
+def majors_with(part: str) -> list[int]:
+    """Majors that have a part of the server's package, by its path."""
+    paths = glob.glob(f"/usr/lib/postgresql/*/{part}")
     names = [path.split("/")[4] for path in paths]
     return sorted(int(name) for name in names if name.isdigit())
 
@@ -442,7 +454,7 @@ def main() -> None:
             "cluster": {"type": "str", "default": "main"},
         }
     )
-    majors = majors_installed()
+    majors = majors_with("bin/postgres")
     clusters = clusters_configured(module)
     module.exit_json(
         changed=False,
@@ -452,6 +464,8 @@ def main() -> None:
         pgbouncer=pgbouncer(module),
         sandbox=sandbox(module),
         exporters=[path for path in EXPORTERS if os.path.exists(path)],
+        libraries={name: majors_with(f"lib/{name}.so") for name in PACKAGED_LIBRARIES},
+        umask_file=os.path.exists(UMASK_FILE),
         driver=os.path.exists(DRIVER),
         certificates=_certificate_files.look_all(_certificates.DIRECTORY),
         asked=dict(module.params),

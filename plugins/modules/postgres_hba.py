@@ -92,6 +92,10 @@ options:
       - Fails when the server has C(ssl) turned off. Check mode does not ask that, because a run may turn it on first.
     type: bool
     default: false
+  require_tls_on_loopback:
+    description: With O(require_tls), whether TLS is needed on loopback addresses too. The unix socket has none.
+    type: bool
+    default: false
   pooler_os_user:
     description: OS user that runs PgBouncer on the server's own host, where it logs in over the
       unix socket without a password.
@@ -253,6 +257,7 @@ def argument_spec() -> dict[str, Any]:
         "pooler_role": {"type": "str", "default": ""},
         "pooler_networks": {"type": "list", "elements": "str", "default": []},
         "require_tls": {"type": "bool", "default": False},
+        "require_tls_on_loopback": {"type": "bool", "default": False},
         "pooler_os_user": {"type": "str", "default": "postgres"},
         "exclusive": {"type": "str", "choices": ["auto", "yes", "no"], "default": "auto"},
         "assume_new": {"type": "bool", "default": False},
@@ -484,6 +489,7 @@ def main() -> None:
                 pooler_role=params["pooler_role"],
                 pooler_networks=checked.pooler_networks,
                 require_tls=params["require_tls"],
+                require_tls_on_loopback=params["require_tls_on_loopback"],
                 **owner,
             ),
             *checked.rules,

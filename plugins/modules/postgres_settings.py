@@ -37,6 +37,18 @@ options:
     type: list
     elements: str
     default: []
+  unwanted_libraries:
+    description:
+      - Libraries that only the managed file preloads, from an earlier run, and that are to go.
+      - Those in O(preload_libraries) stay.
+    type: list
+    elements: str
+    default: []
+  assume_libraries:
+    description: In check mode, libraries that a run has installed by the time it gets here.
+    type: list
+    elements: str
+    default: []
   version:
     description: Major version of the cluster.
     type: int
@@ -227,7 +239,10 @@ def predict(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> d
     """What a run does on a host where the package creates the cluster first."""
     drop_in = _guc.DropIn(cluster.drop_in, "", cluster.main_file, 0)
     plan = _guc.plan(
-        with_libraries(module, wanted, []), drop_in, _guc.new_cluster(cluster.major), []
+        with_libraries(module, wanted, [], cluster.drop_in),
+        drop_in,
+        _guc.new_cluster(cluster.major),
+        [],
     )
     restart = bool(plan.waiting) and module.params["restart"] != "never"
     before = ManagedFile(cluster.drop_in, None, "", "", 0)
@@ -248,8 +263,9 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
     before = drop_in_file(cluster)
     current = Configuration(cluster, before.content or "")
     live, rows = (server.live(), server.files()) if runs else current.at_rest(wanted)
-    wanted = with_libraries(module, wanted, rows)
-    check_installed(server if runs else None, wanted, live)
+    wanted = with_libraries(module, wanted, rows, cluster.drop_in)
+    assumed = module.params["assume_libraries"] if module.check_mode else []
+    check_installed(server if runs else None, wanted, live, assumed)
     drop_in = _guc.DropIn(
         cluster.drop_in, before.content or "", cluster.main_file, current.included_at
     )
@@ -384,19 +400,33 @@ def waiting_for_restart(
 
 
 def with_libraries(
-    module: PooledModule, wanted: dict[str, str], rows: list[_guc.FileRow]
+    module: PooledModule, wanted: dict[str, str], rows: list[_guc.FileRow], drop_in: str
 ) -> dict[str, str]:
     """The settings with the libraries to preload, unless they say themselves what to preload."""
     libraries = module.params["preload_libraries"]
     if not libraries or "shared_preload_libraries" in module.params["settings"]:
         return wanted
-    return {**wanted, "shared_preload_libraries": _guc.with_libraries(libraries, rows)}
+    return {
+        **wanted,
+        "shared_preload_libraries": _guc.with_libraries(
+            libraries, rows, drop_in, module.params["unwanted_libraries"]
+        ),
+    }
 
 
 def check_installed(
-    server: Server | None, wanted: dict[str, str], live: dict[str, _guc.Live]
+    server: Server | None,
+    wanted: dict[str, str],
+    live: dict[str, _guc.Live],
+    assumed: Sequence[str],
 ) -> None:
     """Refuse what the catalog of the major has and the installed server has not.
+
+    Args:
+        server: the server, when it runs.
+        wanted: checked settings.
+        live: pg_settings by lower-case name.
+        assumed: libraries that are taken to be there.
 
     Raises:
         ValueError: naming the setting.
@@ -409,7 +439,7 @@ def check_installed(
             raise ValueError(f"settings.{name}: the installed server has no such setting")
     for name in ("shared_preload_libraries", "session_preload_libraries"):
         for library in _guc.names_of_libraries(wanted.get(name, "")):
-            if server and not server.has_library(library):
+            if server and library not in assumed and not server.has_library(library):
                 raise ValueError(
                     f"settings.{name}: library {library!r} is not installed on the server;"
                     " install its package first"
@@ -574,6 +604,8 @@ def main() -> None:
             **_postgres.connection_argument_spec(),
             "settings": {"type": "dict", "required": True},
             "preload_libraries": {"type": "list", "elements": "str", "default": []},
+            "unwanted_libraries": {"type": "list", "elements": "str", "default": []},
+            "assume_libraries": {"type": "list", "elements": "str", "default": []},
             "version": {"type": "int", "required": True},
             "cluster": {"type": "str", "default": "main"},
             "restart": {

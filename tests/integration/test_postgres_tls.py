@@ -149,6 +149,9 @@ def test_roles_of_the_model_need_tls_from_elsewhere(server):
     assert "pg_hba.conf rejects connection for host" in refusal
     # On this host nobody is in between.
     assert server.enters("disable", source="127.0.0.1") is False
+    server.hba(require_tls=True, require_tls_on_loopback=True)
+    assert server.enters("require", source="127.0.0.1") is True
+    assert "rejects connection" in server.enters("disable", source="127.0.0.1")
 
 
 def test_who_comes_without_tls_gets_the_code_of_a_login_that_is_not_allowed(server):

@@ -257,7 +257,7 @@ KNOWN = {
         *("_Keeper._warn_of_readers", "_locked", "_write_new"),  # on the controller
     },
     "host_resources_info.py": {
-        *("text_of", "unit_texts", "majors_installed", "shown_units", "pgbouncer", "main"),
+        *("text_of", "unit_texts", "majors_with", "shown_units", "pgbouncer", "main"),
         "sandbox",  # /run/systemd
         *("clusters_configured", "wal_filesystem"),  # with reached(), or as the clusters' owner
     },

@@ -95,6 +95,16 @@ def test_with_tls_required_nobody_comes_without_it_from_elsewhere() -> None:
         "hostssl mydb pgbouncer_auth 10.9.0.4/32 scram-sha-256",
         f"hostnossl {model},pgbouncer_auth all reject",
     ]
+    here_too = _hba.model_rules(MODEL[:1], major=17, require_tls=True, require_tls_on_loopback=True)
+    assert words(here_too)[3:] == [
+        f"hostssl {model} 127.0.0.1/32 scram-sha-256",
+        f"hostssl {model} ::1/128 scram-sha-256",
+        f"hostnossl {model} all reject",
+    ]
+    # Alone it asks for nothing.
+    assert _hba.model_rules(MODEL[:1], major=17, require_tls_on_loopback=True) == _hba.model_rules(
+        MODEL[:1], major=17
+    )
     alone = _hba.model_rules(MODEL[:1], major=17, require_tls=True)
     assert words(alone)[-1] == f"hostnossl {model} all reject"
 
