@@ -9,6 +9,9 @@ from typing import Any, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.pooled.postgres.plugins.module_utils import _pooled_tls
+from ansible_collections.pooled.postgres.plugins.module_utils._certificates import CLIENT_CA_CERT
+
 DOCUMENTATION = r"""
 name: client_endpoints
 author: pooled.postgres contributors (@pooled)
@@ -21,6 +24,8 @@ description:
     C(ansible_host), or its name.
   - C(postgres_client_ca_cert) and C(pgbouncer_client_ca_cert) are paths on the clients' hosts of the
     authorities of the certificates. With them clients verify whom they talk to.
+  - Where C(pooled_tls) gives a host its certificate, clients verify it by C(pooled_tls_client_ca_cert), or else
+    C(/etc/ssl/certs/pooled-clients.crt).
 positional: hostvars, postgres_hosts
 options:
   _input:
@@ -82,7 +87,10 @@ def _server(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "host": _address(host, variables, "postgres_client_address"),
         "port": found.get("port") or variables.get("postgres_port") or 5432,
-        **_verified(variables.get("postgres_client_ca_cert")),
+        **_verified(
+            variables.get("postgres_client_ca_cert")
+            or (_pooled_tls.of_postgres(variables)["certificate"] and _authority(variables))
+        ),
     }
 
 
@@ -114,8 +122,16 @@ def _pooler(pooler: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str
     if version:
         entry["version"] = version
         entry["max_prepared_statements"] = option("max_prepared_statements", 200)
-    mode = option("client_tls_sslmode", "")
-    authorities = variables.get("pgbouncer_client_ca_cert")
+    tls: Mapping[str, Any] = {"options": {}, "certificate": False}
+    if _pooled_tls.uses_tls(variables, "pgbouncer_tls"):
+        tls = _pooled_tls.of_pgbouncer(
+            _pooled_tls.pgbouncer_options_of(variables),
+            required=_pooled_tls.is_on(variables.get("pooled_tls_require", True)),
+        )
+    mode = option("client_tls_sslmode", "") or tls["options"].get("client_tls_sslmode") or ""
+    authorities = variables.get("pgbouncer_client_ca_cert") or (
+        tls["certificate"] and _authority(variables)
+    )
     if authorities and mode in ("", "disable"):
         raise AnsibleFilterError(
             f"{host}: pgbouncer_client_ca_cert: PgBouncer has no certificate to verify; set"
@@ -135,6 +151,11 @@ def _version(variables: Mapping[str, Any]) -> str:
         return str(configured["version"])
     looked_at = (variables.get("__pgbouncer_host") or {}).get("pgbouncer") or {}
     return str(looked_at.get("version") or "")
+
+
+def _authority(variables: Mapping[str, Any]) -> str:
+    """Where clients have the certificate of our authority."""
+    return str(variables.get("pooled_tls_client_ca_cert") or CLIENT_CA_CERT)
 
 
 def _verified(authorities: Any) -> dict[str, str]:

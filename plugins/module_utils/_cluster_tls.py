@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from typing import Mapping
+import time
+from typing import Collection, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
     _files,
@@ -20,11 +21,15 @@ from ansible_collections.pooled.postgres.plugins.module_utils._cluster import Cl
 
 # Warned of as long as there is time left to renew a certificate.
 EXPIRES_SOON_DAYS = 14
+_POLL_S = 0.1
 _FILES = ("ssl_ca_file", "ssl_cert_file", "ssl_crl_file", "ssl_key_file")
 
 
 def check_tls_files(
-    cluster: Cluster, wanted: Mapping[str, str], running: Mapping[str, str]
+    cluster: Cluster,
+    wanted: Mapping[str, str],
+    running: Mapping[str, str],
+    foreseen: Collection[str] = (),
 ) -> list[str]:
     """See that the server can read the files for TLS that are asked for, and that they match.
 
@@ -35,6 +40,7 @@ def check_tls_files(
         cluster: whose files they are.
         wanted: the settings that are asked for.
         running: the values that settings have which are not asked for.
+        foreseen: files that a run would have written by now, which are taken for good.
 
     Returns:
         Warnings.
@@ -50,12 +56,14 @@ def check_tls_files(
         for name in _FILES
         if values.get(name)
     }
-    asked = [name for name in paths if name in wanted]
+    asked = [name for name in paths if name in wanted and paths[name] not in foreseen]
     for name in asked:
         _check_readable(cluster, name, paths[name])
     if not {"ssl_cert_file", "ssl_key_file"} & set(asked) or values.get("ssl_passphrase_command"):
         return []
     certificate, key = paths["ssl_cert_file"], paths["ssl_key_file"]
+    if {certificate, key} & set(foreseen):
+        return []
     try:
         reader = _identity.entry_of(cluster.os_user)
         left = _tls.check_pair(certificate, key, serves=True, reader=reader)
@@ -64,6 +72,58 @@ def check_tls_files(
     if left < EXPIRES_SOON_DAYS:
         return [f"settings.ssl_cert_file: {certificate} expires in {left:.0f} days; renew it"]
     return []
+
+
+def renewed_certificate(
+    cluster: Cluster,
+    wanted: Mapping[str, str],
+    running: Mapping[str, str],
+    foreseen: Collection[str] = (),
+    timeout_s: float = 0,
+) -> str:
+    """Path of the server's certificate when it shows another one than is in that file.
+
+    Args:
+        cluster: whose certificate it is.
+        wanted: the settings that are asked for.
+        running: the values that settings have now.
+        foreseen: files that a run would have written by now.
+        timeout_s: how long to wait until it shows the one in the file.
+
+    Returns:
+        The path; empty when it shows that one, or when that can't be asked: without TLS, without
+        TCP, and for a certificate that the wanted settings don't name.
+    """
+    name = wanted.get("ssl_cert_file", "")
+    listening = running.get("listen_addresses", "")
+    place = cluster.running_at()
+    if not name or not _is_on(running.get("ssl", "off")) or not listening or place is None:
+        return ""
+    path = os.path.join(cluster.data_directory, name)
+    if running.get("ssl_cert_file") != name:
+        return ""  # it comes with the settings
+    if path in foreseen:
+        return path
+    code, text, _words = cluster.as_server("cat", path)
+    try:
+        digest = _tls.digest(text) if code == 0 else ""
+    except _tls.TlsError:
+        digest = ""
+    deadline = time.monotonic() + timeout_s
+    while digest:
+        shown = _tls.served_digest(_reached_at(listening), place[1])
+        if shown in ("", digest):
+            break
+        if time.monotonic() >= deadline:
+            return path
+        time.sleep(_POLL_S)
+    return ""
+
+
+def _reached_at(listening: str) -> str:
+    """An address of this host at which a server answers, of those that it listens on."""
+    first = listening.split(",", maxsplit=1)[0].strip()
+    return {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(first, first)  # noqa: S104
 
 
 def _check_readable(cluster: Cluster, name: str, path: str) -> None:

@@ -77,6 +77,34 @@ def role_settings_in(text: str) -> list[str]:
     return notes
 
 
+def without_digests(before: str, after: str) -> tuple[str, str]:
+    """Two versions of a file, with words in place of the digests of other files.
+
+    Nobody could foresee the digest of a certificate that is still to be made.
+    """
+    old, new = _digests(before), _digests(after)
+    for line, (name, digest) in new.items():
+        said = name if (name, digest) in old.values() else f"{name} (new)"
+        after = after.replace(line, f"{_NOTE_MARK}{said}", 1)
+    for line, (name, _digest) in old.items():
+        before = before.replace(line, f"{_NOTE_MARK}{name}", 1)
+    return before, after
+
+
+def _digests(text: str) -> dict[str, tuple[str, str]]:
+    """What is remembered of other files, by its line: an option and a digest."""
+    _head, title, rest = text.split("\n[", 1)[0].partition(f"; {_FILES_TITLE}\n")
+    if not title:
+        return {}
+    found = {}
+    for line in rest.split("\n"):
+        name, space, digest = line[len(_NOTE_MARK) :].partition(" ")
+        if not line.startswith(_NOTE_MARK) or not space:
+            break
+        found[line] = (name, digest)
+    return found
+
+
 def database_entries_in(text: str) -> dict[str, dict[str, str]]:
     """The entries of [databases] in a file that render_ini() made."""
     section = text.partition("\n[databases]\n")[2].partition("\n[")[0]

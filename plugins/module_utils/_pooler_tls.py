@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Callable, ContextManager, Iterable, Mapping, Sequence
+from typing import Callable, Collection, ContextManager, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
     _identity,
@@ -26,18 +26,42 @@ EXPIRES_SOON_DAYS = 14
 RunCommand = Callable[[Sequence[str]], "tuple[int, str, str]"]
 
 
-def missing_files(os_user: str, options: Mapping[str, str]) -> list[str]:
-    """Each option that names a file which is not there, with the file."""
+def missing_files(
+    os_user: str, options: Mapping[str, str], assumed: Collection[str] = ()
+) -> list[str]:
+    """Each option that names a file which is not there and is not assumed, with the file."""
     with _as_service(os_user):
         return [
             f"{name}: {path} does not exist"
             for name, path in _named_files(options)
-            if _is_missing(path)
+            if path not in assumed and _is_missing(path)
         ]
 
 
-def check_files(run: RunCommand, os_user: str, options: Mapping[str, str]) -> list[str]:
+def without_missing_files(
+    os_user: str, options: Mapping[str, str], assumed: Collection[str]
+) -> Mapping[str, str]:
+    """The options for a trial, without TLS on a side whose files are only assumed to be there."""
+    with _as_service(os_user):
+        sides = {
+            name.split("_tls_")[0]
+            for name, path in _named_files(options)
+            if path in assumed and _is_missing(path)
+        }
+    prefixes = tuple(f"{side}_tls_" for side in sides)
+    return {name: value for name, value in options.items() if not name.startswith(prefixes)}
+
+
+def check_files(
+    run: RunCommand, os_user: str, options: Mapping[str, str], assumed: Collection[str] = ()
+) -> list[str]:
     """See that the service's user can read the files and that those for TLS work together.
+
+    Args:
+        run: runs a program.
+        os_user: the service's user.
+        options: those of [pgbouncer].
+        assumed: files that are taken for good.
 
     Returns:
         Warnings.
@@ -45,10 +69,10 @@ def check_files(run: RunCommand, os_user: str, options: Mapping[str, str]) -> li
     Raises:
         ValueError: naming the option and the file.
     """
-    for missing in missing_files(os_user, options):
+    for missing in missing_files(os_user, options, assumed):
         raise ValueError(missing)
     for name, path in _named_files(options):
-        if not _pgbouncer_user.may(run, os_user, "-r", path):
+        if path not in assumed and not _pgbouncer_user.may(run, os_user, "-r", path):
             raise ValueError(
                 f"{name}: {path} can't be read by {os_user}, as whom PgBouncer runs; give that user"
                 " or one of its groups the right to read it, and to enter its directory (create a"
@@ -62,11 +86,11 @@ def check_files(run: RunCommand, os_user: str, options: Mapping[str, str]) -> li
         authority = options.get(f"{side}_tls_ca_file", "")
         name, path = f"{side}_tls_ca_file", authority
         try:
-            if authority:
+            if authority and authority not in assumed:
                 _tls.check_authority(authority, reader)
-            if certificate:
+            key = options.get(f"{side}_tls_key_file", "")
+            if certificate and not {certificate, key} & set(assumed):
                 name, path = f"{side}_tls_cert_file", certificate
-                key = options[f"{side}_tls_key_file"]
                 # PgBouncer is the server of its clients, and a client of Postgres.
                 left = _tls.check_pair(certificate, key, serves=side == "client", reader=reader)
                 if left < EXPIRES_SOON_DAYS:
@@ -106,13 +130,17 @@ def check_servers(
             ) from error
 
 
-def wanted_certificate(os_user: str, options: Mapping[str, str]) -> str:
-    """Digest of the certificate to show to clients; empty when they get none.
+def wanted_certificate(
+    os_user: str, options: Mapping[str, str], assumed: Collection[str] = ()
+) -> str:
+    """Digest of the certificate to show to clients; empty when they get none, or it is assumed.
 
     Raises:
         OSError: when it can't be read.
     """
     if options.get("client_tls_sslmode", "disable") == "disable":
+        return ""
+    if options["client_tls_cert_file"] in assumed:
         return ""
     with _as_service(os_user), open(options["client_tls_cert_file"], "rb") as handle:
         text = handle.read()
@@ -133,8 +161,10 @@ def served_certificate(listening: Iterable[tuple[str, int]]) -> str:
     return ""
 
 
-def read_files(os_user: str, options: Mapping[str, str]) -> list[str]:
-    """What to remember about the files as they are now, a line each.
+def read_files(
+    os_user: str, options: Mapping[str, str], assumed: Collection[str] = ()
+) -> list[str]:
+    """What to remember about the files as they are now, or are assumed to become, a line each.
 
     Raises:
         OSError: when one can't be read.
@@ -142,6 +172,9 @@ def read_files(os_user: str, options: Mapping[str, str]) -> list[str]:
     notes = []
     for name in _pgbouncer.READ_FILES:
         if not options.get(name):
+            continue
+        if options[name] in assumed:
+            notes.append(f"{name} assumed")
             continue
         with _as_service(os_user), open(options[name], "rb") as handle:
             content = handle.read()

@@ -154,6 +154,12 @@ driver:
   description: Whether the distribution's Python has psycopg2, with which the other modules ask the server.
   returned: always
   type: bool
+certificates:
+  description:
+    - What M(pooled.postgres.tls_certificate) keeps on the host, by service, as its O(pooled.postgres.tls_certificate#module:seen) wants it.
+    - C(certificate) and C(authority) are PEM; of the C(key) only its C(owner), C(mode), and whether it belongs to the certificate (C(usable)).
+  returned: always
+  type: dict
 asked:
   description: The O(version) and O(cluster) that this is about.
   returned: always
@@ -172,6 +178,8 @@ from dataclasses import dataclass, field
 from typing import Any, Collection, Iterable
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _certificate_files,
+    _certificates,
     _files,
     _identity,
     _pgbouncer_user,
@@ -434,6 +442,7 @@ def main() -> None:
         sandbox=sandbox(module),
         exporters=[path for path in EXPORTERS if os.path.exists(path)],
         driver=os.path.exists(DRIVER),
+        certificates=_certificate_files.look_all(_certificates.DIRECTORY),
         asked=dict(module.params),
         package_lists=bool(glob.glob("/var/lib/apt/lists/*_Packages*")),
     )

@@ -168,6 +168,11 @@ options:
   assume_version:
     description: The version that O(assume_new) will install.
     type: str
+  assume_files:
+    description: Files that a run would have written by now. Check mode takes for granted that those among the options' files are new and usable.
+    type: list
+    elements: path
+    default: []
 requirements:
   - systemd
   - psycopg2 2.8 or newer (Debian's C(python3-psycopg2)) on the host that runs the module
@@ -317,6 +322,7 @@ def argument_spec() -> dict[str, Any]:
         "logrotate_directory": {"type": "path", "default": "/etc/logrotate.d"},
         "assume_new": {"type": "bool", "default": False},
         "assume_version": {"type": "str"},
+        "assume_files": {"type": "list", "elements": "path", "default": []},
     }
 
 
@@ -608,7 +614,9 @@ def file_diffs(
         if not _files.differs(old, new):
             continue
         texts = [old.content or "", new.content or ""]
-        if not new.path.endswith((".ini", ".conf", ".service")):
+        if new.path.endswith(".ini"):
+            texts = list(_ini.without_digests(*texts))
+        elif not new.path.endswith((".conf", ".service")):
             texts = list(_ini.masked_userlists(*texts))
         modes = [
             f"# {one.owner}:{one.group} {one.mode:04o}\n" if one.content is not None else ""
@@ -923,14 +931,17 @@ def main() -> None:
             os_user=user,
         )
         given = wanted_secrets(module, databases, version, installed is not None)
+        assumed = params["assume_files"] if module.check_mode else []
         # A check of a bare host can't know which files its run would have put there by now.
-        foreseen = installed is None and bool(_pooler_tls.missing_files(user, options))
+        foreseen = installed is None and bool(_pooler_tls.missing_files(user, options, assumed))
         if not foreseen:
             if installed is not None:
-                for warning in _pooler_tls.check_files(run, user, options):
+                for warning in _pooler_tls.check_files(run, user, options, assumed):
                     module.warn(warning)
-            desired = replace(desired, certificate=_pooler_tls.wanted_certificate(user, options))
-        notes = [] if foreseen else _pooler_tls.read_files(user, options)
+            desired = replace(
+                desired, certificate=_pooler_tls.wanted_certificate(user, options, assumed)
+            )
+        notes = [] if foreseen else _pooler_tls.read_files(user, options, assumed)
         found_processes = other_processes(params, rights)
         # What the pooler says may allow fewer or more of them than are wanted.
         auth_file = _pgbouncer_secrets.auth_file(
@@ -1129,7 +1140,8 @@ def main() -> None:
     ):
         try:
             trial_user = user if user_exists else service.os_user or "nobody"
-            pooler.try_out(desired, trial_user, access.text)
+            trial = _pooler_tls.without_missing_files(user, desired.options, assumed)
+            pooler.try_out(replace(desired, options=trial), trial_user, access.text)
         except (_pooler.PoolerError, OSError) as error:
             module.fail_json(
                 msg=f"PgBouncer refuses this configuration, and nothing was changed: {error}"

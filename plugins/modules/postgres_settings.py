@@ -16,6 +16,7 @@ description:
   - Compares values, not text, by the server's own rules, so that C(1GB) and C(1024MB) are the same.
   - The server's own binary reads the whole new configuration before anything is written. What it refuses changes nothing.
   - Reloads the server and waits until it confirms each value. What only a restart can apply is named, and restarted as O(restart) allows.
+  - A server that shows another certificate than C(ssl_cert_file) has by now, because the file was renewed, is reloaded.
   - A server that is stopped is started.
   - When the server does not come back, puts the last good files back, starts it again and fails with the server's own words.
   - Files that this run has not changed stay when the server does not start with them; the message says so.
@@ -65,6 +66,11 @@ options:
       - Otherwise a missing cluster is an error.
     type: bool
     default: false
+  assume_files:
+    description: Files that a run would have written by now. Check mode takes for granted that those among the settings' files are new and usable.
+    type: list
+    elements: path
+    default: []
   config_directory:
     description: Directory of C(postgresql.conf). By default C(/etc/postgresql/<version>/<cluster>).
     type: path
@@ -161,13 +167,17 @@ from typing import Any, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _guc, _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._cluster import (
+    RELOAD_TIMEOUT_S,
     Cluster,
     Configuration,
     Refused,
     Server,
     StillStarting,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._cluster_tls import check_tls_files
+from ansible_collections.pooled.postgres.plugins.module_utils._cluster_tls import (
+    check_tls_files,
+    renewed_certificate,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._files import (
     LastGood,
     ManagedFile,
@@ -257,8 +267,12 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
     plan = _guc.plan(wanted, drop_in, live, rows, normalise)
     after = ManagedFile(cluster.drop_in, plan.content, cluster.os_user, cluster.os_group, MODE)
     at_work = {name: row.setting for name, row in live.items()}
-    for warning in check_tls_files(cluster, wanted, at_work):
+    foreseen = module.params["assume_files"] if module.check_mode else []
+    for warning in check_tls_files(cluster, wanted, at_work, foreseen):
         module.warn(warning)
+    renewed = renewed_certificate(cluster, wanted, at_work, foreseen) if runs else ""
+    if renewed:
+        plan = replace(plan, reload=True)
     write = differs(before, after)
     check_files(cluster, before, write)
     broken = any(row.error and not row.name for row in rows)
@@ -276,6 +290,7 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
     if actions and not module.check_mode:
         good = last_good(cluster, before, after, _guc.running(wanted, live) if runs else {})
         waiting = apply(server, plan, good, before, after, restart, logins)
+        check_served(cluster, wanted, server)
     elif restart:
         waiting = set()
     elif not module.check_mode:
@@ -283,11 +298,29 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
     if waiting:
         module.warn(waiting_text(cluster, policy, _guc.waiting_lines(waiting, live, rows, plan)))
     running = cluster.running_at()
+    result = report(plan, before, after, actions, sorted(waiting))
+    if renewed:
+        result["diff"]["after"] += f"{renewed}: read anew\n"
     return {
-        **report(plan, before, after, actions, sorted(waiting)),
+        **result,
         "port": running[1] if running else int(wanted.get("port", module.params["login_port"])),
         "started": not runs,
     }
+
+
+def check_served(cluster: Cluster, wanted: dict[str, str], server: Server) -> None:
+    """See that the server shows the certificate that its settings name.
+
+    Raises:
+        Refused: when it goes on with an old one.
+    """
+    at_work = {name: row.setting for name, row in server.live().items()}
+    path = renewed_certificate(cluster, wanted, at_work, (), RELOAD_TIMEOUT_S)
+    if path:
+        raise Refused(
+            f"it goes on with another certificate than {path}, although it has read its files anew;"
+            f" {cluster.log_file} says why"
+        )
 
 
 def waiting_text(cluster: Cluster, policy: str, lines: list[str]) -> str:
@@ -550,6 +583,7 @@ def main() -> None:
             },
             "restart_timeout": {"type": "int", "default": 120},
             "assume_new": {"type": "bool", "default": False},
+            "assume_files": {"type": "list", "elements": "path", "default": []},
             "config_directory": {"type": "path"},
             "binary_directory": {"type": "path"},
             "service": {"type": "str"},
