@@ -15,7 +15,6 @@ from typing import Any, Iterator
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.parsing.vault import is_encrypted
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import lookup_loader
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _certificates
 from ansible_collections.pooled.postgres.plugins.plugin_utils import _authority
@@ -62,12 +61,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Compare, and unless in check mode, make what is missing."""
         super().run(tmp, task_vars)
-        _validation, args = self.validate_argument_spec(
-            argument_spec=_SPEC,
-            required_if=[
-                ("state", value, ["service", "owner"]) for value in ("present", "checked")
-            ],
-        )
+        _validation, args = self.validate_argument_spec(argument_spec=_SPEC)
         if not _authority.HAS_CRYPTOGRAPHY:
             raise AnsibleActionFail(
                 "the Python that runs Ansible here has no library cryptography, which signs"
@@ -88,6 +82,9 @@ class ActionModule(ActionBase):
         return {"changed": held is None, "authority": held.text if held else ""}
 
     def _keep(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        for option in ("service", "owner"):
+            if not args[option]:
+                raise ValueError(f"{option}: it is missing; without it only state=authority works")
         service = _certificates.checked_service(args["service"])
         _certificates.checked_days(args["days"], args["renew_days"])
         # What the inventory says decides; a host that was broken into can't add another's name.
@@ -116,7 +113,7 @@ class ActionModule(ActionBase):
         files = _certificates.file_changes(
             seen,
             args["owner"],
-            authority.text if authority else "",
+            authority.text if authority else None,
             issue=bool(why),
             only_authority=not args["certificate"],
         )
@@ -190,11 +187,11 @@ class ActionModule(ActionBase):
                 encrypted = is_encrypted(handle.read())
         except OSError as error:
             raise ValueError(f"{where}: it can't be read: {error.strerror}") from error
-        reader = lookup_loader.get(
-            "ansible.builtin.file", loader=self._loader, templar=self._templar
-        )
         try:
-            return str(reader.run([path], {})[0])
+            # In memory: nothing that is decrypted reaches the disk.
+            if hasattr(self._loader, "get_text_file_contents"):  # from 2.19 on
+                return str(self._loader.get_text_file_contents(path))
+            return str(self._loader._get_file_contents(path)[0].decode())
         except (AnsibleError, UnicodeDecodeError) as error:
             reason = (
                 "it is encrypted with ansible-vault, and the password for it was not given or is"

@@ -171,7 +171,7 @@ def days_between(now: datetime, then: datetime) -> int:
 
 
 def file_changes(
-    seen: Mapping[str, Any], owner: str, authority: str, *, issue: bool, only_authority: bool
+    seen: Mapping[str, Any], owner: str, authority: str | None, *, issue: bool, only_authority: bool
 ) -> list[str]:
     """Names of the files of a service that are not as they shall be.
 
