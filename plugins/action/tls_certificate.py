@@ -109,7 +109,7 @@ class ActionModule(ActionBase):
             ends = authority.ends if authority else datetime.max.replace(tzinfo=timezone.utc)
             why = _certificates.reasons(wanted, found, ends, now)
         if authority and (why or args["state"] == "checked"):
-            keeper.warn_of_end(authority, now)
+            keeper.warn_of(authority, now)
         files = _certificates.file_changes(
             seen,
             args["owner"],
@@ -276,8 +276,14 @@ class _Keeper:
                 f" {_certificates.DIRECTORY} on the hosts"
             )
 
-    def warn_of_end(self, authority: _authority.Authority, now: datetime) -> None:
-        """Say that the authority ends before a certificate would."""
+    def warn_of(self, authority: _authority.Authority, now: datetime) -> None:
+        """Say that the authority ends soon, or that some clients won't take it."""
+        if not _authority.says_what_its_key_is_for(authority):
+            self._display.warning(
+                f"The authority {self._kind} has no key usage in its certificate, so strict clients,"
+                " such as those on Python 3.13 and newer, refuse what it signs; make it with"
+                " keyUsage=critical,keyCertSign,cRLSign"
+            )
         left = _certificates.days_between(now, authority.ends)
         if left < 365:
             self._display.warning(

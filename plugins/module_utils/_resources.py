@@ -432,6 +432,16 @@ def pgbouncer_version(text: str) -> str | None:
     return match.group(1) if match else None
 
 
+def is_plain_pooler(version: str, ini: str) -> bool:
+    """Whether a PgBouncer with this file may come to a server without TLS that offers it.
+
+    Before 1.20 its default is not to ask for it.
+    """
+    said = re.findall(r"^\s*server_tls_sslmode\s*=\s*([a-z-]+)\s*$", ini, re.MULTILINE)
+    numbers = [int(number) for number in re.findall(r"[0-9]+", version)[:2]]
+    return (said[-1] in ("disable", "allow")) if said else numbers < [1, 20]
+
+
 def running_connections(controldata: str) -> int:
     """C(max_connections) of the running server out of pg_controldata's report; 0 when unknown."""
     found = re.search(r"^max_connections setting:\s+([0-9]+)$", controldata, re.MULTILINE)

@@ -89,6 +89,15 @@ def read_authority(text: str, where: str, now: datetime) -> Authority:
     return authority
 
 
+def says_what_its_key_is_for(authority: Authority) -> bool:
+    """Whether strict clients take the authority: they want to read that its key may sign."""
+    try:
+        authority.certificate.extensions.get_extension_for_class(x509.KeyUsage)
+    except x509.ExtensionNotFound:
+        return False
+    return True
+
+
 def with_key(authority: Authority, text: str, where: str) -> Authority:
     """The authority with what it signs with.
 

@@ -333,6 +333,13 @@ def given(own: Authority, **more: str) -> dict[str, str]:
     }
 
 
+def loose(own: Authority) -> dict[str, str]:
+    """The same authority as openssl makes it without being told more."""
+    own.openssl("req", "-x509", "-key", "ca.key", "-days", "400", "-subj", "/CN=test", "-out",
+                "loose.crt")  # fmt: skip
+    return given(own, authority_cert=str(own.directory / "loose.crt"))
+
+
 def test_an_authority_of_your_own_signs_and_none_is_made(controller, own):
     controller.keep()
     for path in controller.authorities.iterdir():
@@ -344,6 +351,8 @@ def test_an_authority_of_your_own_signs_and_none_is_made(controller, own):
     ]
     assert not list(controller.authorities.iterdir())
     verify(controller.file("server.crt"), Path(own.certificate), "db1")
+    (warning,) = controller.keep(state="checked", **loose(own))["words"]
+    assert "has no key usage in its certificate, so strict clients" in warning
     # The same as PEM is the same.
     contents = {name: Path(path).read_text() for name, path in given(own).items()}
     assert controller.keep(**contents)["changed"] is False
