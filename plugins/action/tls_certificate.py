@@ -280,9 +280,9 @@ class _Keeper:
         """Say that the authority ends soon, or that some clients won't take it."""
         if not _authority.says_what_its_key_is_for(authority):
             self._display.warning(
-                f"The authority {self._kind} has no key usage in its certificate, so strict clients,"
-                " such as those on Python 3.13 and newer, refuse what it signs; make it with"
-                " keyUsage=critical,keyCertSign,cRLSign"
+                f"The authority {self._kind} has no key usage in its certificate, so strict"
+                " clients, such as those on Python 3.13 and newer, refuse what it signs; make it"
+                " with keyUsage=critical,keyCertSign,cRLSign"
             )
         left = _certificates.days_between(now, authority.ends)
         if left < 365:
