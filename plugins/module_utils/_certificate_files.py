@@ -36,8 +36,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._files import (
 _NEXT_KEY, _NEXT_CERTIFICATE = f".{KEY}.next", f".{CERTIFICATE}.next"
 _PUBLIC_MODE = 0o644
 _NOT_OURS = (
-    "{} is not a directory that belongs to root and that nobody else may write to; keys are not kept"
-    " in it. Find out who made it, move it away and run again"
+    "{} is not a directory that belongs to root and that nobody else may write to; keys are not"
+    " kept in it. Find out who made it, move it away and run again"
 )
 # Nobody but root can change what is there, or it is left alone.
 _RIGHTS = Rights("root")
