@@ -20,7 +20,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import _certificat
 from ansible_collections.pooled.postgres.plugins.plugin_utils import _authority
 
 _FILES_MODULE = "pooled.postgres.tls_certificate_files"
-_SPEC: dict[str, Any] = {
+SPEC: dict[str, Any] = {
     "service": {"type": "str"},
     "owner": {"type": "str"},
     "certificate": {"type": "bool", "default": True},
@@ -61,7 +61,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Compare, and unless in check mode, make what is missing."""
         super().run(tmp, task_vars)
-        _validation, args = self.validate_argument_spec(argument_spec=_SPEC)
+        _validation, args = self.validate_argument_spec(argument_spec=SPEC)
         if not _authority.HAS_CRYPTOGRAPHY:
             raise AnsibleActionFail(
                 "the Python that runs Ansible here has no library cryptography, which signs"

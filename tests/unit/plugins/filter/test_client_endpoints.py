@@ -125,3 +125,41 @@ def test_a_client_of_an_alias_connects_there_and_is_measured_by_its_pool() -> No
         "  lock          as app_user      postgresql://app_user@p:6432/mydb_session",
         "  app_migrator  as app_migrator  postgresql://app_migrator@db:5432/mydb",
     ]
+
+
+VERIFIED = {"ssl_mode": "verify-full", "ca_cert": "/etc/ssl/certs/pooled-clients.crt"}
+OWN = {"pgbouncer_client_tls_cert_file": "/x.crt", "pgbouncer_client_tls_key_file": "/x.key"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, VERIFIED),
+        ({"pooled_tls_require": False}, VERIFIED),
+        ({"pooled_tls_client_ca_cert": "/ca"}, {"ssl_mode": "verify-full", "ca_cert": "/ca"}),
+        ({"pgbouncer_client_ca_cert": "/own"}, {"ssl_mode": "verify-full", "ca_cert": "/own"}),
+        (OWN, {"ssl_mode": "require"}),
+        ({**OWN, "pooled_tls_require": False}, {}),
+        ({**OWN, "pgbouncer_client_ca_cert": "/own"},
+         {"ssl_mode": "verify-full", "ca_cert": "/own"}),
+        ({"pgbouncer_client_tls_sslmode": "disable"}, {}),
+        ({"pgbouncer_tls": False}, {}),
+    ],
+)  # fmt: skip
+def test_clients_verify_the_certificates_that_pooled_tls_makes(
+    variables: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    found = pooler({"pooled_tls": True, **variables})
+    assert {key: found[key] for key in ("ssl_mode", "ca_cert") if key in found} == expected
+
+
+def test_clients_verify_a_server_by_the_authority_of_its_certificate() -> None:
+    def server(**variables: Any) -> dict[str, Any]:
+        hostvars = {"p": {}, "db": {"pooled_tls": True, **variables}}
+        found = client_endpoints([{"name": "p"}], hostvars, ["db"])["server"]
+        return {key: found[key] for key in ("ssl_mode", "ca_cert") if key in found}
+
+    assert server() == VERIFIED
+    assert server(postgres_settings={"ssl_cert_file": "/x.crt", "ssl_key_file": "/x.key"}) == {}
+    assert server(postgres_client_ca_cert="/own")["ca_cert"] == "/own"
+    assert server(postgres_tls=False) == {}

@@ -10,9 +10,11 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given
+import yaml
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.pooled.postgres.plugins.action import tls_certificate as action
 from ansible_collections.pooled.postgres.plugins.module_utils import _pooled_tls, _resources
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
     AUTHORITIES,
@@ -30,6 +32,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._ini import (
     render_ini,
     without_digests,
 )
+from ansible_collections.pooled.postgres.plugins.modules import tls_certificate
 from tools import role_docs
 
 NOW = datetime(2026, 11, 27, tzinfo=timezone.utc)
@@ -66,6 +69,7 @@ def test_no_certificate_is_a_reason_of_its_own() -> None:
     assert reasons(WANTED, None, FAR, NOW) == ["there is none"]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     days=st.integers(1, 3650),
     before=st.integers(0, 3649),
@@ -134,6 +138,14 @@ def test_files_that_change(
 ) -> None:
     arguments = {"issue": False, "only_authority": False, **more}
     assert file_changes(seen, "postgres", "a", **arguments) == expected
+
+
+def test_the_action_takes_what_its_documentation_says() -> None:
+    documented = yaml.safe_load(tls_certificate.DOCUMENTATION)["options"]
+    assert set(documented) == set(action.SPEC)
+    for name, option in action.SPEC.items():
+        for key in ("type", "default", "choices", "elements", "required"):
+            assert documented[name].get(key) == option.get(key), (name, key)
 
 
 def test_the_role_has_the_same_defaults_and_choices() -> None:

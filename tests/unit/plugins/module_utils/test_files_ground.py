@@ -233,6 +233,9 @@ TOUCHING = {
     *("module.atomic_move", "module.backup_local", "module.set_fs_attributes_if_different"),
 }
 KNOWN = {
+    "_certificate_files.py": {
+        *("look", "look_all", "request", "place", "_place_pair", "_prepared"),  # root's, by walk()
+    },
     "_cluster.py": {
         "Cluster.installed",  # /usr/lib/postgresql
         "Cluster._is_server",  # /proc
@@ -249,6 +252,10 @@ KNOWN = {
     "_pooler_tls.py": {"_is_missing", "wanted_certificate", "read_files"},  # as it
     "_sessions_catalog.py": {"read_lines", "owner_of"},  # /proc, and who owns a socket
     "_tls.py": {"_pair_problem"},  # as the service's user
+    "tls_certificate.py": {
+        *("ActionModule.text_of", "_Keeper.read", "_Keeper.with_key", "_Keeper.make"),
+        *("_Keeper._warn_of_readers", "_locked", "_write_new"),  # on the controller
+    },
     "host_resources_info.py": {
         *("text_of", "unit_texts", "majors_installed", "shown_units", "pgbouncer", "main"),
         "sandbox",  # /run/systemd
