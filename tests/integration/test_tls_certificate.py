@@ -317,12 +317,30 @@ def test_a_key_that_others_could_read_is_its_owners_alone_again(controller):
     assert controller.file("server.crt").read_bytes() == before
 
 
-def test_a_directory_that_others_may_write_to_gets_no_key(controller):
-    controller.base("db1").mkdir()
-    (controller.base("db1") / "postgres").symlink_to("/etc")
+@pytest.mark.parametrize("how", ["link", "writable", "shared", "others"])
+@pytest.mark.parametrize("where", [".", "postgres"])
+def test_a_directory_that_others_decide_about_gets_no_key(controller, tmp_path, how, where):
     controller.keep(host="db2")
+    directory = controller.base("db1") / where
+    directory.parent.mkdir(exist_ok=True)
+    if how == "link":
+        directory.symlink_to(tmp_path)
+    else:
+        directory.mkdir()
+        directory.chmod({"writable": 0o777, "shared": 0o1777, "others": 0o755}[how])
+    if how == "others" and os.geteuid() == 0:
+        os.chown(directory, 65534, 65534)
+    elif how == "others":
+        directory.chmod(0o775)
     text = controller.refusal()
     assert "is not a directory that belongs to root and that nobody else may write to" in text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="others trust directories that are not root's")
+def test_a_directory_below_one_that_others_may_write_to_gets_no_key(controller):
+    controller.keep(host="db2")
+    controller.hosts.chmod(0o777)
+    assert "is not a directory that belongs to root and" in controller.refusal()
 
 
 def given(own: Authority, **more: str) -> dict[str, str]:
