@@ -23,6 +23,7 @@ _FILES_MODULE = "pooled.postgres.tls_certificate_files"
 SPEC: dict[str, Any] = {
     "service": {"type": "str"},
     "owner": {"type": "str"},
+    "create_owner": {"type": "bool", "default": False},
     "certificate": {"type": "bool", "default": True},
     "known_as": {"type": "list", "elements": "str", "default": []},
     "names": {"type": "list", "elements": "str", "default": []},
@@ -130,7 +131,10 @@ class ActionModule(ActionBase):
         }
         result = {
             "changed": bool(files),
-            "actions": _actions(service, names, why, files),
+            "actions": (
+                [f"create the OS user {args['owner']}"] if files and args["create_owner"] else []
+            )
+            + _actions(service, names, why, files),
             "files": [os.path.join(args["directory"], service, file) for file in files],
             "names": list(names),
             "paths": path,
@@ -166,6 +170,7 @@ class ActionModule(ActionBase):
                 "directory": args["directory"],
                 "service": args["service"],
                 "owner": args["owner"],
+                "create_owner": args["create_owner"],
                 **more,
             },
             task_vars=task_vars,

@@ -17,7 +17,7 @@ import stat
 from contextlib import suppress
 from typing import Any, Callable, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _tls
+from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_user, _tls
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
     AUTHORITY,
     CERTIFICATE,
@@ -98,6 +98,19 @@ def request(run: RunCommand, base: str, service: str, owner: str) -> str:
     if not text:
         raise CertificateError(f"openssl makes no request for the key that it has made, {key}")
     return text
+
+
+def create_user(run: RunCommand, user: str) -> None:
+    """Create the OS user of a service, unless there is one.
+
+    Raises:
+        CertificateError: when that fails.
+    """
+    if _pgbouncer_user.exists(user):
+        return
+    code, _out, err = run(_pgbouncer_user.command_to_create(user))
+    if code != 0:
+        raise CertificateError(f"OS user {user} can't be created: {err.strip()}")
 
 
 def place(base: str, service: str, owner: str, certificate: str, authority: str) -> None:

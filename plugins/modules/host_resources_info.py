@@ -132,11 +132,11 @@ postgres:
 pgbouncer:
   description:
     - Whether PgBouncer is installed, its version, and whether it may come to a Postgres elsewhere without TLS (C(plain)).
-    - C(os_user) is the OS user that V(auto) means as O(pooled.postgres.pgbouncer_config#module:os_user) on this host, and
-      C(os_user_exists) whether it is there.
+    - C(os_user) is the OS user that V(auto) means as O(pooled.postgres.pgbouncer_config#module:os_user) on this host, and C(os_users) are those
+      of its usual users that there are.
   returned: always
   type: dict
-  sample: {installed: true, version: 1.18.0, os_user: pgbouncer, os_user_exists: true, plain: true}
+  sample: {installed: true, version: 1.18.0, plain: true, os_user: pgbouncer, os_users: [pgbouncer, postgres]}
 sandbox:
   description:
     - How much systemd can keep from a service on this host, found out by starting C(true) as one. V(full) where all works; V(mounts) without filters
@@ -407,30 +407,32 @@ def wal_filesystem(module: PooledModule, clusters: list[dict[str, Any]]) -> dict
 
 
 def pgbouncer(module: PooledModule) -> dict[str, Any]:
-    """Whether PgBouncer is there, how it comes to servers, and the OS user that it is to run as."""
+    """Whether PgBouncer is there, its version, how it comes to servers, and its OS user."""
     installed = os.path.exists(PGBOUNCER)
-    version, as_packaged = None, False
+    version, as_packaged, plain = None, False, False
     if installed:
         _code, out, _err = module.run_command([PGBOUNCER, "--version"])
         version = _resources.pgbouncer_version(out)
         as_packaged = not os.path.exists(PGBOUNCER_DROP_IN) and _pgbouncer_user.is_package_file(
             module.run_command, PGBOUNCER_CONFIG
         )
+        ini = ""
+        with suppress(OSError):
+            ini = _files.read_text(PGBOUNCER_CONFIG, _files.Rights(OWNER))
+        plain = _resources.is_plain_pooler(version or "", ini)
     user = _pgbouncer_user.chosen(
         _pgbouncer_user.AUTO,
         installed=installed,
         as_packaged=as_packaged,
         unit_user=_pgbouncer_user.unit_user(unit_texts("pgbouncer.service")),
     )
-    ini = ""
-    with suppress(OSError):
-        ini = _files.read_text(PGBOUNCER_CONFIG, _files.Rights(user))
+    usual = {*_pgbouncer_user.possible(_pgbouncer_user.AUTO), user}
     return {
         "installed": installed,
         "version": version,
+        "plain": plain,
         "os_user": user,
-        "os_user_exists": _pgbouncer_user.exists(user),
-        "plain": installed and _resources.is_plain_pooler(version or "", ini),
+        "os_users": sorted(filter(_pgbouncer_user.exists, usual)),
     }
 
 

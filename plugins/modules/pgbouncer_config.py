@@ -168,6 +168,10 @@ options:
   assume_version:
     description: The version that O(assume_new) will install.
     type: str
+  assume_user:
+    description: Whether a run would have created the OS user by now. Check mode then takes it for granted.
+    type: bool
+    default: false
   assume_files:
     description: Files that a run would have written by now. Check mode takes for granted that those among the options' files are new and usable.
     type: list
@@ -323,6 +327,7 @@ def argument_spec() -> dict[str, Any]:
         "assume_new": {"type": "bool", "default": False},
         "assume_version": {"type": "str"},
         "assume_files": {"type": "list", "elements": "path", "default": []},
+        "assume_user": {"type": "bool", "default": False},
     }
 
 
@@ -1082,7 +1087,9 @@ def main() -> None:
         held_back.append("processes")
     if user != wanted_user:
         held_back.append("os_user")
-    actions = [*([] if user_exists else [f"create the OS user {user}"]), *steps.actions]
+    assumed_user = module.check_mode and params["assume_user"]
+    creates = [] if user_exists or assumed_user else [f"create the OS user {user}"]
+    actions = [*creates, *steps.actions]
     diffs = file_diffs(before, after)
     for index, member in enumerate(members):
         found = [
@@ -1140,7 +1147,7 @@ def main() -> None:
     ):
         try:
             trial_user = user if user_exists else service.os_user or "nobody"
-            trial = _pooler_tls.without_missing_files(trial_user, desired.options, assumed)
+            trial = _pooler_tls.without_missing_files(user, desired.options, assumed)
             pooler.try_out(replace(desired, options=trial), trial_user, access.text)
         except (_pooler.PoolerError, OSError) as error:
             module.fail_json(

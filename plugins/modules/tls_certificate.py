@@ -30,6 +30,10 @@ options:
       - OS user of the service, whose key is readable by nobody else.
       - Needed unless O(state=authority).
     type: str
+  create_owner:
+    description: Whether to create O(owner), as a system user without a login. Say so only when there is none; then it is foretold in check mode too.
+    type: bool
+    default: false
   certificate:
     description: Whether the service has a certificate. Without one only the authority's is placed, to verify others with.
     type: bool

@@ -31,6 +31,10 @@ options:
     description: OS user of the service.
     type: str
     required: true
+  create_owner:
+    description: Whether to create the OS user, as a system user without a login, when there is none.
+    type: bool
+    default: false
   certificate:
     description: The new certificate with its chain, PEM; empty keeps the one that is there.
     type: str
@@ -94,6 +98,7 @@ def main() -> None:
             "step": {"type": "str", "choices": ["look", "request", "place"], "default": "look"},
             "service": {"type": "str", "required": True},
             "owner": {"type": "str", "required": True},
+            "create_owner": {"type": "bool", "default": False},
             "certificate": {"type": "str", "default": ""},
             "authority": {"type": "str", "default": ""},
             "directory": {"type": "path", "default": _certificates.DIRECTORY},
@@ -113,8 +118,10 @@ def main() -> None:
         before = _certificate_files.look(directory)
         result: dict[str, Any] = {}
         if module.check_mode or step == "look":
-            pass
-        elif step == "request":
+            module.exit_json(changed=False, files=before)
+        if params["create_owner"]:
+            _certificate_files.create_user(run, owner)
+        if step == "request":
             result["request"] = _certificate_files.request(run, base, service, owner)
         else:
             _certificate_files.place(

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3] / "tests" / "integration"))
 
-from raw_login import IN, TAKEN, login  # noqa: E402 # found by the line above
+from raw_login import IN, TAKEN, login  # found by the line above
 
 NAMES = (
     *("pgbouncer_auth", "pgbouncer", "prometheus", "postgres"),
