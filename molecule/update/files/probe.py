@@ -40,7 +40,8 @@ def main(*addresses: str) -> int:
     with ThreadPoolExecutor(8) as pool:
         outcomes = list(pool.map(attempt, tries))
     entered = [
-        f"{address} {name!r} with {'its name' if password is None else repr(password)} in {database}"
+        f"{address} {name!r} with {'its name' if password is None else repr(password)}"
+        f" in {database}"
         for (address, name, password, database), outcome in zip(tries, outcomes)
         if outcome in (IN, TAKEN)
     ]
