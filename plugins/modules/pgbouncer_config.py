@@ -1106,7 +1106,7 @@ def main() -> None:
     ):
         module.warn(warning)
     rules_change = rules_path in changed or not all(map(reads_rules, run_now))
-    if access.text and rules_change:
+    if access.text and rules_change and installed is not None:
         refused = shut_out(access, fleet.poolers, run_now)
         if refused:
             module.warn(
