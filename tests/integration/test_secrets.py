@@ -123,7 +123,7 @@ class Watch:
                             if has_secret((path / part).read_bytes()):
                                 self.seen.add(f"{part} of {(path / 'comm').read_text().strip()}")
                 self.samples += 1
-                time.sleep(0.005)
+                time.sleep(0.02)
 
         watcher = threading.Thread(target=sample)
         watcher.start()
