@@ -574,7 +574,10 @@ def test_a_directory_that_the_server_can_not_enter_is_refused(managed):
     os.chown(managed.conf_d, 0, 0)
     try:
         result = managed.run({"work_mem": "7MB"})
-        assert f"{managed.conf_d} is not readable for " in result["msg"]
+        assert (
+            f"{managed.conf_d} can't be read or changed as {managed.cluster.user}: "
+            in result["msg"]
+        )
         assert managed.state() == before
     finally:
         os.chown(managed.conf_d, mode.st_uid, mode.st_gid)
@@ -603,7 +606,7 @@ def test_a_configuration_that_the_server_can_not_read_is_refused(managed):
         result = managed.run({"work_mem": "6MB"})
     finally:
         os.chown(conf, owner.st_uid, owner.st_gid)
-    assert "is not readable for" in result["msg"]
+    assert f"{conf} can't be read or changed as {managed.cluster.user}: " in result["msg"]
     assert not managed.drop_in.exists()
 
 
