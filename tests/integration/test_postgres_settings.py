@@ -575,7 +575,7 @@ def test_a_directory_that_the_server_can_not_enter_is_refused(managed):
     try:
         result = managed.run({"work_mem": "7MB"})
         assert (
-            f"{managed.conf_d} can't be read or changed as {managed.cluster.user}: "
+            f"{managed.conf_d} can't be read or changed as {managed.cluster.user.pw_name}: "
             in result["msg"]
         )
         assert managed.state() == before
@@ -606,7 +606,7 @@ def test_a_configuration_that_the_server_can_not_read_is_refused(managed):
         result = managed.run({"work_mem": "6MB"})
     finally:
         os.chown(conf, owner.st_uid, owner.st_gid)
-    assert f"{conf} can't be read or changed as {managed.cluster.user}: " in result["msg"]
+    assert f"{conf} can't be read or changed as {managed.cluster.user.pw_name}: " in result["msg"]
     assert not managed.drop_in.exists()
 
 
