@@ -8,6 +8,7 @@ Each trap says in the server's log who called it, whatever becomes of the transa
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -212,6 +213,8 @@ def test_settings(trapped: Trapped, run_module: Run, check: bool) -> None:
     folder = cluster.data / "conf.d"
     if not folder.exists():
         folder.mkdir(mode=0o755)
+        if cluster.user:
+            os.chown(folder, cluster.user.pw_uid, cluster.user.pw_gid)
         conf.write_text(f"{conf.read_text()}\ninclude_dir = 'conf.d'\n")
     arguments = {
         "settings": {"work_mem": "5MB"},
