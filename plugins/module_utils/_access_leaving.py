@@ -62,7 +62,8 @@ def absence_problems(wanted: Wanted) -> Iterator[str]:
 
 def leaving_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
     """Why a role can't be dropped on this server now."""
-    known = actual.role_names | {role.name for role in model_roles(wanted.databases)}
+    modelled = {role.name for role in model_roles(wanted.databases)}
+    known = actual.role_names | modelled
     for role in absent_roles(wanted.databases):
         leaving = actual.leaving.get(role.name)
         if leaving is None or not role.reassign_owned_to:
@@ -77,7 +78,8 @@ def leaving_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
             state.belongings.get(role.name, Belongings()).owned
             for state in actual.databases.values()
         )
-        if heir and heir.superuser and owns:
+        # A role of the model is none any more when it gets them.
+        if heir and heir.superuser and heir.name not in modelled and owns:
             yield (
                 f"{_model_role(role.name)}: reassign_owned_to names superuser {heir.name!r}, with"
                 " whose rights the functions, views and tables' expressions that the role has made"
