@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _scram
+from ansible_collections.pooled.postgres.plugins.module_utils import _postgres, _scram
 
 # What Postgres lets anybody call an object in a schema, whether or not the model may say it.
 OBJECT_NAMES = (
@@ -269,11 +269,7 @@ def test_failing_password_statement_is_not_logged(clean_server, run_module, monk
     args["databases"][0]["roles"][0]["password"] = "LEAK-other"
     with clean_server.connect() as other:
         other.execute("BEGIN; ALTER ROLE app_user CONNECTION LIMIT 5")
-        monkeypatch.setattr(
-            "ansible_collections.pooled.postgres.plugins.module_utils._access_catalog"
-            ".LOCK_TIMEOUT_S",
-            2,
-        )
+        monkeypatch.setitem(_postgres.SESSION, "lock_timeout", "2s")
         result = run_module("postgres_access", args)
         other.execute("ROLLBACK")
     assert result["failed"]

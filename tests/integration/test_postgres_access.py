@@ -1535,9 +1535,7 @@ def test_databases_and_parameters_outside_the_model_are_told(clean_server, settl
     assert statements(result) == []
 
 
-READS = (
-    r"(BEGIN\Z|COMMIT|ROLLBACK|SAVEPOINT|ROLLBACK TO SAVEPOINT|SELECT|WITH|SET client_enc)"
-)
+READS = r"(BEGIN\Z|COMMIT|ROLLBACK|SAVEPOINT|ROLLBACK TO SAVEPOINT|SELECT|WITH|SET client_enc)"
 
 
 def test_check_mode_executes_nothing(clean_server, run_module):
