@@ -120,7 +120,7 @@ def effective_options(
     auth: str,
     auth_role: str,
     where: str = "options",
-    places: Mapping[str, str] = LAYOUT,
+    places: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Every option that the file will hold: what is given, over what this collection asks for.
 
@@ -130,7 +130,7 @@ def effective_options(
         ValueError: as checked_options() does.
     """
     asked: dict[str, Any] = {
-        **places,
+        **(LAYOUT if places is None else places),
         **DEFAULTS,
         "ignore_startup_parameters": ",".join(_ignored_startup_parameters(version, databases)),
         # After a login that failed, as while Postgres restarts, it refuses everybody for so long.

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _hardening
 from tests.integration.certificates import Authority
-from tests.integration.test_postgres_settings import (  # noqa: F401 - fixtures
+from tests.integration.test_postgres_settings import (  # noqa: F401  # pylint: disable=unused-import # fixtures are among them
     Managed,
     _managed,
     authority,

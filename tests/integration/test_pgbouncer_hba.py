@@ -350,8 +350,8 @@ def test_all_of_several_processes_follow_the_rules(pooler, login):
         f"RELOAD ({SERVICE}@2)",
     ]
     # The kernel deals them out by chance.
-    assert {login(INSIDE) for _ in range(12)} == {"in"}
-    assert all(is_refused(login(OUTSIDE)) for _ in range(12))
+    assert {login(INSIDE) for _time in range(12)} == {"in"}
+    assert all(is_refused(login(OUTSIDE)) for _time in range(12))
     for directory in ("run", f"run/{SERVICE}-2"):
         assert pooler.shows("auth_type", directory) == "hba"
     changed = [f"{OUTSIDE}/32"]
@@ -359,8 +359,8 @@ def test_all_of_several_processes_follow_the_rules(pooler, login):
         "RELOAD",
         f"RELOAD ({SERVICE}@2)",
     ]
-    assert {login(OUTSIDE) for _ in range(12)} == {"in"}
-    assert all(is_refused(login(INSIDE)) for _ in range(12))
+    assert {login(OUTSIDE) for _time in range(12)} == {"in"}
+    assert all(is_refused(login(INSIDE)) for _time in range(12))
 
 
 WRONG: tuple[tuple[dict[str, Any], str], ...] = (

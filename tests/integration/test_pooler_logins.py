@@ -124,9 +124,9 @@ def authority(tmp_path_factory):
     return made
 
 
-def allow(cluster, run_module, role=POOLER, password="", databases=MODEL):
+def allow(cluster, run_module, role=POOLER, password="", databases=None):
     """Make the databases and roles what the model says."""
-    args = {"databases": databases, "pooler_role": role, "pooler_password": password}
+    args = {"databases": databases or MODEL, "pooler_role": role, "pooler_password": password}
     result = run_module(
         "postgres_access", {**cluster.login, **args, "revoke_public": True}, diff=False
     )
@@ -183,7 +183,7 @@ class Matrix:
         return sorted({*roles, "pg_monitor", "pgbouncer", POOLER, "ghost", "ops", "public", ""})
 
     def passwords(self, name):
-        known = {**{other: secret for other, (_, secret) in OTHERS.items()}, **RIGHT}
+        known = {**{other: secret for other, (_kind, secret) in OTHERS.items()}, **RIGHT}
         own = [self.right.get(name, ""), known.get(name, ""), self.stored.get(name, "")]
         words = ["", "md5", "SCRAM-SHA-256", "null", name, "wrong", *own]
         return list(dict.fromkeys(words))

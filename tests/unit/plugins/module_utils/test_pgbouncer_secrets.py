@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_hba import Client
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_secrets import (
+    AuthFile,
     auth_file,
     intruders,
     names_taken,
@@ -73,7 +74,7 @@ def made(given_secrets, held, **more):
     ],
 )  # fmt: skip
 def test_auth_file(given_secrets, held, more, secrets, stale):
-    assert made(given_secrets, held, **more) == type(made({}, {}))(secrets, stale)
+    assert made(given_secrets, held, **more) == AuthFile(secrets, stale)
 
 
 NAMES = st.sampled_from(["pgbouncer", "pgbouncer_auth", "u", "v", "old"])
