@@ -408,6 +408,38 @@ def local_verifiers(module: PooledModule, given: Mapping[str, str]) -> dict[str,
     return secrets
 
 
+def check_login_as(
+    params: Mapping[str, Any], user: str, databases: tuple[_model.Database, ...]
+) -> None:
+    """See that the server on this host lets an OS user in as PgBouncer's own role, without whom
+    nobody could log in any more.
+
+    Raises:
+        ValueError: with the server's words.
+    """
+    if params["auth"] != "query" or params["backend_host"]:
+        return
+    login = {
+        "login_unix_socket": params["backend_socket_dir"],
+        "login_port": params["backend_port"],
+        "login_user": params["auth_role"],
+        "login_password": params["auth_password"],
+        "login_os_user": user,
+    }
+    for database in databases:
+        if not database.roles:
+            continue
+        try:
+            _postgres.connect({**_pooler.CONSOLE, **login}, database.name, read_only=True).close()
+        except _postgres.ConnectionFailed as error:
+            raise ValueError(
+                f"os_user: Postgres does not let the OS user {user!r} in as {params['auth_role']!r},"
+                f" so that nobody could log in through PgBouncer any more: {error}. Run the role"
+                " postgres with the same pgbouncer_os_user first, as the playbook site does, or"
+                " add that user to the map of pg_ident.conf"
+            ) from error
+
+
 def held_secrets(params: Mapping[str, Any], path: str, rights: _files.Rights) -> dict[str, str]:
     """Users that the running pooler may know from its files, with their secrets.
 
@@ -1167,6 +1199,11 @@ def main() -> None:
             module.fail_json(
                 msg=f"The OS user {user!r} can't be created, and nothing was changed: {err or out}"
             )
+    if service.os_user not in ("", user) and not as_packaged:
+        try:
+            check_login_as(params, user, databases)
+        except ValueError as error:
+            module.fail_json(msg=str(error))
     note = "\n".join([UNFINISHED, *actions, ""])
     try:
         logs = [log_of(member.options, rights) for member in members]

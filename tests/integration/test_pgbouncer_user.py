@@ -116,3 +116,27 @@ def test_a_user_that_can_not_be_is_refused(pooler):
             assert result["failed"]
             assert result["msg"].startswith(message)
             assert (pooler.files(), pooler.pid) == before
+
+
+def test_a_user_whom_the_server_does_not_let_in_is_refused(pooler):
+    pooler.configure()
+    for path in (pooler.home / "run", pooler.home / "run" / "pgbouncer.log"):
+        path.chmod(0o777)
+    before = (pooler.files(), pooler.pid)
+    rules = pooler.cluster.data / "pg_hba.conf"
+    kept = rules.read_text()
+    pooler.cluster.socket_directory.chmod(0o755)
+    rules.write_text(f"local all pgbouncer_auth peer\n{kept}")
+    pooler.cluster.sql("SELECT pg_reload_conf()")
+    try:
+        result = pooler.configure(os_user="daemon")
+    finally:
+        pooler.cluster.socket_directory.chmod(0o700)
+        rules.write_text(kept)
+        pooler.cluster.sql("SELECT pg_reload_conf()")
+    assert result["failed"]
+    assert result["msg"].startswith(
+        "os_user: Postgres does not let the OS user 'daemon' in as 'pgbouncer_auth', so that"
+    )
+    assert 'Peer authentication failed for user "pgbouncer_auth"' in result["msg"]
+    assert (pooler.files(), pooler.pid) == before
