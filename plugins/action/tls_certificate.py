@@ -235,7 +235,17 @@ class _Keeper:
         Raises:
             ValueError: when there is one that can't be used.
         """
-        if not self._given["cert"] and not os.path.lexists(self._path["cert"]):
+        if self._lacks_certificate() and os.path.lexists(self._path["key"]):
+            # Another host's task may be writing the one after the other.
+            with suppress(OSError), _locked(self._directory):
+                pass
+        return self._read()
+
+    def _lacks_certificate(self) -> bool:
+        return not self._given["cert"] and not os.path.lexists(self._path["cert"])
+
+    def _read(self) -> _authority.Authority | None:
+        if self._lacks_certificate():
             if os.path.lexists(self._path["key"]):
                 raise ValueError(
                     f"authority_directory: {self._path['key']} is there, and its certificate"
@@ -307,7 +317,7 @@ class _Keeper:
         try:
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
             with _locked(self._directory):
-                held = self.read()
+                held = self._read()
                 if held is None:
                     certificate, key = _authority.new_authority(
                         self._kind, self._days, datetime.now(timezone.utc)
@@ -320,7 +330,7 @@ class _Keeper:
                         f" (ansible-vault encrypt {self._path['key']}), and keep"
                         f" {self._directory} with the inventory"
                     )
-                    held = self.read()
+                    held = self._read()
         except OSError as error:
             raise ValueError(
                 f"authority_directory: {self._directory} can't be used: {error.strerror}"

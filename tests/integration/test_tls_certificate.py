@@ -14,7 +14,10 @@ import ssl
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +30,7 @@ from ansible.errors import AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultSecret
 
+from ansible_collections.pooled.postgres.plugins.action import tls_certificate
 from ansible_collections.pooled.postgres.plugins.action.tls_certificate import ActionModule
 
 from .certificates import Authority
@@ -424,6 +428,25 @@ def test_no_second_authority_is_made_while_hosts_have_one(controller):
         text = controller.refusal(state=state)
         assert "this host has a certificate of an authority that was made elsewhere" in text
     assert not controller.authorities.exists()
+
+
+def test_an_authority_that_another_hosts_task_is_making_is_waited_for(controller, monkeypatch):
+    half_made = threading.Event()
+
+    def slowly(path: str, text: str, mode: int) -> None:
+        write_new(path, text, mode)
+        half_made.set()
+        time.sleep(0.5)
+
+    write_new = tls_certificate._write_new
+    monkeypatch.setattr(tls_certificate, "_write_new", slowly)
+    with ThreadPoolExecutor(1) as pool:
+        making = pool.submit(controller.keep, state="authority")
+        assert half_made.wait(20)
+        read = controller.keep(state="authority")
+        made = making.result()
+    assert (made["changed"], read["changed"]) == (True, False)
+    assert read["authority"] == made["authority"] != ""
 
 
 def test_members_have_an_authority_of_their_own(controller):

@@ -253,7 +253,14 @@ KNOWN = {
     "_sessions_catalog.py": {"read_lines", "owner_of"},  # /proc, and who owns a socket
     "_tls.py": {"_pair_problem"},  # as the service's user
     "tls_certificate.py": {
-        *("ActionModule.text_of", "_Keeper.read", "_Keeper.with_key", "_Keeper.make"),
+        *(
+            "ActionModule.text_of",
+            "_Keeper.read",
+            "_Keeper._read",
+            "_Keeper._lacks_certificate",
+            "_Keeper.with_key",
+            "_Keeper.make",
+        ),
         *("_Keeper._warn_of_readers", "_locked", "_write_new"),  # on the controller
     },
     "host_resources_info.py": {
