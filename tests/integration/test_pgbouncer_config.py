@@ -11,6 +11,7 @@ from contextlib import suppress
 import psycopg
 import pytest
 
+from ansible_collections.pooled.postgres.plugins.module_utils import _ini
 from ansible_collections.pooled.postgres.plugins.modules import pgbouncer_config
 
 from . import faults
@@ -55,6 +56,17 @@ def test_each_change_does_the_least_that_works(pooler, arguments, actions):
     restarted = any("restart" in action for action in actions)
     assert (pooler.pid != before) == restarted
     assert pooler.query("SELECT 1") == 1
+
+
+@pytest.mark.parametrize("name", ["users", "users.conf", "users.ini"])
+def test_the_auth_files_secrets_are_in_no_diff(pooler, name):
+    path = pooler.userlist.with_name(name)
+    result = pooler.configure(options={"auth_file": str(path)})
+    secrets = _ini.secrets_in(path.read_text())
+    assert sorted(secrets) == OWN
+    assert not any(secret in str(result) for secret in secrets.values())
+    (shown,) = [one["after"] for one in result["diff"] if one["after_header"] == str(path)]
+    assert '"pgbouncer" "********"' in shown
 
 
 def test_a_new_port_moves_the_pooler(pooler):
