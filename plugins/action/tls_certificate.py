@@ -111,6 +111,10 @@ class ActionModule(ActionBase):
             why = _certificates.reasons(wanted, found, ends, now)
         if authority and (why or args["state"] == "checked"):
             keeper.warn_of(authority, now)
+            if seen.get("authority") and not _authority.same_authority(
+                seen["authority"], authority.text
+            ):
+                keeper.warn_of_another(service)
         files = _certificates.file_changes(
             seen,
             args["owner"],
@@ -295,6 +299,15 @@ class _Keeper:
                 f"The authority {self._kind} ends in {left} days, and no certificate outlives it;"
                 " renew it as the operating guide says"
             )
+
+    def warn_of_another(self, service: str) -> None:
+        """Say that a host has had another authority, which clients may be the only one to know."""
+        self._display.warning(
+            f"{service} on this host has certificates of another authority {self._kind}, which this"
+            " controller does not have. Clients that trust only that one are cut off by the new"
+            " certificate; if it is still to be had, put its certificate into the file of this one,"
+            " as the operating guide says"
+        )
 
     def make(self) -> _authority.Authority:
         """Make the authority's files, unless another host's task has just made them.

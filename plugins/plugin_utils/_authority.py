@@ -266,15 +266,17 @@ def shown(text: str) -> dict[str, str]:
 
 
 def same_authority(text: str, other: str) -> bool:
-    """Whether two texts have a certificate in common."""
+    """Whether two texts have an authority in common, by its name and key: who trusts one of its
+    certificates takes what it signs.
+    """
     try:
-        prints = [
-            {one.fingerprint(hashes.SHA256()) for one in _certificates(each, "")}
+        known = [
+            {(one.subject, _public(one.public_key())) for one in _certificates(each, "")}
             for each in (text, other)
         ]
     except ValueError:
         return False
-    return bool(prints[0] & prints[1])
+    return bool(known[0] & known[1])
 
 
 def _certificates(text: str, where: str) -> list[Any]:

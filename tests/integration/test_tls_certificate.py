@@ -426,6 +426,21 @@ def test_no_second_authority_is_made_while_hosts_have_one(controller):
     assert not controller.authorities.exists()
 
 
+def test_another_authority_than_a_host_has_had_is_warned_of(controller):
+    controller.keep()
+    assert controller.keep(state="checked")["words"] == []
+    held = controller.authorities / "clients.crt"
+    old = held.read_text()
+    # What only a look at the first host could have kept from being made.
+    controller.authorities.rename(controller.home / ".away")
+    controller.keep(host="db2")
+    (warning,) = controller.keep(state="checked")["words"]
+    assert warning.startswith("postgres on this host has certificates of another authority clients")
+    # With both in the file nobody is cut off.
+    held.write_text(held.read_text() + old)
+    assert controller.keep(state="checked")["words"] == []
+
+
 def test_members_have_an_authority_of_their_own(controller):
     controller.keep()
     controller.keep(service="etcd", authority="members", purposes=["server", "client"])
