@@ -99,6 +99,8 @@ class ActionModule(ActionBase):
         authority = keeper.read()
         if authority is None:
             keeper.check_may_begin(seen)
+        else:
+            names = _within_constraints(authority, names, args["names"])
         now = datetime.now(timezone.utc)
         why = []
         if args["certificate"]:
@@ -369,6 +371,25 @@ class _Keeper:
                     f" (mode {mode:04o}); encrypt it with ansible-vault, or let only its owner read"
                     " it"
                 )
+
+
+def _within_constraints(
+    authority: _authority.Authority, names: tuple[str, ...], asked: list[str]
+) -> tuple[str, ...]:
+    """The names that the authority may sign for; one that somebody asked for is not left out.
+
+    Raises:
+        ValueError: when one would be, or when none is left.
+    """
+    outside = _authority.outside_constraints(authority, names)
+    refused = set(outside) & set(_certificates.names_of((), asked) if asked else ())
+    if refused or (outside and len(outside) == len(names)):
+        raise ValueError(
+            f"names: {', '.join(sorted(refused) or outside)}: the authority's name constraints do"
+            " not allow it, so clients would not take the certificate; give names that they do"
+            " allow, as pooled_tls_names in the inventory"
+        )
+    return tuple(name for name in names if name not in outside)
 
 
 def _actions(service: str, names: tuple[str, ...], why: list[str], files: list[str]) -> list[str]:

@@ -395,6 +395,22 @@ def test_an_authority_below_another_gives_its_chain(controller, own):
             controller.file("server.crt"), controller.file("server.crt"))  # fmt: skip
 
 
+def test_an_authority_that_may_not_sign_for_all_names(controller, own):
+    own.openssl("req", "-x509", "-key", "ca.key", "-days", "400", "-subj", "/CN=test",
+                "-addext", "keyUsage=critical,keyCertSign", "-addext",
+                "nameConstraints=critical,permitted;DNS:example.com,permitted;IP:10.0.0.0/255.0.0.0,"
+                "excluded;DNS:no.example.com", "-out", "ca.crt")  # fmt: skip
+    names = ["db.example.com", "10.1.2.3"]
+    known = ["db1", "192.0.2.7", "2001:db8::7", "x.no.example.com", "sexample.com"]
+    kept = controller.predicted_and_kept(**given(own), known_as=known, names=names)
+    assert kept["names"] == names
+    for name in names:
+        verify(controller.file("server.crt"), Path(own.certificate), name)
+    for asked in ({"names": ["db1"]}, {"names": ["no.example.com"]}, {"known_as": known}):
+        text = controller.refusal(state="checked", **given(own), **asked)
+        assert "the authority's name constraints do not allow it" in text
+
+
 def test_an_authority_is_renewed_with_an_overlap(controller):
     controller.keep()
     held = controller.authorities / "clients.crt"
