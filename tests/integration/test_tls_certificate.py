@@ -38,6 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
 USER = server_user()
 OWNER = USER.pw_name if USER else pwd.getpwuid(os.geteuid()).pw_name
+PEM_END = "-----END CERTIFICATE-----\n"
 PLAY = """
 - hosts: all
   gather_facts: false
@@ -285,7 +286,9 @@ def test_a_certificate_that_ends_with_its_authority_is_not_made_anew_each_time(c
             fails=True)  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ["key lost", "key of another", "key is garbage", "not PEM"])
+@pytest.mark.parametrize(
+    "how", ["key lost", "key of another", "key is garbage", "not PEM", "not a version"]
+)
 def test_files_that_somebody_broke_are_made_anew(controller, own, how):
     controller.keep()
     key, certificate = controller.file("server.key"), controller.file("server.crt")
@@ -296,6 +299,10 @@ def test_files_that_somebody_broke_are_made_anew(controller, own, how):
         key.write_bytes((own.directory / "other.key").read_bytes())
     elif how == "key is garbage":
         key.write_text("hello\n")
+    elif how == "not a version":
+        held = ssl.PEM_cert_to_DER_cert(certificate.read_text().partition("-----END")[0] + PEM_END)
+        broken = held.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+        certificate.write_text(ssl.DER_cert_to_PEM_cert(broken))
     else:
         certificate.write_text("hello\n")
     assert controller.predicted_and_kept()["changed"] is True
