@@ -220,7 +220,7 @@ class _Keeper:
         self._action = action
         self._display = action._display
         self._kind = args["authority"]
-        self._days = args["authority_days"]
+        self._days = _certificates.checked_authority_days(args["authority_days"])
         self._given = {"cert": args["authority_cert"], "key": args["authority_key"]}
         if self._given["key"] and not self._given["cert"]:
             raise ValueError("authority_cert: it is missing; the key alone signs nothing")

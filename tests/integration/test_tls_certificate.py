@@ -558,6 +558,8 @@ def test_bad_authorities_are_refused_before_anything_changes(controller, own):
         ({"known_as": ["a b"]}, "the inventory calls this host nothing that a certificate can"),
         ({"renew_days": 365}, "renew_days: 365 is not allowed; it must be less than the 365"),
         ({"days": 0}, "days: 0 is not allowed"),
+        ({"authority_days": 0}, "authority_days: 0 is not allowed; an authority lasts 1 to 36500"),
+        ({"authority_days": 10**7}, "authority_days: 10000000 is not allowed"),
         ({"service": "../x"}, "service: '../x' is not a valid name"),
         ({"authority": "everybody"}, "value of authority must be one of: clients, members"),
         ({"authority_directory": "here"}, "'here' is not an absolute path"),
