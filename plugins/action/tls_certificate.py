@@ -99,6 +99,8 @@ class ActionModule(ActionBase):
         authority = keeper.read()
         if authority is None:
             keeper.check_may_begin(seen)
+        else:
+            names = _within_constraints(authority, names, args["names"])
         now = datetime.now(timezone.utc)
         why = []
         if args["certificate"]:
@@ -111,6 +113,10 @@ class ActionModule(ActionBase):
             why = _certificates.reasons(wanted, found, ends, now)
         if authority and (why or args["state"] == "checked"):
             keeper.warn_of(authority, now)
+            if seen.get("authority") and not _authority.same_authority(
+                seen["authority"], authority.text
+            ):
+                keeper.warn_of_another(service)
         files = _certificates.file_changes(
             seen,
             args["owner"],
@@ -214,7 +220,7 @@ class _Keeper:
         self._action = action
         self._display = action._display
         self._kind = args["authority"]
-        self._days = args["authority_days"]
+        self._days = _certificates.checked_authority_days(args["authority_days"])
         self._given = {"cert": args["authority_cert"], "key": args["authority_key"]}
         if self._given["key"] and not self._given["cert"]:
             raise ValueError("authority_cert: it is missing; the key alone signs nothing")
@@ -306,6 +312,15 @@ class _Keeper:
                 " renew it as the operating guide says"
             )
 
+    def warn_of_another(self, service: str) -> None:
+        """Say that a host has had another authority, which clients may be the only one to know."""
+        self._display.warning(
+            f"{service} on this host has certificates of another authority {self._kind}, which this"
+            " controller does not have. Clients that trust only that one are cut off by the new"
+            " certificate; if it is still to be had, put its certificate into the file of this one,"
+            " as the operating guide says"
+        )
+
     def make(self) -> _authority.Authority:
         """Make the authority's files, unless another host's task has just made them.
 
@@ -366,6 +381,25 @@ class _Keeper:
                     f" (mode {mode:04o}); encrypt it with ansible-vault, or let only its owner read"
                     " it"
                 )
+
+
+def _within_constraints(
+    authority: _authority.Authority, names: tuple[str, ...], asked: list[str]
+) -> tuple[str, ...]:
+    """The names that the authority may sign for; one that somebody asked for is not left out.
+
+    Raises:
+        ValueError: when one would be, or when none is left.
+    """
+    outside = _authority.outside_constraints(authority, names)
+    refused = set(outside) & set(_certificates.names_of((), asked) if asked else ())
+    if refused or (outside and len(outside) == len(names)):
+        raise ValueError(
+            f"names: {', '.join(sorted(refused) or outside)}: the authority's name constraints do"
+            " not allow it, so clients would not take the certificate; give names that they do"
+            " allow, as pooled_tls_names in the inventory"
+        )
+    return tuple(name for name in names if name not in outside)
 
 
 def _actions(service: str, names: tuple[str, ...], why: list[str], files: list[str]) -> list[str]:

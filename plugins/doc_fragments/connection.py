@@ -65,7 +65,9 @@ options:
     description:
       - Further libpq connection parameters.
       - Over TCP, with a password and without a certificate that is verified, only a server that asks with SCRAM gets an
-        answer. C(require_auth) allows others, such as V(scram-sha-256,md5), also where libpq is older than 16.
+        answer. C(require_auth) allows others, such as V(scram-sha-256,md5), also where libpq is older than 16. The password
+        that a C(passfile) or C(service) has is never sent in clear text or as an MD5 hash either; where libpq is older than
+        16, such a connection is refused.
       - In C(options), C(search_path) and the other settings on which the module depends have no effect.
     type: dict
     default: {}

@@ -56,6 +56,8 @@ _DO_NOT_LOG = {
     "log_min_duration_sample": "-1",
     "log_min_error_statement": "'panic'",
     "pg_stat_statements.track_utility": "off",
+    # What pg_stat_activity shows to members of pg_monitor, such as an exporter.
+    "track_activities": "off",
 }
 # From this major on somebody who is no superuser may be allowed to set one of them.
 _DELEGATED_SETTINGS_MAJOR = 15

@@ -39,7 +39,12 @@ from ansible_collections.pooled.postgres.plugins.module_utils._scram import (
     password_matches,
     verifier_to_send,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._secrets import MASK, shown_change
+from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
+    MASK,
+    holds_secret,
+    is_secret_name,
+    shown_change,
+)
 
 NO_LIMIT = -1
 NEVER = "infinity"
@@ -168,11 +173,13 @@ def _settings(role: Role, wanted: Wanted, actual: Actual, warnings: list[str]) -
     stored = existing.settings if existing else ()
     everywhere = {item.name.lower(): item.value for item in stored if not item.database}
 
-    def change(action: str, difference: Difference, database: str = "") -> Change:
+    def change(
+        action: str, difference: Difference, database: str = "", secret: bool = False
+    ) -> Change:
         inside = f" IN DATABASE {quote_ident(database)}" if database else ""
         sql = f"ALTER ROLE {quote_ident(role.name)}{inside} {action}"
         outdates = role.name if existing else ""
-        return replace(_change(role, sql, difference), outdates=outdates)
+        return replace(_change(role, sql, difference), outdates=outdates, secret=secret)
 
     for name, value in role.settings:
         before = everywhere.pop(name, None)
@@ -180,6 +187,7 @@ def _settings(role: Role, wanted: Wanted, actual: Actual, warnings: list[str]) -
             yield change(
                 f"SET {_setting_sql(name)} = {_value_sql(name, value).strip()}",
                 _setting_difference(role, "settings", name, before, value),
+                secret=is_secret_name(name) or holds_secret(value),
             )
     for name, before in sorted(everywhere.items()):
         if (name, before) in actual.settings_denied:

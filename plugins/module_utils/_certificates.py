@@ -27,6 +27,7 @@ PURPOSES = ("server", "client")
 CLIENT_CA_CERT = "/etc/ssl/certs/pooled-clients.crt"
 
 _DAY = timedelta(days=1)
+_MOST_AUTHORITY_DAYS = 36500
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*\Z")
 _SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
@@ -132,6 +133,20 @@ def checked_days(days: int, renew_days: int) -> None:
             f"renew_days: {renew_days} is not allowed; it must be less than the {days} days that a"
             " certificate lasts, or each run would make a new one"
         )
+
+
+def checked_authority_days(days: int) -> int:
+    """How many days an authority lasts.
+
+    Raises:
+        ValueError: when it would never be valid, or for ever.
+    """
+    if not 1 <= days <= _MOST_AUTHORITY_DAYS:
+        raise ValueError(
+            f"authority_days: {days} is not allowed; an authority lasts 1 to"
+            f" {_MOST_AUTHORITY_DAYS} days"
+        )
+    return days
 
 
 def reasons(

@@ -154,7 +154,18 @@ def walk(path: str) -> Walk:
 
 def _owner_and_mode(path: str) -> tuple[int, int, int]:
     status = os.lstat(path)
-    return status.st_uid, status.st_gid, status.st_mode
+    mode = status.st_mode
+    if mode & stat.S_IWGRP and _has_acl(path):
+        # The group's bits are then the most that anybody has whom the list names.
+        mode |= stat.S_IWOTH
+    return status.st_uid, status.st_gid, mode
+
+
+def _has_acl(path: str) -> bool:
+    try:
+        return bool(os.getxattr(path, "system.posix_acl_access", follow_symlinks=False))
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,11 @@ IN_WORDS = {
     "none": "no password",
 }
 # Parameters of libpq that decide where a connection goes, and that the relay does not know.
-_NOT_RELAYED = ("dsn", "hostaddr", "service", "sslpassword", "target_session_attrs")
+_NOT_RELAYED = ("dsn", "hostaddr", "passfile", "service", "sslpassword", "target_session_attrs")
+# What may name a password that libpq then finds for itself.
+_NAMING_PASSWORDS = ("passfile", "service")
+# Where no password is given, libpq may still find one.
+_NO_OPEN_PASSWORD = "!password,!md5"  # noqa: S105 - a list of methods
 _SASL = struct.pack("!i", 10)
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 _MOST_MESSAGE = 1 << 16
@@ -65,10 +69,17 @@ def required_methods(given: Mapping[str, Any]) -> str:
     verifies = given.get("sslmode") in VERIFYING or (
         given.get("sslmode") == "require" and given.get("sslrootcert")
     )
-    local = not given.get("host") or str(given["host"]).startswith("/")
-    if local or not given.get("password") or verifies:
+    if verifies or _is_local(given):
         return ""
+    if not given.get("password"):
+        return _NO_OPEN_PASSWORD
     return "scram-sha-256,none" if given.get("sslcert") else "scram-sha-256"
+
+
+def _is_local(given: Mapping[str, Any]) -> bool:
+    """Whether all that libpq may connect to is a unix socket of this host."""
+    hosts = str(given.get("host") or "").split(",")
+    return not given.get("hostaddr") and all(not host or host[0] in "/@" for host in hosts)
 
 
 def allowed_methods(required: str) -> frozenset[str]:
@@ -210,6 +221,8 @@ class Guard:
             self.arguments["require_auth"] = self.required
             return
         self.arguments.pop("require_auth", None)
+        if not any(map(given.get, ("password", "require_auth", *_NAMING_PASSWORDS))):
+            return  # one that libpq finds without being told is beyond an older one
         # With channel binding no older libpq answers anything but SCRAM either.
         if given.get("channel_binding") != "require":
             self._relay = Relay(given, allowed)

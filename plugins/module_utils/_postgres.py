@@ -58,6 +58,7 @@ SESSION = {
 READ_ONLY = {"default_transaction_read_only": "on"}
 # What PgBouncer says of options in a connection, before its version 1.20 and since.
 _POOLER_REFUSES = "unsupported startup parameter"
+_OTHER_PORT = "PgBouncer answered: give the port of the server itself"
 # Where the distribution's package python3-psycopg2 can be imported.
 SYSTEM_PYTHON = "/usr/bin/python3"
 
@@ -137,8 +138,31 @@ def connect(
     pinned = {**SESSION, **(READ_ONLY if read_only else {})}
     given["options"] = " ".join(filter(None, (given.get("options"), session_options(pinned))))
     connection, _guard = _open(params, given)
+    # A PgBouncer that is told to ignore options takes them and does nothing with them.
+    connection.autocommit = True
+    try:
+        lost = _lost(connection, pinned)
+    except psycopg2.Error as error:
+        connection.close()
+        raise ConnectionFailed(server_message(error)) from error
+    if lost:
+        connection.close()
+        raise ConnectionFailed(
+            f"connection to server at {given['host']!r} failed: the session did not get its {lost}"
+            f" from us; {_OTHER_PORT}"
+        )
     connection.autocommit = autocommit
     return connection
+
+
+def _lost(connection: Any, pinned: Mapping[str, str]) -> str:
+    """Name of a pinned setting that the session does not have; empty for none."""
+    names = ("search_path", *READ_ONLY)
+    query = "SELECT " + ", ".join(f"pg_catalog.current_setting('{name}')" for name in names)
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        found = dict(zip(names, cursor.fetchone()))
+    return next((name for name in names if found[name] != pinned.get(name, found[name])), "")
 
 
 def connect_console(params: Mapping[str, Any]) -> Any:
@@ -215,7 +239,7 @@ def _open(
         guard.close()
         text = guard.explained(str(error).strip())
         if _POOLER_REFUSES in text:
-            text += "; PgBouncer answered: give the port of the server itself"
+            text += f"; {_OTHER_PORT}"
         raise ConnectionFailed(text) from error
 
 

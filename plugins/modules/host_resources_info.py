@@ -134,9 +134,11 @@ pgbouncer:
     - Whether PgBouncer is installed, its version, and whether it may come to a Postgres elsewhere without TLS (C(plain)).
     - C(os_user) is the OS user that V(auto) means as O(pooled.postgres.pgbouncer_config#module:os_user) on this host, and C(os_users) are those
       of its usual users that there are.
+    - C(unit_user) is the one that it keeps while no restart is allowed, and C(fresh) says whether it is still as its package has installed it, or
+      would.
   returned: always
   type: dict
-  sample: {installed: true, version: 1.18.0, plain: true, os_user: pgbouncer, os_users: [pgbouncer, postgres]}
+  sample: {installed: true, version: 1.18.0, plain: true, os_user: pgbouncer, os_users: [pgbouncer, postgres], unit_user: postgres, fresh: true}
 sandbox:
   description:
     - How much systemd can keep from a service on this host, found out by starting C(true) as one. V(full) where all works; V(mounts) without filters
@@ -420,11 +422,12 @@ def pgbouncer(module: PooledModule) -> dict[str, Any]:
         with suppress(OSError):
             ini = _files.read_text(PGBOUNCER_CONFIG, _files.Rights(OWNER))
         plain = _resources.is_plain_pooler(version or "", ini)
+    unit_user = _pgbouncer_user.unit_user(unit_texts("pgbouncer.service"))
     user = _pgbouncer_user.chosen(
         _pgbouncer_user.AUTO,
         installed=installed,
         as_packaged=as_packaged,
-        unit_user=_pgbouncer_user.unit_user(unit_texts("pgbouncer.service")),
+        unit_user=unit_user,
     )
     usual = {*_pgbouncer_user.possible(_pgbouncer_user.AUTO), user}
     return {
@@ -433,6 +436,8 @@ def pgbouncer(module: PooledModule) -> dict[str, Any]:
         "plain": plain,
         "os_user": user,
         "os_users": sorted(filter(_pgbouncer_user.exists, usual)),
+        "unit_user": unit_user or _pgbouncer_user.PACKAGED,
+        "fresh": as_packaged or not installed,
     }
 
 

@@ -643,7 +643,7 @@ def other_processes(params: Mapping[str, Any], rights: _files.Rights) -> list[in
 
 
 def file_diffs(
-    before: list[_files.ManagedFile], after: list[_files.ManagedFile]
+    before: list[_files.ManagedFile], after: list[_files.ManagedFile], auth_file: str
 ) -> list[dict[str, str]]:
     """Diffs of the files that change, without secrets."""
     diffs = []
@@ -651,10 +651,10 @@ def file_diffs(
         if not _files.differs(old, new):
             continue
         texts = [old.content or "", new.content or ""]
-        if new.path.endswith(".ini"):
-            texts = list(_ini.without_digests(*texts))
-        elif not new.path.endswith((".conf", ".service")):
+        if new.path == auth_file:
             texts = list(_ini.masked_userlists(*texts))
+        elif new.path.endswith(".ini"):
+            texts = list(_ini.without_digests(*texts))
         modes = [
             f"# {one.owner}:{one.group} {one.mode:04o}\n" if one.content is not None else ""
             for one in (old, new)
@@ -1122,7 +1122,7 @@ def main() -> None:
     assumed_user = module.check_mode and params["assume_user"]
     creates = [] if user_exists or assumed_user else [f"create the OS user {user}"]
     actions = [*creates, *steps.actions]
-    diffs = file_diffs(before, after)
+    diffs = file_diffs(before, after, after[1].path)
     for index, member in enumerate(members):
         found = [
             one

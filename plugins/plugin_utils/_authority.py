@@ -9,6 +9,7 @@ Runs on the controller only, with C(cryptography) 38 or newer, which ansible-cor
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Sequence
@@ -96,6 +97,36 @@ def says_what_its_key_is_for(authority: Authority) -> bool:
     except x509.ExtensionNotFound:
         return False
     return True
+
+
+def outside_constraints(authority: Authority, names: Sequence[str]) -> list[str]:
+    """Names that the authority, or one above it, may not sign for: clients would take none of a
+    certificate that has one of them.
+    """
+    above = _chain(authority) or [authority.certificate]
+    roots = [one for one in authority.trusted if _is_issued_by(above[-1], one)]
+    constraints = []
+    for certificate in (*above, *roots):
+        with suppress(x509.ExtensionNotFound):
+            found = certificate.extensions.get_extension_for_class(x509.NameConstraints)
+            constraints.append(found.value)
+    return [name for name in names if not all(_permits(one, name) for one in constraints)]
+
+
+def _permits(constraints: Any, name: str) -> bool:
+    kind = x509.IPAddress if is_address(name) else x509.DNSName
+    permitted, excluded = (
+        [_covers(tree.value, name) for tree in trees or () if isinstance(tree, kind)]
+        for trees in (constraints.permitted_subtrees, constraints.excluded_subtrees)
+    )
+    return not any(excluded) and (any(permitted) or not permitted)
+
+
+def _covers(tree: Any, name: str) -> bool:
+    if is_address(name):
+        return bool(ipaddress.ip_address(name) in tree)
+    base = tree.lower()
+    return not base or name == base or name.endswith(f".{base.lstrip('.')}")
 
 
 def with_key(authority: Authority, text: str, where: str) -> Authority:
@@ -236,7 +267,7 @@ def describe(text: str, authority: Authority | None, has_key: bool) -> Found | N
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
         # Parsed when it is asked for, and refused when it is broken.
         ends = _ends(certificate)
-    except (ValueError, x509.ExtensionNotFound):
+    except Exception:  # the host decides what is there, and the library has an error for each flaw
         return None
     of_oid = {
         ExtendedKeyUsageOID.SERVER_AUTH: "server",
@@ -266,15 +297,17 @@ def shown(text: str) -> dict[str, str]:
 
 
 def same_authority(text: str, other: str) -> bool:
-    """Whether two texts have a certificate in common."""
+    """Whether two texts have an authority in common, by its name and key: who trusts one of its
+    certificates takes what it signs.
+    """
     try:
-        prints = [
-            {one.fingerprint(hashes.SHA256()) for one in _certificates(each, "")}
+        known = [
+            {(one.subject, _public(one.public_key())) for one in _certificates(each, "")}
             for each in (text, other)
         ]
-    except ValueError:
+    except Exception:  # as in describe()
         return False
-    return bool(prints[0] & prints[1])
+    return bool(known[0] & known[1])
 
 
 def _certificates(text: str, where: str) -> list[Any]:
@@ -282,7 +315,7 @@ def _certificates(text: str, where: str) -> list[Any]:
     blocks = [block for block in text.split(end) if "-----BEGIN CERTIFICATE-----" in block]
     try:
         found = [x509.load_pem_x509_certificate((block + end).encode()) for block in blocks]
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise ValueError(f"{where}: a certificate in it can't be read: {error}") from error
     if not found:
         raise ValueError(

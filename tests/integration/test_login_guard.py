@@ -126,6 +126,35 @@ def test_an_impostor_gets_nothing(
         assert b"md5" not in sent
 
 
+# Ways to the network, or to a password, that are not login_host and login_password.
+def other_ways(passfile: Path) -> dict[str, dict[str, Any]]:
+    passfile.write_text(f"*:*:*:*:{PASSWORD}\n")
+    passfile.chmod(0o600)
+    found = {"login_password": None, "connect_params": {"passfile": str(passfile)}}
+    socket_only = {"login_host": "", "login_unix_socket": "/nowhere"}
+    return {
+        "passfile": found,
+        "hostaddr": {**socket_only, "connect_params": {"hostaddr": "127.0.0.1"}},
+        "both": {**socket_only, **found,
+                 "connect_params": {"hostaddr": "127.0.0.1", "passfile": str(passfile)}},
+        "several": {"login_host": "/nowhere,127.0.0.1"},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["passfile", "hostaddr", "both", "several"])
+@pytest.mark.parametrize("asked", [CLEAR, MD5], ids=["clear", "md5"])
+def test_no_other_way_leads_around_it(
+    old_libpq: bool, tmp_path: Path, asked: bytes, way: str
+) -> None:
+    with impostor(asked) as (port, sent):
+        arguments = params(port, **other_ways(tmp_path / "passfile")[way])
+        with pytest.raises(_postgres.ConnectionFailed):
+            _postgres.connect(arguments)
+        time.sleep(0.1)
+        assert b"hunter2" not in sent
+        assert b"md5" not in sent
+
+
 def test_what_is_asked_for_is_sent_when_it_is_allowed(old_libpq: bool) -> None:
     """The impostor works: without the guard it gets the password."""
     with impostor(CLEAR + OK + READY) as (port, sent):

@@ -11,6 +11,11 @@ from contextlib import suppress
 import psycopg
 import pytest
 
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _ini,
+    _pooler,
+    _postgres,
+)
 from ansible_collections.pooled.postgres.plugins.modules import pgbouncer_config
 
 from . import faults
@@ -55,6 +60,27 @@ def test_each_change_does_the_least_that_works(pooler, arguments, actions):
     restarted = any("restart" in action for action in actions)
     assert (pooler.pid != before) == restarted
     assert pooler.query("SELECT 1") == 1
+
+
+@pytest.mark.parametrize("name", ["users", "users.conf", "users.ini"])
+def test_the_auth_files_secrets_are_in_no_diff(pooler, name):
+    path = pooler.userlist.with_name(name)
+    result = pooler.configure(options={"auth_file": str(path)})
+    secrets = _ini.secrets_in(path.read_text())
+    assert sorted(secrets) == OWN
+    assert not any(secret in str(result) for secret in secrets.values())
+    (shown,) = [one["after"] for one in result["diff"] if one["after_header"] == str(path)]
+    assert '"pgbouncer" "********"' in shown
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_no_session_of_ours_runs_through_it_with_what_others_have_set(pooler, read_only):
+    """From 1.20 on it is told to ignore options, for a hole in it, and then drops them silently."""
+    pooler.configure()
+    given = {"login_host": "127.0.0.1", "login_port": pooler.port, "login_user": ROLE["name"],
+             "login_password": PASSWORD, "ssl_mode": "prefer"}  # fmt: skip
+    with pytest.raises(_postgres.ConnectionFailed, match="give the port of the server itself"):
+        _postgres.connect({**_pooler.CONSOLE, **given}, "mydb", read_only=read_only).close()
 
 
 def test_a_new_port_moves_the_pooler(pooler):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -517,6 +518,32 @@ def test_passwords_and_verifiers_are_never_logged(clean_server, settled):
         assert verifier.startswith("SCRAM-SHA-256$")
         assert verifier not in log
     assert clean_server.can_log_in(POOLER, "LEAK-pooler", "mydb")
+
+
+def test_who_watches_all_sessions_sees_no_verifier(clean_server, access):
+    """As an exporter's role does. A statement that waits can be seen for long."""
+    databases = model()
+    access(databases)
+    databases[0]["roles"][0]["password"] = "another"
+    watched = """
+        SELECT query, EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND NOT l.granted)
+          FROM pg_stat_activity a WHERE pid <> pg_backend_pid()
+    """
+    seen, waited = [], False
+    with ThreadPoolExecutor(1) as pool, clean_server.connect() as watcher:
+        with clean_server.connect() as holder, holder.transaction():
+            holder.execute("ALTER ROLE app_user CONNECTION LIMIT 20")
+            run = pool.submit(access, databases, check_too=False)
+            for _ in range(400):
+                rows = watcher.execute(watched).fetchall()
+                seen += [query for query, _waits in rows if "SCRAM-SHA-256$" in query]
+                waited = waited or any(waits for _query, waits in rows)
+                if seen or waited:
+                    break
+                time.sleep(0.05)
+        run.result()
+    assert waited
+    assert seen == []
 
 
 @pytest.mark.parametrize("with_statements", MAJORS_WITH_STATEMENTS or [0])

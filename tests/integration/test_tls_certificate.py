@@ -42,6 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(sys.executable).parent
 USER = server_user()
 OWNER = USER.pw_name if USER else pwd.getpwuid(os.geteuid()).pw_name
+PEM_END = "-----END CERTIFICATE-----\n"
 PLAY = """
 - hosts: all
   gather_facts: false
@@ -289,7 +290,9 @@ def test_a_certificate_that_ends_with_its_authority_is_not_made_anew_each_time(c
             fails=True)  # fmt: skip
 
 
-@pytest.mark.parametrize("how", ["key lost", "key of another", "key is garbage", "not PEM"])
+@pytest.mark.parametrize(
+    "how", ["key lost", "key of another", "key is garbage", "not PEM", "not a version"]
+)
 def test_files_that_somebody_broke_are_made_anew(controller, own, how):
     controller.keep()
     key, certificate = controller.file("server.key"), controller.file("server.crt")
@@ -300,6 +303,10 @@ def test_files_that_somebody_broke_are_made_anew(controller, own, how):
         key.write_bytes((own.directory / "other.key").read_bytes())
     elif how == "key is garbage":
         key.write_text("hello\n")
+    elif how == "not a version":
+        held = ssl.PEM_cert_to_DER_cert(certificate.read_text().partition("-----END")[0] + PEM_END)
+        broken = held.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+        certificate.write_text(ssl.DER_cert_to_PEM_cert(broken))
     else:
         certificate.write_text("hello\n")
     assert controller.predicted_and_kept()["changed"] is True
@@ -399,6 +406,22 @@ def test_an_authority_below_another_gives_its_chain(controller, own):
             controller.file("server.crt"), controller.file("server.crt"))  # fmt: skip
 
 
+def test_an_authority_that_may_not_sign_for_all_names(controller, own):
+    own.openssl("req", "-x509", "-key", "ca.key", "-days", "400", "-subj", "/CN=test",
+                "-addext", "keyUsage=critical,keyCertSign", "-addext",
+                "nameConstraints=critical,permitted;DNS:example.com,permitted;IP:10.0.0.0/255.0.0.0,"
+                "excluded;DNS:no.example.com", "-out", "ca.crt")  # fmt: skip
+    names = ["db.example.com", "10.1.2.3"]
+    known = ["db1", "192.0.2.7", "2001:db8::7", "x.no.example.com", "sexample.com"]
+    kept = controller.predicted_and_kept(**given(own), known_as=known, names=names)
+    assert kept["names"] == names
+    for name in names:
+        verify(controller.file("server.crt"), Path(own.certificate), name)
+    for asked in ({"names": ["db1"]}, {"names": ["no.example.com"]}, {"known_as": known}):
+        text = controller.refusal(state="checked", **given(own), **asked)
+        assert "the authority's name constraints do not allow it" in text
+
+
 def test_an_authority_is_renewed_with_an_overlap(controller):
     controller.keep()
     held = controller.authorities / "clients.crt"
@@ -447,6 +470,21 @@ def test_an_authority_that_another_hosts_task_is_making_is_waited_for(controller
         made = making.result()
     assert (made["changed"], read["changed"]) == (True, False)
     assert read["authority"] == made["authority"] != ""
+
+
+def test_another_authority_than_a_host_has_had_is_warned_of(controller):
+    controller.keep()
+    assert controller.keep(state="checked")["words"] == []
+    held = controller.authorities / "clients.crt"
+    old = held.read_text()
+    # What only a look at the first host could have kept from being made.
+    controller.authorities.rename(controller.home / ".away")
+    controller.keep(host="db2")
+    (warning,) = controller.keep(state="checked")["words"]
+    assert warning.startswith("postgres on this host has certificates of another authority clients")
+    # With both in the file nobody is cut off.
+    held.write_text(held.read_text() + old)
+    assert controller.keep(state="checked")["words"] == []
 
 
 def test_members_have_an_authority_of_their_own(controller):
@@ -543,6 +581,8 @@ def test_bad_authorities_are_refused_before_anything_changes(controller, own):
         ({"known_as": ["a b"]}, "the inventory calls this host nothing that a certificate can"),
         ({"renew_days": 365}, "renew_days: 365 is not allowed; it must be less than the 365"),
         ({"days": 0}, "days: 0 is not allowed"),
+        ({"authority_days": 0}, "authority_days: 0 is not allowed; an authority lasts 1 to 36500"),
+        ({"authority_days": 10**7}, "authority_days: 10000000 is not allowed"),
         ({"service": "../x"}, "service: '../x' is not a valid name"),
         ({"authority": "everybody"}, "value of authority must be one of: clients, members"),
         ({"authority_directory": "here"}, "'here' is not an absolute path"),

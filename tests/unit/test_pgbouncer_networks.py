@@ -13,6 +13,14 @@ from pathlib import Path
 import pytest
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "pgbouncer"
+# Servers that demand TLS, or not, by what their own variables leave to the role postgres.
+SERVERS: dict[str, dict[str, object]] = {
+    "hardened": {"postgres_hardening": "cis"},
+    "all_hardened": {"pooled_hardening": "cis"},
+    "excepted": {"pooled_hardening": "cis", "postgres_hardening": "standard"},
+    "with_tls": {"postgres_tls": True},
+    "without_tls": {"postgres_tls": False},
+}
 INVENTORY = {
     "all": {
         "vars": {"ansible_connection": "local"},
@@ -28,8 +36,10 @@ INVENTORY = {
                     "pool": {},
                     "own": {"pgbouncer_client_networks": ["10.1.0.0/16"],
                             "pgbouncer_require_tls": False},
+                    **{f"before_{name}": {"pgbouncer_postgres_group": name} for name in SERVERS},
                 }
             },
+            **{name: {"hosts": {f"server_{name}": own}} for name, own in SERVERS.items()},
         },
     }
 }  # fmt: skip
@@ -73,6 +83,11 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
         ("db", [["10.0.0.0/8"], True]),
         ("pool", [["10.0.0.0/8"], True]),
         ("own", [["10.1.0.0/16"], False]),
+        ("before_hardened", [[], True]),
+        ("before_all_hardened", [[], True]),
+        ("before_excepted", [[], False]),
+        ("before_with_tls", [[], True]),
+        ("before_without_tls", [[], False]),
     ],
 )
 def test_networks_and_tls(answers, host, expected):

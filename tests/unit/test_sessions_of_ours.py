@@ -9,6 +9,8 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -109,6 +111,13 @@ def test_what_a_user_gives_comes_before_what_is_pinned(
 
     class Connection:
         autocommit = False
+
+        def cursor(self) -> Any:
+            settings = {**_postgres.SESSION, **_postgres.READ_ONLY}
+            found = tuple(settings[name] for name in ("search_path", *_postgres.READ_ONLY))
+            cursor = MagicMock()
+            cursor.__enter__.return_value.fetchone.return_value = found
+            return cursor
 
     def connect(async_: bool = False, **arguments: str) -> Connection:
         seen.update(arguments)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import os
 import stat
+import struct
 import tempfile
 from pathlib import Path
 
@@ -52,6 +53,22 @@ ENTRIES = [
 @pytest.mark.parametrize(("parent", "uid", "gid", "mode", "expected"), ENTRIES)
 def test_who_can_change_an_entry(parent, uid, gid, mode, expected):
     assert _files.ground_of(parent, uid, gid, mode) is expected
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory of root's to somebody else")
+def test_an_access_list_may_let_others_write(tmp_path):
+    """Its mask is in the place of the group's rights, and the group is root's."""
+    tmp_path.chmod(0o755)
+    assert _files._owner_and_mode(str(tmp_path)) == ROOTS
+    nobody = 0xFFFFFFFF
+    entries = [(1, 7, nobody), (2, 7, POSTGRES), (4, 5, nobody), (16, 7, nobody), (32, 5, nobody)]
+    packed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one) for one in entries)
+    try:
+        os.setxattr(tmp_path, "system.posix_acl_access", packed)
+    except OSError:
+        pytest.skip("the filesystem has no access lists")
+    found = _files._owner_and_mode(str(tmp_path))
+    assert _files.ground_of(Ground.OURS, *found) is Ground.THEIRS
 
 
 ROOTS = (0, 0, DIRECTORY | 0o755)

@@ -40,8 +40,13 @@ REQUIRED = [
     ({"sslmode": "verify-ca"}, ""),
     ({"sslmode": "verify-full"}, ""),
     ({"sslcert": "mine"}, "scram-sha-256,none"),
-    ({"password": None}, ""),
+    ({"password": None}, "!password,!md5"),
+    ({"password": None, "sslmode": "verify-full"}, ""),
     ({"host": "/run/postgresql"}, ""),
+    ({"host": "/run/postgresql", "password": None}, ""),
+    ({"host": "@abstract"}, ""),
+    ({"host": "/run/postgresql", "hostaddr": "10.0.0.9"}, "scram-sha-256"),
+    ({"host": "/run/postgresql,db"}, "scram-sha-256"),
     ({"host": ""}, ""),
     ({"require_auth": "md5"}, "md5"),
     ({"require_auth": "md5", "sslmode": "verify-full"}, "md5"),
@@ -132,7 +137,16 @@ def test_which_libpq_is_told_what() -> None:
     assert Guard(verified, 150004).arguments == verified
     bound = {**REMOTE, "sslmode": "require", "channel_binding": "require"}
     assert Guard(bound, 150004).arguments == bound
-    for odd in ({"hostaddr": "::1"}, {"host": "a,b"}, {"service": "x"}):
+    untold = {**REMOTE, "password": None}
+    assert Guard(untold, 160001).arguments == {**untold, "require_auth": "!password,!md5"}
+    assert Guard(untold, 150004).arguments == untold
+    for odd in (
+        {"hostaddr": "::1"},
+        {"host": "a,b"},
+        {"service": "x"},
+        {"passfile": "x", "password": None},
+        {"hostaddr": "::1", "host": "/run/postgresql"},
+    ):
         with pytest.raises(ValueError, match="set ssl_mode to verify-full"):
             Guard({**REMOTE, **odd}, 150004)
     # None of them keeps a newer one from anything.
