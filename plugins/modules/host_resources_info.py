@@ -134,9 +134,11 @@ pgbouncer:
     - Whether PgBouncer is installed, its version, and whether it may come to a Postgres elsewhere without TLS (C(plain)).
     - C(os_user) is the OS user that V(auto) means as O(pooled.postgres.pgbouncer_config#module:os_user) on this host, and C(os_users) are those
       of its usual users that there are.
+    - C(unmanaged) is what a configuration has that neither this collection nor the package wrote, without secrets. It is there before PgBouncer is
+      installed, too, where an earlier package left it, and none where there is no such configuration.
   returned: always
   type: dict
-  sample: {installed: true, version: 1.18.0, plain: true, os_user: pgbouncer, os_users: [pgbouncer, postgres]}
+  sample: {installed: true, version: 1.18.0, plain: true, os_user: pgbouncer, os_users: [pgbouncer, postgres], unmanaged: null}
 sandbox:
   description:
     - How much systemd can keep from a service on this host, found out by starting C(true) as one. V(full) where all works; V(mounts) without filters
@@ -195,6 +197,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _hardening,
     _identity,
     _pgbouncer_user,
+    _pooler_takeover,
     _resources,
     _units,
 )
@@ -420,19 +423,24 @@ def pgbouncer(module: PooledModule) -> dict[str, Any]:
         with suppress(OSError):
             ini = _files.read_text(PGBOUNCER_CONFIG, _files.Rights(OWNER))
         plain = _resources.is_plain_pooler(version or "", ini)
+    unit_user = _pgbouncer_user.unit_user(unit_texts("pgbouncer.service"))
     user = _pgbouncer_user.chosen(
         _pgbouncer_user.AUTO,
         installed=installed,
         as_packaged=as_packaged,
-        unit_user=_pgbouncer_user.unit_user(unit_texts("pgbouncer.service")),
+        unit_user=unit_user,
     )
     usual = {*_pgbouncer_user.possible(_pgbouncer_user.AUTO), user}
+    unmanaged = None
+    with suppress(OSError, ValueError):
+        unmanaged = _pooler_takeover.unmanaged(PGBOUNCER_CONFIG, _files.Rights(unit_user or OWNER))
     return {
         "installed": installed,
         "version": version,
         "plain": plain,
         "os_user": user,
         "os_users": sorted(filter(_pgbouncer_user.exists, usual)),
+        "unmanaged": unmanaged.as_fact() if unmanaged and not unmanaged.is_bare else None,
     }
 
 
