@@ -72,9 +72,10 @@ class Unmanaged:
 def from_fact(fact: Mapping[str, Any]) -> Unmanaged:
     """What as_fact() made."""
     lists = ("peers", "includes", "listed", "unread")
-    return Unmanaged(
-        **{key: tuple(value) if key in lists else value for key, value in fact.items()}
-    )
+    values: dict[str, Any] = {
+        key: tuple(value) if key in lists else value for key, value in fact.items()
+    }
+    return Unmanaged(**values)
 
 
 def found(

@@ -605,7 +605,11 @@ def copies_of_unmanaged(
 
 
 def check_rules(
-    fleet: Fleet, steps: _pgbouncer_processes.Steps, logs: list[tuple[str, int]], since: float
+    fleet: Fleet,
+    steps: _pgbouncer_processes.Steps,
+    logs: list[tuple[str, int]],
+    since: float,
+    own_files: list[str],
 ) -> None:
     """See that the processes have taken the rules for logins as they are written.
 
@@ -617,14 +621,7 @@ def check_rules(
             dropped = pooler.rule_complaints(*logs[index], since)
             if dropped:
                 with named(fleet, index):
-                    raise _pooler.PoolerError(f"it drops rules for logins: {listing(dropped)}")
-
-
-def listing(lines: list[str]) -> str:
-    """The first few lines of many."""
-    most = 5
-    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
-    return "; ".join([*lines[:most], *more])
+                    raise _pooler.PoolerError(_pgbouncer_hba.dropped(dropped, own_files))
 
 
 def reads_rules(running: _pgbouncer_plan.Running) -> bool:
@@ -1212,7 +1209,7 @@ def main() -> None:
         if refused:
             module.warn(
                 "Clients are connected that can't log in again, because the rules for logins do not"
-                f" let them in: {listing(refused)}. If they should be, add their networks to"
+                f" let them in: {_pgbouncer_hba.listing(refused)}. If they should be, add their networks to"
                 " pgbouncer_client_networks, let them use TLS where it is required, or add their"
                 " roles to the model"
             )
@@ -1243,8 +1240,10 @@ def main() -> None:
         "diff": diffs,
     }
     new_rules = access.text and rules_path in steps.first.write
+    # What somebody else writes may have been wrong before, too, which PgBouncer has only logged.
+    own_files = [] if access.text else _pgbouncer_hba.own_files(options)
     if installed is not None and (
-        params["config_file"] in steps.first.write or new_rules or unfinished
+        params["config_file"] in steps.first.write or new_rules or unfinished or own_files
     ):
         try:
             trial_user = user if user_exists else service.os_user or "nobody"
@@ -1292,7 +1291,7 @@ def main() -> None:
     since = time.time()
     try:
         carry_out(fleet, steps, after, kept, reached, rights)
-        check_rules(fleet, steps, logs, since)
+        check_rules(fleet, steps, logs, since, own_files)
     except (_pooler.PoolerError, _postgres.ConnectionFailed, OSError) as error:
         # The last one that was reached is where it went wrong.
         last = max(len(reached) - 1, 0)
