@@ -77,8 +77,8 @@ def render_ini(
 
 
 def is_managed(text: str) -> bool:
-    """Whether render_ini() has made a file."""
-    return text.startswith(f"; {_HEADER[0]}")
+    """Whether render_ini() has made a file, which somebody may have written above since."""
+    return f"; {_HEADER[0]}" in f"\n{text}".split("\n[", 1)[0].split("\n")
 
 
 def parsed(text: str, read: Callable[[str], str | None]) -> Parsed:

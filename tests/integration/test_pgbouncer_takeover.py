@@ -163,3 +163,16 @@ def test_an_auth_file_and_rules_of_others_are_not_overwritten_silently(pooler):
     pooler.predicted_and_done(options=options, databases=databases, client_networks=["127.0.0.0/8"])
     assert kept(rules).read_text() == "# somebody's notes\n"
     assert pooler.query("SELECT 1") == 1
+
+
+def test_a_file_that_the_pooler_may_not_read_is_not_read_for_it(pooler):
+    """Whoever may write its configuration may name any file there."""
+    if not pooler.cluster.user:
+        pytest.fail("this test needs root, who may read what the pooler may not")
+    private = pooler.home / "private.ini"
+    private.write_text("[databases]\nprivate_name = host=x\n")
+    private.chmod(0o600)
+    pooler.ini.write_text(pooler.ini.read_text() + f"%include {private}\n")
+    result = pooler.configure(check=True)
+    assert f"file {private}, which can't be read; " in result["msg"] + "; "
+    assert "private_name" not in str(result)

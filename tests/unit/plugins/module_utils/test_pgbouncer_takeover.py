@@ -210,6 +210,8 @@ def test_what_the_inventory_has_is_not_lost():
 def test_files_of_this_collection_are_known_by_their_header():
     ours = _ini.render_ini({"auth_file": USERLIST}, {"legacydb": {"host": "x"}}, {}, [])
     assert found(ours) is None
+    assert found("# See the wiki before you touch this.\n" + ours) is None
+    assert found(f"[databases]\n{ours}") is not None
     # One that is read for the first time may be somebody's.
     other = _pgbouncer_takeover.found(PATH, ours, OTHERS.get, "/etc/pgbouncer/users.txt")
     assert other is not None
