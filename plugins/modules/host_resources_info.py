@@ -153,6 +153,12 @@ exporters:
   type: list
   elements: str
   sample: [/usr/bin/prometheus-postgres-exporter]
+unmanaged_files:
+  description: Files that roles of this collection write whole, under names that others use too, and that somebody else has written.
+  returned: always
+  type: list
+  elements: str
+  sample: [/etc/systemd/system/prometheus-pgbouncer-exporter.service]
 libraries:
   description: Of the libraries C(pgaudit) and C(set_user), by name, the majors of Postgres that have it.
   returned: always
@@ -211,6 +217,12 @@ EXPORTERS = (
     "/usr/bin/prometheus-pgbouncer-exporter",
     "/usr/local/lib/pooled_pgbouncer_exporter.py",
 )
+WHOLE_FILES = (
+    "/etc/prometheus-postgres-exporter-queries.yml",
+    "/etc/systemd/system/prometheus-pgbouncer-exporter.service",
+    "/etc/systemd/system/prometheus-pgbouncer-exporter@.service",
+)
+HEADER = "# Managed by Ansible (pooled.postgres)"
 # Whose clusters of postgresql-common are, and whose rights are enough to look at them.
 OWNER = "postgres"
 CLUSTERS = "/etc/postgresql"
@@ -272,6 +284,12 @@ def clusters_configured(module: PooledModule) -> list[dict[str, Any]]:
             }
         )
     return clusters
+
+
+def unmanaged_files() -> list[str]:
+    """Those of the files that are written whole that somebody else has written."""
+    texts = {path: text_of(path) for path in WHOLE_FILES}
+    return [path for path, text in texts.items() if text and HEADER not in text]
 
 
 def shown_units(module: PooledModule, names: Collection[str]) -> tuple[dict[str, str], ...]:
@@ -474,6 +492,7 @@ def main() -> None:
         pgbouncer=pgbouncer(module),
         sandbox=sandbox(module),
         exporters=[path for path in EXPORTERS if os.path.exists(path)],
+        unmanaged_files=unmanaged_files(),
         libraries={name: majors_with(f"lib/{name}.so") for name in PACKAGED_LIBRARIES},
         umask_file=os.path.exists(UMASK_FILE),
         driver=os.path.exists(DRIVER),
