@@ -16,7 +16,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
 
 
 def unmanaged(
-    config_file: str, rights: _files.Rights, auth_file: str = ""
+    config_file: str, rights: _files.Rights, auth_file: str = "", as_packaged: bool = False
 ) -> _pgbouncer_takeover.Unmanaged | None:
     """The unmanaged configuration that PgBouncer has read; none where it is this collection's.
 
@@ -24,6 +24,8 @@ def unmanaged(
         config_file: PgBouncer's configuration file.
         rights: with whose rights to work on the files.
         auth_file: the auth file to come; empty where that is not known.
+        as_packaged: whether the configuration file is as its package has installed it, so that
+            nobody has put anything there.
     """
 
     def read(path: str) -> str | None:
@@ -37,7 +39,7 @@ def unmanaged(
         except (OSError, ValueError):
             return None
 
-    text = last_read(config_file, rights).content or ""
+    text = "" if as_packaged else last_read(config_file, rights).content or ""
     return _pgbouncer_takeover.found(config_file, text, read, auth_file)
 
 

@@ -451,7 +451,9 @@ def pgbouncer(module: PooledModule) -> dict[str, Any]:
     usual = {*_pgbouncer_user.possible(_pgbouncer_user.AUTO), user}
     unmanaged = None
     with suppress(OSError, ValueError):
-        unmanaged = _pooler_takeover.unmanaged(PGBOUNCER_CONFIG, _files.Rights(unit_user or OWNER))
+        unmanaged = _pooler_takeover.unmanaged(
+            PGBOUNCER_CONFIG, _files.Rights(unit_user or OWNER), as_packaged=as_packaged
+        )
     return {
         "installed": installed,
         "version": version,

@@ -581,6 +581,7 @@ def copies_of_unmanaged(
     params: Mapping[str, Any],
     access: _pgbouncer_hba.Access,
     rights: _files.Rights,
+    as_packaged: bool,
 ) -> list[_files.ManagedFile]:
     """Copies to be made of files that somebody else wrote and that are replaced.
 
@@ -589,11 +590,12 @@ def copies_of_unmanaged(
         params: the module's.
         access: the rules for logins to come.
         rights: with whose rights to work on the files.
+        as_packaged: whether the configuration file is as its package has installed it.
     """
     paths = []
     if unmanaged is not None and not unmanaged.is_bare:
         ini = _pooler_takeover.last_read(params["config_file"], rights)
-        if not _ini.is_managed(ini.content or ""):
+        if not as_packaged and not _ini.is_managed(ini.content or ""):
             paths.append(params["config_file"])
         paths.append(access.options["auth_file"])
     rules = _pgbouncer_hba.path_beside(params["config_file"])
@@ -1012,7 +1014,7 @@ def main() -> None:
             os_user=user,
         )
         unmanaged = _pooler_takeover.unmanaged(
-            params["config_file"], found_rights, options["auth_file"]
+            params["config_file"], found_rights, options["auth_file"], as_packaged
         )
         losses = (
             _pgbouncer_takeover.losses(
@@ -1029,7 +1031,7 @@ def main() -> None:
         )
         if unmanaged is not None and losses and not params["takeover"]:
             raise ValueError(_pgbouncer_takeover.refusal(unmanaged, losses))
-        copies = copies_of_unmanaged(unmanaged, params, access, rights)
+        copies = copies_of_unmanaged(unmanaged, params, access, rights, as_packaged)
         given = wanted_secrets(module, databases, version, installed is not None)
         assumed = params["assume_files"] if module.check_mode else []
         # A check of a bare host can't know which files its run would have put there by now.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from pathlib import Path
@@ -131,6 +132,19 @@ def test_what_the_inventory_has_stays_without_being_told(pooler):
     assert pooler.query("SELECT 1") == 1
     result = pooler.configure()
     assert not result.get("failed"), result["msg"]
+
+
+def test_the_packages_own_file_is_nobodys_whatever_it_says(pooler):
+    text = pooler.ini.read_text() + "max_client_conn = 300\nadmin_users = postgres\n"
+    pooler.ini.write_text(text)
+    assert "max_client_conn 300 (becomes 100)" in pooler.configure(check=True)["msg"]
+    digest = hashlib.md5(text.encode()).hexdigest()  # noqa: S324 - dpkg's own choice
+    query = pooler.home / "bin" / "dpkg-query"
+    query.write_text(f"#!/bin/sh\necho ' {pooler.ini} {digest}'\n")
+    query.chmod(0o755)
+    before = set(pooler.files())
+    pooler.predicted_and_done()
+    assert not [path for path in set(pooler.files()) - before if "before-pooled" in path]
 
 
 def test_a_takeover_that_fails_leaves_all_as_it_was(foreign):
