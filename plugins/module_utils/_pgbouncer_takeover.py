@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _ini
+from ansible_collections.pooled.postgres.plugins.module_utils import _ini, _pgbouncer_secrets
 from ansible_collections.pooled.postgres.plugins.module_utils._names import POOLER_USER
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import (
     OPTIONS,
@@ -112,7 +112,10 @@ def found(
     userlist = read(other.auth_file)
     if userlist is None:
         return replace(other, unread=(*other.unread, other.auth_file))
-    return replace(other, listed=tuple(sorted(_ini.secrets_in(userlist))))
+    listed = _ini.secrets_in(userlist)
+    if _pgbouncer_secrets.is_ours(listed):
+        return other
+    return replace(other, listed=tuple(sorted(listed)))
 
 
 def losses(
@@ -231,6 +234,8 @@ def _changed_options(
     if unmanaged.databases or unmanaged.includes:
         given = {**{name: default_of(OPTIONS[name], version) for name in _COUNT_UNSET}, **given}
     lines = []
+    # The users of an auth file are named each, and the file stays.
+    given.pop("auth_file", None)
     for name, value in sorted(given.items()):
         new = wanted.get(name)
         default = default_of(OPTIONS[name], version) if name in OPTIONS else ""

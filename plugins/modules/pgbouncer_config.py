@@ -597,7 +597,9 @@ def copies_of_unmanaged(
         ini = _pooler_takeover.last_read(params["config_file"], rights)
         if not as_packaged and not _ini.is_managed(ini.content or ""):
             paths.append(params["config_file"])
-        paths.append(access.options["auth_file"])
+        listed = _pooler_takeover.last_read(access.options["auth_file"], rights).content or ""
+        if not _pgbouncer_secrets.is_ours(_ini.secrets_in(listed)):
+            paths.append(access.options["auth_file"])
     rules = _pgbouncer_hba.path_beside(params["config_file"])
     if access.text and not _pgbouncer_hba.is_ours(
         _pooler_takeover.last_read(rules, rights).content or ""
