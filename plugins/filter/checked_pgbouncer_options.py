@@ -17,6 +17,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _pgbouncer_hba,
     _pgbouncer_options,
     _pgbouncer_processes,
+    _pgbouncer_takeover,
 )
 
 DOCUMENTATION = r"""
@@ -72,6 +73,21 @@ options:
     description: Whether clients on other hosts need TLS, C(pgbouncer_require_tls).
     type: bool
     default: false
+  backend_host:
+    description: Where Postgres is, a host or the directory of its unix socket.
+    type: str
+    default: ''
+  backend_port:
+    description: Postgres's port.
+    type: int
+    default: 5432
+  unmanaged:
+    description: RV(pooled.postgres.host_resources_info#module:pgbouncer.unmanaged) of the host.
+    type: dict
+  takeover:
+    description: Whether it may lose what the options do not have, C(pgbouncer_takeover).
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -101,20 +117,24 @@ def checked_pgbouncer_options(
     processes: int = 1,
     client_networks: Any = (),
     require_tls: bool = False,
+    backend_host: str = "",
+    backend_port: int = 5432,
+    unmanaged: Mapping[str, Any] | None = None,
+    takeover: bool = False,
 ) -> dict[str, str]:
     """The options as the file would hold them."""
     try:
         model = _model.parse_databases(list(databases), "pgbouncer_databases")
         parsed = _pgbouncer_options.parse_version(version)
-        _pgbouncer_entries.database_entries(
+        entries = _pgbouncer_entries.database_entries(
             model,
             parsed,
-            host="",
-            port=0,
+            host=backend_host,
+            port=int(backend_port),
             overrides=database_options or {},
             where="pgbouncer_database_options",
         )
-        _pgbouncer_entries.user_entries(
+        users = _pgbouncer_entries.user_entries(
             model,
             user_options or {},
             parsed,
@@ -141,6 +161,19 @@ def checked_pgbouncer_options(
             require_tls=bool(require_tls),
             where="pgbouncer_settings",
         )
+        if unmanaged and not takeover:
+            found = _pgbouncer_takeover.from_fact(unmanaged)
+            losses = _pgbouncer_takeover.losses(
+                found,
+                options=effective,
+                databases=entries,
+                users=users,
+                roles=[role.name for role in _model.pooled_roles(model)],
+                auth_role=auth_role,
+                version=parsed,
+            )
+            if losses:
+                raise ValueError(_pgbouncer_takeover.refusal(found, losses, "pgbouncer_takeover"))
         return dict(access.options)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error

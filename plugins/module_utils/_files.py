@@ -513,10 +513,16 @@ class LastGood:
         return self._kept.content is not None
 
     @property
+    def good(self) -> ManagedFile:
+        """The file that the server last ran with, at the path of the managed one."""
+        kept = self._kept if self.exists else self._before
+        content = None if kept.content == _NOTHING else kept.content
+        return replace(kept, path=self._before.path, content=content)
+
+    @property
     def content(self) -> str:
         """Text of the kept file, or else of the managed one; empty where there was none."""
-        kept = self._kept if self.exists else self._before
-        return "" if kept.content in (None, _NOTHING) else str(kept.content)
+        return self.good.content or ""
 
     def keep(self) -> None:
         """Keep the file as it is, unless a run that was killed has kept an earlier one."""

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import re
-from typing import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Callable, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import MASK
 
@@ -19,8 +20,25 @@ _SETTINGS_TITLE = (
 _FILES_TITLE = "Other files that were read; when one changes, PgBouncer reads all again:"
 _NOTE_MARK = ";   "
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:,*@%+-]+\Z")
-_PARAMETER = re.compile(r"(\w+)=('(?:[^']|'')*'|\S+)")
+_PARAMETER = re.compile(r"(\w+)\s*=\s*('(?:[^']|'')*'|[^\s']\S*)")
+_INCLUDE = re.compile(r"%include[ \t]+(.*)\Z")
+_SECTION = re.compile(r"\[([^\]]*)\]")
+_ENTRY = re.compile(r'("(?:[^"]|"")*"|[A-Za-z0-9_.*-]+)\s*=\s*(.*)\Z')
+# As many files within files as PgBouncer reads.
+_DEEPEST = 10
 _USERLIST_LINE = re.compile(r'^("(?:[^"]|"")*")\s*"((?:[^"]|"")*)"', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Somebody's pgbouncer.ini: the values in each section by name, and the files that it includes.
+
+    C(unread) are those among these that can't be read.
+    """
+
+    sections: Mapping[str, Mapping[str, str]]
+    included: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def render_ini(
@@ -59,8 +77,51 @@ def render_ini(
 
 
 def is_managed(text: str) -> bool:
-    """Whether render_ini() has made a file."""
-    return text.startswith(f"; {_HEADER[0]}")
+    """Whether render_ini() has made a file, which somebody may have written above since."""
+    return f"; {_HEADER[0]}" in f"\n{text}".split("\n[", 1)[0].split("\n")
+
+
+def parsed(text: str, read: Callable[[str], str | None]) -> Parsed:
+    """What PgBouncer makes of a file, without the lines that it can't read.
+
+    Args:
+        text: the file.
+        read: the text of an included file; none when it can't be read.
+    """
+    sections: dict[str, dict[str, str]] = {}
+    included: dict[str, bool] = {}
+    current: dict[str, str] = {}
+
+    def take(lines: str, depth: int) -> None:
+        nonlocal current
+        for line in map(str.strip, lines.split("\n")):
+            include, section, entry = _INCLUDE.match(line), _SECTION.match(line), _ENTRY.match(line)
+            if include and include.group(1):
+                path = include.group(1)
+                content = read(path) if depth < _DEEPEST else None
+                included[path] = content is not None
+                # An included file goes on in the section that it is included in.
+                take(content or "", depth + 1)
+            elif section:
+                current = sections.setdefault(section.group(1), {})
+            elif entry:
+                name, value = entry.groups()
+                current[name[1:-1].replace('""', '"') if name.startswith('"') else name] = value
+
+    take(text, 0)
+    return Parsed(
+        sections,
+        tuple(included),
+        tuple(path for path, was_read in included.items() if not was_read),
+    )
+
+
+def parameters_in(connection_string: str) -> dict[str, str]:
+    """The parameters of a connection string, by name."""
+    return {
+        key: value[1:-1].replace("''", "'") if value.startswith("'") else value
+        for key, value in _PARAMETER.findall(connection_string)
+    }
 
 
 def role_settings_in(text: str) -> list[str]:
@@ -112,10 +173,7 @@ def database_entries_in(text: str) -> dict[str, dict[str, str]]:
     for line in section.splitlines():
         name, equals, parameters = line.partition(" = ")
         if equals:
-            entries[name] = {
-                key: value[1:-1].replace("''", "'") if value.startswith("'") else value
-                for key, value in _PARAMETER.findall(parameters)
-            }
+            entries[name] = parameters_in(parameters)
     return entries
 
 

@@ -39,9 +39,13 @@ _METHODS = {
 _EVERYWHERE = ("0.0.0.0/0", "::/0")
 _NO_TLS = ("", "disable")
 _TYPES = ("local", "host", "hostssl", "hostnossl")
+_READ_METHODS = (*_METHODS.values(), "peer", "trust", "reject", "ldap", "pam")
+# Options that name files with rules of the operator's own, and the map that these refer to.
+_OWN_FILES = ("auth_hba_file", "auth_ident_file")
 # What PgBouncer logs about lines that it reads otherwise than written, or not at all.
 _COMPLAINT = re.compile(
-    r"(?:could not (?:parse|open) hba config|hba line [0-9]+:|address does not match mask).*"
+    r"(?:could not (?:parse|open) (?:hba|ident) config|(?:hba|ident) line [0-9]+:"
+    r"|address does not match mask).*"
 )
 
 
@@ -147,6 +151,38 @@ def refused(rules: Iterable[_hba.Rule], clients: Iterable[Client]) -> list[str]:
     return sorted({_shown(client) for client in set(clients) if not admits(rules, client)})
 
 
+def own_files(options: Mapping[str, str]) -> list[str]:
+    """Files with rules that this collection does not write, and that PgBouncer may drop lines of.
+
+    Args:
+        options: those of [pgbouncer] that were asked for, before access().
+    """
+    return [options[name] for name in _OWN_FILES if options.get(name)]
+
+
+def dropped(lines: Sequence[str], files: Sequence[str]) -> str:
+    """That PgBouncer drops rules, in words.
+
+    Args:
+        lines: the complaints().
+        files: the own_files(); empty when all rules are this collection's.
+    """
+    where = f" of {' and '.join(files)}" if files else ""
+    advice = (
+        ". A line that it drops does not keep anybody out, so correct or remove each of these"
+        if files
+        else ""
+    )
+    return f"it drops rules for logins{where}: {listing(lines)}{advice}"
+
+
+def listing(lines: Sequence[str]) -> str:
+    """The first few lines of many."""
+    most = 5
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return "; ".join([*lines[:most], *more])
+
+
 def complaints(log: str) -> list[str]:
     """What PgBouncer said in its log about the rules that it did not take as they are."""
     return [match.group() for match in map(_COMPLAINT.search, log.splitlines()) if match]
@@ -161,7 +197,9 @@ def parsed(text: str) -> tuple[_hba.Rule, ...]:
             words.insert(3, "")
         elif len(words) >= 6 and re.match(r"[0-9.]+\Z|.*:", words[4]):
             words[3:5] = [f"{words[3]}/{words[4]}"]
-        if len(words) >= 5 and words[0] in _TYPES:
+        if len(words) < 5 or words[0] not in _TYPES or words[4] not in _READ_METHODS:
+            continue
+        if all(word.startswith("map=") for word in words[5:]):
             databases, users = (tuple(_items(word)) for word in words[1:3])
             found.append(_hba.Rule(words[0], databases, users, words[3], words[4]))
     return tuple(found)

@@ -25,7 +25,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_user im
 )
 
 # What Debian's package starts with at its installation.
-_PACKAGE_OPTIONS: dict[str, str] = {
+PACKAGE_OPTIONS: dict[str, str] = {
     **LAYOUT,
     "listen_addr": "localhost",
     "listen_port": "6432",
@@ -132,7 +132,7 @@ def package_state(version: tuple[int, int, int], descriptors: int) -> Running:
     """The pooler as Debian's package starts it, for predictions before it is installed."""
     config = {
         name: Setting(
-            _PACKAGE_OPTIONS.get(name, default_of(option, version)),
+            PACKAGE_OPTIONS.get(name, default_of(option, version)),
             default_of(option, version),
             option.reloads,
         )

@@ -85,6 +85,14 @@ def auth_file(
     )
 
 
+def is_ours(listed: Mapping[str, str]) -> bool:
+    """Whether the secrets of an auth file are those that this collection wrote.
+
+    One of a version before it kept a secret for PgBouncer's own user is not known by it.
+    """
+    return bool(_kept(listed.get(POOLER_USER, "")))
+
+
 def intruders(clients: Iterable[Client], auth_role: str) -> list[str]:
     """A warning about clients that came in before their way was closed, with what ends them.
 

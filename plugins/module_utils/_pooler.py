@@ -266,7 +266,8 @@ class Pooler:
                 raise PoolerError(f"PgBouncer does not start with it: {words}")
             dropped = self.rule_complaints(place["logfile"], 0, 0, os_user)
             if dropped:
-                raise PoolerError(f"it drops rules for logins: {'; '.join(dropped[:5])}")
+                files = [] if rules else _pgbouncer_hba.own_files(desired.options)
+                raise PoolerError(_pgbouncer_hba.dropped(dropped, files))
             wrong = _pgbouncer_plan.differences(trial, found)
             if wrong:
                 raise PoolerError(f"PgBouncer understands it otherwise: {listed(wrong)}. {words}")

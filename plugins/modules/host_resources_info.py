@@ -136,9 +136,12 @@ pgbouncer:
       of its usual users that there are.
     - C(unit_user) is the one that it keeps while no restart is allowed, and C(fresh) says whether it is still as its package has installed it, or
       would.
+    - C(unmanaged) is what a configuration has that neither this collection nor the package wrote, without secrets. It is there before PgBouncer is
+      installed, too, where an earlier package left it, and none where there is no such configuration.
   returned: always
   type: dict
-  sample: {installed: true, version: 1.18.0, plain: true, os_user: pgbouncer, os_users: [pgbouncer, postgres], unit_user: postgres, fresh: true}
+  sample: {installed: true, version: 1.18.0, plain: true, os_user: pgbouncer, os_users: [pgbouncer, postgres], unit_user: postgres, fresh: true,
+    unmanaged: null}
 sandbox:
   description:
     - How much systemd can keep from a service on this host, found out by starting C(true) as one. V(full) where all works; V(mounts) without filters
@@ -153,6 +156,12 @@ exporters:
   type: list
   elements: str
   sample: [/usr/bin/prometheus-postgres-exporter]
+unmanaged_files:
+  description: Files that roles of this collection write whole, under names that others use too, and that somebody else has written.
+  returned: always
+  type: list
+  elements: str
+  sample: [/etc/systemd/system/prometheus-pgbouncer-exporter.service]
 libraries:
   description: Of the libraries C(pgaudit) and C(set_user), by name, the majors of Postgres that have it.
   returned: always
@@ -197,6 +206,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _hardening,
     _identity,
     _pgbouncer_user,
+    _pooler_takeover,
     _resources,
     _units,
 )
@@ -210,6 +220,12 @@ EXPORTERS = (
     "/usr/bin/prometheus-pgbouncer-exporter",
     "/usr/local/lib/pooled_pgbouncer_exporter.py",
 )
+WHOLE_FILES = (
+    "/etc/prometheus-postgres-exporter-queries.yml",
+    "/etc/systemd/system/prometheus-pgbouncer-exporter.service",
+    "/etc/systemd/system/prometheus-pgbouncer-exporter@.service",
+)
+HEADER = "# Managed by Ansible (pooled.postgres)"
 # Whose clusters of postgresql-common are, and whose rights are enough to look at them.
 OWNER = "postgres"
 CLUSTERS = "/etc/postgresql"
@@ -271,6 +287,12 @@ def clusters_configured(module: PooledModule) -> list[dict[str, Any]]:
             }
         )
     return clusters
+
+
+def unmanaged_files() -> list[str]:
+    """Those of the files that are written whole that somebody else has written."""
+    texts = {path: text_of(path) for path in WHOLE_FILES}
+    return [path for path, text in texts.items() if text and HEADER not in text]
 
 
 def shown_units(module: PooledModule, names: Collection[str]) -> tuple[dict[str, str], ...]:
@@ -430,6 +452,11 @@ def pgbouncer(module: PooledModule) -> dict[str, Any]:
         unit_user=unit_user,
     )
     usual = {*_pgbouncer_user.possible(_pgbouncer_user.AUTO), user}
+    unmanaged = None
+    with suppress(OSError, ValueError):
+        unmanaged = _pooler_takeover.unmanaged(
+            PGBOUNCER_CONFIG, _files.Rights(unit_user or OWNER), as_packaged=as_packaged
+        )
     return {
         "installed": installed,
         "version": version,
@@ -438,6 +465,7 @@ def pgbouncer(module: PooledModule) -> dict[str, Any]:
         "os_users": sorted(filter(_pgbouncer_user.exists, usual)),
         "unit_user": unit_user or _pgbouncer_user.PACKAGED,
         "fresh": as_packaged or not installed,
+        "unmanaged": unmanaged.as_fact() if unmanaged and not unmanaged.is_bare else None,
     }
 
 
@@ -471,6 +499,7 @@ def main() -> None:
         pgbouncer=pgbouncer(module),
         sandbox=sandbox(module),
         exporters=[path for path in EXPORTERS if os.path.exists(path)],
+        unmanaged_files=unmanaged_files(),
         libraries={name: majors_with(f"lib/{name}.so") for name in PACKAGED_LIBRARIES},
         umask_file=os.path.exists(UMASK_FILE),
         driver=os.path.exists(DRIVER),

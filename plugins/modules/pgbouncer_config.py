@@ -125,6 +125,14 @@ options:
     type: str
     choices: [never, fresh, always]
     default: always
+  takeover:
+    description:
+      - Whether a PgBouncer that somebody else has configured may lose what the options do not have, such as its databases, users and options.
+      - Without it the module fails, names each thing that would go, and changes nothing. A file that is as its package installed it, or that this
+        collection wrote, has nothing to lose.
+      - Files that are replaced are kept as C(*.before-pooled) beside them, with their owner and mode, even where nothing goes. Nothing removes them.
+    type: bool
+    default: false
   config_file:
     description: PgBouncer's configuration file.
     type: path
@@ -280,8 +288,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _pgbouncer_plan,
     _pgbouncer_processes,
     _pgbouncer_secrets,
+    _pgbouncer_takeover,
     _pgbouncer_user,
     _pooler,
+    _pooler_takeover,
     _pooler_tls,
     _postgres,
     _scram,
@@ -317,6 +327,7 @@ def argument_spec() -> dict[str, Any]:
             "choices": list(_pgbouncer.RESTART_POLICIES),
             "default": "always",
         },
+        "takeover": {"type": "bool", "default": False},
         "config_file": {"type": "path", "default": "/etc/pgbouncer/pgbouncer.ini"},
         "binary": {"type": "path", "default": "/usr/sbin/pgbouncer"},
         "service": {"type": "str", "default": "pgbouncer"},
@@ -565,8 +576,44 @@ def rules_files(
     return [_files.ManagedFile(path, None, "", "", 0)]
 
 
+def copies_of_unmanaged(
+    unmanaged: _pgbouncer_takeover.Unmanaged | None,
+    params: Mapping[str, Any],
+    access: _pgbouncer_hba.Access,
+    rights: _files.Rights,
+    as_packaged: bool,
+) -> list[_files.ManagedFile]:
+    """Copies to be made of files that somebody else wrote and that are replaced.
+
+    Args:
+        unmanaged: the configuration, if this collection did not write it.
+        params: the module's.
+        access: the rules for logins to come.
+        rights: with whose rights to work on the files.
+        as_packaged: whether the configuration file is as its package has installed it.
+    """
+    paths = []
+    if unmanaged is not None and not unmanaged.is_bare:
+        ini = _pooler_takeover.last_read(params["config_file"], rights)
+        if not as_packaged and not _ini.is_managed(ini.content or ""):
+            paths.append(params["config_file"])
+        listed = _pooler_takeover.last_read(access.options["auth_file"], rights).content or ""
+        if not _pgbouncer_secrets.is_ours(_ini.secrets_in(listed)):
+            paths.append(access.options["auth_file"])
+    rules = _pgbouncer_hba.path_beside(params["config_file"])
+    if access.text and not _pgbouncer_hba.is_ours(
+        _pooler_takeover.last_read(rules, rights).content or ""
+    ):
+        paths.append(rules)
+    return _pooler_takeover.missing_copies(paths, rights)
+
+
 def check_rules(
-    fleet: Fleet, steps: _pgbouncer_processes.Steps, logs: list[tuple[str, int]], since: float
+    fleet: Fleet,
+    steps: _pgbouncer_processes.Steps,
+    logs: list[tuple[str, int]],
+    since: float,
+    own_files: list[str],
 ) -> None:
     """See that the processes have taken the rules for logins as they are written.
 
@@ -578,14 +625,7 @@ def check_rules(
             dropped = pooler.rule_complaints(*logs[index], since)
             if dropped:
                 with named(fleet, index):
-                    raise _pooler.PoolerError(f"it drops rules for logins: {listing(dropped)}")
-
-
-def listing(lines: list[str]) -> str:
-    """The first few lines of many."""
-    most = 5
-    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
-    return "; ".join([*lines[:most], *more])
+                    raise _pooler.PoolerError(_pgbouncer_hba.dropped(dropped, own_files))
 
 
 def reads_rules(running: _pgbouncer_plan.Running) -> bool:
@@ -870,6 +910,13 @@ def put_back(
     return outcome
 
 
+def remove_files(paths: list[str], rights: _files.Rights) -> None:
+    """Remove files as far as that can be done."""
+    for path in paths:
+        with suppress(OSError):
+            _files.remove(path, rights)
+
+
 def main() -> None:
     module = PooledModule(argument_spec())
     params = module.params
@@ -897,6 +944,7 @@ def main() -> None:
         marker = os.path.join(os.path.dirname(params["config_file"]), ".pooled-unfinished")
         # Where only root may write, as below /etc, that user does not come into it.
         rights = _files.Rights(service.os_user or service.unit_user or _pgbouncer_user.PACKAGED)
+        found_rights = rights
         unfinished = _files.exists(marker, rights)
         interrupted = _files.read_file(marker, rights).content or ""
         interrupted_restart = "restart for" in interrupted
@@ -967,6 +1015,25 @@ def main() -> None:
             ),
             os_user=user,
         )
+        unmanaged = _pooler_takeover.unmanaged(
+            params["config_file"], found_rights, options["auth_file"], as_packaged
+        )
+        losses = (
+            _pgbouncer_takeover.losses(
+                unmanaged,
+                options=options,
+                databases=entries,
+                users=users,
+                roles=[role.name for role in _model.pooled_roles(databases)],
+                auth_role=params["auth_role"],
+                version=version,
+            )
+            if unmanaged is not None
+            else []
+        )
+        if unmanaged is not None and losses and not params["takeover"]:
+            raise ValueError(_pgbouncer_takeover.refusal(unmanaged, losses))
+        copies = copies_of_unmanaged(unmanaged, params, access, rights, as_packaged)
         given = wanted_secrets(module, databases, version, installed is not None)
         assumed = params["assume_files"] if module.check_mode else []
         # A check of a bare host can't know which files its run would have put there by now.
@@ -1121,7 +1188,7 @@ def main() -> None:
         held_back.append("os_user")
     assumed_user = module.check_mode and params["assume_user"]
     creates = [] if user_exists or assumed_user else [f"create the OS user {user}"]
-    actions = [*creates, *steps.actions]
+    actions = [*creates, *(f"write {copy.path}" for copy in copies), *steps.actions]
     diffs = file_diffs(before, after, after[1].path)
     for index, member in enumerate(members):
         found = [
@@ -1131,6 +1198,9 @@ def main() -> None:
         ]
         if found and member.config_file not in steps.first.write:
             diffs.append(running_diff(found, "" if index == 0 else f" {member.service}"))
+    if unmanaged is not None and losses:
+        paths = [copy.path for copy in copies]
+        module.warn(_pgbouncer_takeover.warning(unmanaged, losses, paths))
     for warning in (
         *networks.warnings,
         *_pgbouncer.risks(options, version),
@@ -1143,7 +1213,7 @@ def main() -> None:
         if refused:
             module.warn(
                 "Clients are connected that can't log in again, because the rules for logins do not"
-                f" let them in: {listing(refused)}. If they should be, add their networks to"
+                f" let them in: {_pgbouncer_hba.listing(refused)}. If they should be, add their networks to"
                 " pgbouncer_client_networks, let them use TLS where it is required, or add their"
                 " roles to the model"
             )
@@ -1174,8 +1244,10 @@ def main() -> None:
         "diff": diffs,
     }
     new_rules = access.text and rules_path in steps.first.write
+    # What somebody else writes may have been wrong before, too, which PgBouncer has only logged.
+    own_files = [] if access.text else _pgbouncer_hba.own_files(options)
     if installed is not None and (
-        params["config_file"] in steps.first.write or new_rules or unfinished
+        params["config_file"] in steps.first.write or new_rules or unfinished or own_files
     ):
         try:
             trial_user = user if user_exists else service.os_user or "nobody"
@@ -1210,21 +1282,27 @@ def main() -> None:
         _files.write_file(
             _files.ManagedFile(marker, note, after[0].owner, after[0].group, 0o644), rights
         )
+        for copy in copies:
+            _files.write_file(copy, rights)
     except OSError as error:
+        remove_files([copy.path for copy in copies], rights)
         if not unfinished:
-            with suppress(OSError):
-                _files.remove(marker, rights)
-        module.fail_json(msg=f"{marker} can't be written, and nothing was changed: {error}")
+            remove_files([marker], rights)
+        module.fail_json(
+            msg=f"{marker} or a copy can't be written, and nothing was changed: {error}"
+        )
     reached: list[str] = []
     since = time.time()
     try:
         carry_out(fleet, steps, after, kept, reached, rights)
-        check_rules(fleet, steps, logs, since)
+        check_rules(fleet, steps, logs, since, own_files)
     except (_pooler.PoolerError, _postgres.ConnectionFailed, OSError) as error:
         # The last one that was reached is where it went wrong.
         last = max(len(reached) - 1, 0)
         words = fleet.poolers[last].complaints(*logs[last])
         outcome = put_back(fleet, steps, kept, len(reached))
+        # Those that they were made of are back.
+        remove_files([copy.path for copy in copies], rights)
         _files.remove(marker, rights)
         module.fail_json(
             msg=f"The pooler did not take the new configuration: {error}. PgBouncer says: {words or 'nothing'}."

@@ -13,6 +13,7 @@ from typing import Any, Callable
 
 import pytest
 
+from ansible_collections.pooled.postgres.plugins.module_utils import _ini
 from ansible_collections.pooled.postgres.plugins.modules import host_resources_info as module
 
 GIB = 2**30
@@ -235,6 +236,38 @@ def test_this_machine(run_module: Callable[..., dict[str, Any]]) -> None:
     assert found["commit_limit_bytes"] == 1024 * meminfo_number("CommitLimit")
     assert found["huge_pages"]["total"] <= meminfo_number("HugePages_Total")
     assert found["huge_pages"]["page_bytes"] == 1024 * meminfo_number("Hugepagesize")
+
+
+def test_files_that_somebody_else_wrote_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_module: Callable[..., dict[str, Any]]
+) -> None:
+    texts = {
+        "ours": "# Managed by Ansible (pooled.postgres)\n[Unit]\n",
+        "theirs": "[Service]\nEnvironment=PASSWORD=x\n",
+        "empty": "",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    paths = tuple(str(tmp_path / name) for name in (*texts, "missing"))
+    monkeypatch.setattr(module, "WHOLE_FILES", paths)
+    assert run_module("host_resources_info", {})["unmanaged_files"] == [str(tmp_path / "theirs")]
+
+
+def test_what_a_pgbouncer_has_that_others_set_up_is_told_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_module: Callable[..., dict[str, Any]]
+) -> None:
+    path = tmp_path / "pgbouncer.ini"
+    monkeypatch.setattr(module, "PGBOUNCER_CONFIG", str(path))
+
+    def unmanaged(text: str) -> Any:
+        path.write_text(text)
+        return run_module("host_resources_info", {})["pgbouncer"]["unmanaged"]
+
+    assert run_module("host_resources_info", {})["pgbouncer"]["unmanaged"] is None
+    assert unmanaged("[databases]\n[pgbouncer]\nlisten_addr = localhost\n") is None
+    found = unmanaged("[databases]\nlegacydb = host=h password=hunter2\n")
+    assert found["databases"] == {"legacydb": {"host": "h", "password": "********"}}
+    assert unmanaged(_ini.render_ini({}, {"legacydb": {"host": "h"}}, {}, [])) is None
 
 
 def test_a_session_with_fewer_cpus_does_not_count(

@@ -282,6 +282,7 @@ def test_clients_that_could_not_come_again_are_named_and_go_on(pooler):
         assert (again["changed"], again.get("warnings", [])) == (False, [])
 
 
+OWN_FILES = ("auth_hba_file", "auth_ident_file")
 BROKEN = (
     "host mydb app_batch 127.0.0.0/8 nonsense",
     "host mydb +group 127.0.0.0/8 scram-sha-256",
@@ -410,3 +411,60 @@ def test_rules_of_ones_own_keep_working_and_are_left_alone(pooler, login):
     own.write_text(own.read_text() + "host mydb app_user 127.0.0.2/32 nonsense\n")
     result = pooler.configure(**plain)
     assert "could not parse hba config line 2" in result["msg"]
+
+
+def test_a_line_of_ones_own_that_pgbouncer_drops_is_refused_on_each_run(pooler, login, monkeypatch):
+    own = pooler.home / "etc" / "own_hba.conf"
+    rejects = "host mydb app_user 127.0.0.2/32 reject"
+    lets_in = "host mydb app_user 127.0.0.0/8 scram-sha-256"
+    options = {"auth_type": "hba", "auth_hba_file": str(own)}
+    plain = {"databases": [{"name": "mydb", "roles": [ROLE]}], "options": options}
+
+    def write(*lines: str) -> None:
+        own.write_text("".join(f"{line}\n" for line in lines))
+        os.chown(own, pooler.ini.stat().st_uid, -1)
+
+    write(f"{rejects} bogus=1", lets_in)
+    before = pooler.files()
+    for check in (True, False):
+        result = pooler.configure(check=check, **plain)
+        assert result["msg"].startswith(
+            "PgBouncer refuses this configuration, and nothing was changed: it drops rules for"
+            f" logins of {own}: hba line 1: "
+        ), result
+        assert "; could not parse hba config line 1. A line that it drops does" in result["msg"]
+        assert pooler.files() == before
+    # As a version before this check left it: taken, with a line in the log alone.
+    with monkeypatch.context() as patch:
+        patch.setattr(_pooler.Pooler, "try_out", lambda *_arguments: None)
+        patch.setattr(_pooler.Pooler, "rule_complaints", lambda *_arguments: [])
+        assert not pooler.configure(**plain).get("failed")
+    assert login(INSIDE) == "in"
+    before = pooler.files()
+    for check in (True, False):
+        assert f"logins of {own}: hba line 1" in pooler.configure(check=check, **plain)["msg"]
+    assert pooler.files() == before
+    # Should the trial start not see it, what the running one logs of the reload does.
+    with monkeypatch.context() as patch:
+        patch.setattr(_pooler.Pooler, "try_out", lambda *_arguments: None)
+        write("host mydb app_user 127.0.0.2/32 reject more=1", lets_in)
+        result = pooler.configure(**plain)
+        assert f"new configuration: it drops rules for logins of {own}: hba" in result["msg"]
+    write(rejects, lets_in)
+    assert pooler.predicted_and_done(**plain) == ["RELOAD"]
+    assert is_refused(login(INSIDE))
+    assert login(OUTSIDE) == "in"
+
+
+@pytest.mark.pgbouncer(since=(1, 23, 0))
+def test_a_line_of_an_ident_map_that_pgbouncer_drops_is_refused(pooler):
+    etc = pooler.home / "etc"
+    (etc / "own_hba.conf").write_text("host mydb app_user 127.0.0.0/8 scram-sha-256\n")
+    (etc / "own_ident.conf").write_text("people dba app_user more\n")
+    for name in ("own_hba.conf", "own_ident.conf"):
+        os.chown(etc / name, pooler.ini.stat().st_uid, -1)
+    files = {name: str(etc / f"own_{name.split('_')[1]}.conf") for name in OWN_FILES}
+    result = pooler.configure(
+        databases=[{"name": "mydb", "roles": [ROLE]}], options={"auth_type": "hba", **files}
+    )
+    assert "own_ident.conf: ident line 1: unsupported parameters" in result["msg"]

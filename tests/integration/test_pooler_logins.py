@@ -371,6 +371,11 @@ def test_who_leaves_a_userlist_stays_out(pooler, run_module):
         assert pooler.predicted_and_done(**told) == ["RELOAD"]
         settle(pooler)
         assert refused(pooler, USERLIST)
+        # The old file is this collection's, so moving back takes nothing from anybody.
+        told["options"] = {}
+        assert pooler.predicted_and_done(**told) == ["RELOAD"]
+        assert not pooler.userlist.with_name("userlist.txt.before-pooled").exists()
+        assert refused(pooler, USERLIST)
         assert warm.execute("SELECT 1").fetchone() == (1,)
     assert pooler.predicted_and_done(databases=MODEL, auth="userlist") == ["RELOAD"]
     settle(pooler)

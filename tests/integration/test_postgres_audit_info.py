@@ -637,7 +637,7 @@ class TestThroughThePool:
         )
 
     def test_a_pooler_that_is_more_open_than_the_server(self, pooler, look):
-        more = {"options": {"listen_addr": "*"}}
+        more = {"options": {"listen_addr": "*"}, "takeover": True}
         assert not pooler.configure(**more).get("failed")
         assert set(look()["pooled"]) == {"pooler-listens-without-tls", "pooler-open-networks"}
         pooler.configure(**more, client_networks=["10.0.0.0/8"])

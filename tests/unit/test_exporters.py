@@ -198,3 +198,20 @@ def test_each_column_is_declared_and_selected(name: str, query: dict[str, Any]) 
         for key, value in entry.items():
             assert re.search(rf"\b{key}\b", query["query"]), f"{name} does not select {key}"
             assert (value["usage"] == "COUNTER") == key.endswith("_total")
+
+
+def test_files_that_somebody_else_wrote_are_kept_before_they_are_replaced():
+    tasks = [
+        task["ansible.builtin.template"]
+        for role in ("pgbouncer_exporter", "postgres_exporter")
+        for task in yaml.safe_load((ROOT / "roles" / role / "tasks" / "configure.yml").read_text())
+        if "ansible.builtin.template" in task
+    ]
+    written = {task["dest"].strip("{} "): task for task in tasks}
+    # A drop-in of our own name is nobody else's.
+    del written["__postgres_exporter_drop_in"]
+    assert len(written) == 3
+    for name, task in written.items():
+        exporter = "postgres" if "postgres" in name else "pgbouncer"
+        host = f"__{exporter}_exporter_host"
+        assert task["backup"] == f"{{{{ {name} in {host}.unmanaged_files }}}}"

@@ -65,3 +65,24 @@ def test_it_names_the_variable(options, more, message):
     with pytest.raises(AnsibleFilterError) as caught:
         checked(options, "1.18.0", **more)
     assert str(caught.value).startswith(message)
+
+
+def test_what_an_unmanaged_pgbouncer_has_is_not_lost_unless_told():
+    entry = {"host": "127.0.0.1", "dbname": "mydb", "pool_size": "5"}
+    unmanaged = {
+        "path": "/etc/pgbouncer/pgbouncer.ini",
+        "options": {"auth_type": "scram-sha-256", "pool_mode": "transaction"},
+        "databases": {"legacydb": {}, "mydb": entry},
+        "listed": ["app_user"],
+    }
+    asked = {"databases": MODEL, "backend_host": "/run/postgresql", "unmanaged": unmanaged}
+    with pytest.raises(AnsibleFilterError) as error:
+        checked({}, "1.18.0", **asked)
+    assert str(error.value).startswith(
+        "pgbouncer_takeover: /etc/pgbouncer/pgbouncer.ini is not managed by this collection, and a"
+        " run would take away: database legacydb; database mydb: pool_size 5. Nothing was changed."
+    )
+    assert checked({}, "1.18.0", **asked, takeover=True) == checked({}, "1.18.0", databases=MODEL)
+    del unmanaged["databases"]["legacydb"]
+    sizes = {"mydb": {"pool_size": 5}}
+    assert checked({}, "1.18.0", **asked, database_options=sizes)

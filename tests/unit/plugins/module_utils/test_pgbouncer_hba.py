@@ -229,6 +229,8 @@ LOG = """\
 2026-11-27 05:40:01.1 UTC [7] WARNING could not parse hba config line 3
 2026-11-27 05:40:01.1 UTC [7] ERROR could not open hba config file /x: No such file or directory
 2026-11-27 05:40:01.1 UTC [7] WARNING address does not match mask in /x line #4: 10.0.0.1 / 255.0
+2026-11-27 05:40:01.1 UTC [7] WARNING ident line 2: unsupported parameters
+2026-11-27 05:40:01.1 UTC [7] WARNING could not parse ident config line 2
 2026-11-27 05:40:01.1 UTC [7] LOG RELOAD command issued
 2026-11-27 05:40:02.1 UTC [7] LOG C-0x1: shop/hba@10.0.0.1:5 login attempt: db=shop user=hba
 """
@@ -240,12 +242,27 @@ def test_complaints_are_those_about_rules():
         "could not parse hba config line 3",
         "could not open hba config file /x: No such file or directory",
         "address does not match mask in /x line #4: 10.0.0.1 / 255.0",
+        "ident line 2: unsupported parameters",
+        "could not parse ident config line 2",
     ]
+
+
+def test_rules_that_are_dropped_are_told_with_the_files_to_correct():
+    ours = {"auth_type": "md5", "auth_file": "/x"}
+    assert _pgbouncer_hba.own_files(ours) == []
+    files = _pgbouncer_hba.own_files({**ours, "auth_hba_file": "/h", "auth_ident_file": "/i"})
+    assert _pgbouncer_hba.dropped(["hba line 3: bad"], files) == (
+        "it drops rules for logins of /h and /i: hba line 3: bad. A line that it drops does not"
+        " keep anybody out, so correct or remove each of these"
+    )
+    many = [f"hba line {number}: bad" for number in range(1, 8)]
+    assert _pgbouncer_hba.dropped(many, []).endswith("; hba line 5: bad; and 2 more")
 
 
 def test_parsed_reads_what_people_write():
     rules = _pgbouncer_hba.parsed(
         '# comment\n\nhost all, shop  app_user , "b" 10.0.0.0 255.0.0.0 md5\n'
+        "host all c 10.0.0.0/8 reject bogus=1\nhost all c 10.0.0.0/8 allow\n"
         "host all all all reject # last\nnonsense\nhost shop\n"
     )
     assert [rule.line() for rule in rules] == [
