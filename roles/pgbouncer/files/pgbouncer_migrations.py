@@ -180,7 +180,7 @@ def pause(costs: Iterable[float]) -> float:
 
 def log(text: str) -> None:
     """A line for the journal, whatever somebody has named things."""
-    print(text.encode("ascii", "backslashreplace").decode("ascii").replace("\n", "\\n"), flush=True)
+    print(text.encode("unicode_escape").decode("ascii"), flush=True)
 
 
 class Console:

@@ -1,0 +1,174 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What follows migrations: its decisions, how it logs in, and its unit."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ansible_collections.pooled.postgres.plugins.module_utils import _units
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "pgbouncer"
+
+
+@pytest.fixture(scope="module")
+def follower() -> ModuleType:
+    path = ROLE / "files" / "pgbouncer_migrations.py"
+    spec = importlib.util.spec_from_file_location("pgbouncer_migrations", path)
+    assert spec
+    assert spec.loader
+    module = sys.modules["pgbouncer_migrations"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def database(name: str, host: str | None = "/run", **more: Any) -> dict[str, Any]:
+    return {"name": name, "host": host, "port": 5432, "database": "mydb", **more}
+
+
+def test_each_database_is_looked_at_once(follower: ModuleType) -> None:
+    rows = [
+        database("mydb"),
+        database("alias"),
+        database("mydb"),  # of another process
+        database("replica", "db2"),
+        database("pgbouncer", None),
+        database("nowhere", None),
+    ]
+    found = follower.targets(rows)
+    assert {str(target): names for target, names in found.items()} == {
+        "mydb on /run:5432": ["mydb", "alias"],
+        "mydb on db2:5432": ["replica"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ({}, {"a": "1"}, []),
+        ({"a": "1"}, {}, []),
+        ({"a": "1", "b": "1"}, {"a": "2", "b": "1", "c": "1"}, ["a"]),
+    ],
+)
+def test_only_other_shapes_count(
+    follower: ModuleType, before: Any, after: Any, expected: Any
+) -> None:
+    assert follower.changed(before, after) == expected
+
+
+def test_what_is_gone_is_remembered_up_to_a_limit(follower: ModuleType) -> None:
+    assert follower.remembered({"a": "1", "b": "1"}, {"b": "2"}) == {"a": "1", "b": "2"}
+    many = {str(number): "1" for number in range(follower.MOST_GONE)}
+    assert len(follower.remembered(many, {"x": "1"})) == follower.MOST_GONE + 1
+    assert follower.remembered({**many, "one more": "1"}, {"x": "1"}) == {"x": "1"}
+
+
+def test_clients_with_statements_are_told_from_others(follower: ModuleType) -> None:
+    rows = [
+        {"id": 1, "database": "mydb", "prepared_statements": 2, "link": ""},
+        {"id": 2, "database": "mydb", "prepared_statements": 0, "link": ""},
+        {"id": 3, "database": "other", "prepared_statements": 2, "link": ""},
+        {"id": 4, "database": "alias", "prepared_statements": 1, "link": "0x1"},
+    ]
+    assert follower.with_statements(rows, ["mydb", "alias"]) == {1, 4}
+    assert follower.busy(rows, {1, 4}) == {4}
+
+
+AUTH_FILE = '; comment\n"a" "x"\n"pgbouncer_auth" "s""e\\c"\n"pgbouncer_auth2" "no"\n'
+
+
+@pytest.mark.parametrize(
+    ("user", "secret"), [("pgbouncer_auth", 's"e\\c'), ("a", "x"), ("b", None), ("", None)]
+)
+def test_secrets_of_the_auth_file(follower: ModuleType, user: str, secret: str | None) -> None:
+    assert follower.secret_of(user, AUTH_FILE) == secret
+
+
+def test_it_logs_in_with_what_pgbouncer_has(follower: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "users").write_text(AUTH_FILE)
+    config = {
+        "auth_user": "pgbouncer_auth",
+        "auth_file": str(tmp_path / "users"),
+        "server_tls_sslmode": "verify-full",
+        "server_tls_ca_file": "/etc/ca.crt",
+        "server_tls_key_file": "",
+    }
+    login = follower.login_of(config)
+    assert login["user"] == "pgbouncer_auth"
+    assert login["password"] == 's"e\\c'
+    assert (login["sslmode"], login["sslrootcert"]) == ("verify-full", "/etc/ca.crt")
+    assert "sslkey" not in login
+    assert "-c search_path=pg_catalog" in login["options"]
+    assert "password" not in follower.login_of({"auth_user": "x", "auth_file": "/nonexistent"})
+
+
+@pytest.mark.parametrize(
+    ("costs", "expected"), [([], 0.25), ([0.001] * 5, 0.25), ([0.02, 0.03], 1.0), ([9.0], 5.0)]
+)
+def test_it_takes_little_of_the_time(
+    follower: ModuleType, costs: list[float], expected: float
+) -> None:
+    assert follower.pause(costs) == pytest.approx(expected)
+
+
+def test_names_are_quoted_for_console_and_log(
+    follower: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert follower.quoted('a"b') == '"a""b"'
+    follower.log("x\n<3>forged \x1b[2J é")
+    assert capsys.readouterr().out == "x\\n<3>forged \\x1b[2J \\xe9\n"
+
+
+PLAY = """\
+- hosts: localhost
+  connection: local
+  gather_facts: false
+  tasks:
+    - ansible.builtin.include_vars: {file: "{{ role }}/{{ item }}"}
+      loop: [defaults/main.yml, vars/main.yml, vars/Debian.yml]
+    - ansible.builtin.template:
+        src: "{{ role }}/templates/migrations.service.j2"
+        dest: "{{ unit }}"
+        mode: "0600"
+"""
+
+
+def test_its_unit(tmp_path: Path) -> None:
+    (tmp_path / "play.yml").write_text(PLAY)
+    given = {
+        "role": str(ROLE),
+        "unit": str(tmp_path / "unit"),
+        "__pgbouncer_host": {"sandbox": "full"},
+        "__pgbouncer_configuration": {
+            "os_user": "bouncer",
+            "options": {"listen_port": "6433", "auth_file": "/etc/pgbouncer/userlist.txt"},
+            "processes": [
+                {"service": "pgbouncer", "unix_socket_dir": '/run/a "100%" $place'},
+                {"service": "pgbouncer@2", "unix_socket_dir": "/run/pgbouncer-2"},
+            ],
+        },
+        "ansible_python_interpreter": sys.executable,
+    }
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "-e",
+         json.dumps(given), tmp_path / "play.yml"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    lines = (tmp_path / "unit").read_text().splitlines()
+    assert not [line for line in lines if line and not re.match(r"(#|\[\w+\]$|[A-Za-z]+=)", line)]
+    assert {*_units.hardening("full", home="yes"), "PrivateTmp=yes", "User=bouncer"} <= {*lines}
+    assert [line.partition("=")[2] for line in lines if line.startswith("ExecStart=")] == [
+        "/usr/bin/python3 -I /usr/local/lib/pooled_pgbouncer_migrations.py"
+        ' /run/pgbouncer-migrations 6433 "/run/a \\"100%%\\" $$place" "/run/pgbouncer-2"'
+    ]
