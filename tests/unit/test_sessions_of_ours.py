@@ -18,8 +18,12 @@ from ansible_collections.pooled.postgres.plugins.module_utils import _postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
-# It runs beside PgBouncer without the collection, and speaks to its console alone.
-STANDALONE = ROOT / "roles" / "pgbouncer_exporter" / "files" / "pgbouncer_exporter.py"
+# They run beside PgBouncer without the collection. One speaks to its console alone; the other one
+# says itself what its sessions are.
+STANDALONE = (
+    ROOT / "roles" / "pgbouncer_exporter" / "files" / "pgbouncer_exporter.py",
+    ROOT / "roles" / "pgbouncer" / "files" / "pgbouncer_migrations.py",
+)
 INFO = [path for path in PLUGINS if path.name.endswith("_info.py")]
 
 
@@ -51,7 +55,7 @@ def test_one_function_connects() -> None:
     }
     assert found == {
         ("_postgres.py", "psycopg2.connect"),
-        (STANDALONE.name, "psycopg2.connect"),
+        *((path.name, "psycopg2.connect") for path in STANDALONE),
     }
     path = ROOT / "plugins" / "module_utils" / "_postgres.py"
     assert [name for name, _call in calls(path, "psycopg2.connect") if name != "connect"] == [
@@ -59,7 +63,7 @@ def test_one_function_connects() -> None:
     ]
     imports = re.compile(r"^\s*(?:import|from) (?:psycopg|pg8000|asyncpg)", re.MULTILINE)
     others = {path.name for path in paths if imports.search(path.read_text(encoding="utf-8"))}
-    assert others == {"_postgres.py", STANDALONE.name}
+    assert others == {"_postgres.py", *(path.name for path in STANDALONE)}
 
 
 @pytest.mark.parametrize(
