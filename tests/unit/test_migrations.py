@@ -172,3 +172,63 @@ def test_its_unit(tmp_path: Path) -> None:
         "/usr/bin/python3 -I /usr/local/lib/pooled_pgbouncer_migrations.py"
         ' /run/pgbouncer-migrations 6433 "/run/a \\"100%%\\" $$place" "/run/pgbouncer-2"'
     ]
+
+
+class Page:
+    """A console that answers from a page, and notes what it was told."""
+
+    def __init__(self, **answers: list[dict[str, Any]]) -> None:
+        self.answers = answers
+        self.told: list[str] = []
+
+    def rows(self, command: str) -> list[dict[str, Any]]:
+        """What a command answers."""
+        if command.startswith("SHOW "):
+            return self.answers[command.partition(" ")[2].lower()]
+        self.told.append(command)
+        return []
+
+
+POOLS = [{"database": "mydb", "sv_login": 0}, {"database": "other", "sv_login": 1}]
+OF_124 = [
+    {"id": 1, "database": "mydb", "prepared_statements": 2, "link": ""},
+    {"id": 2, "database": "mydb", "prepared_statements": 2, "link": "0x1"},
+    {"id": 3, "database": "mydb", "prepared_statements": 0, "link": ""},
+]
+WITHOUT_NUMBERS = [{"database": "mydb", "link": ""}]
+# Clients, max_prepared_statements, and what is told.
+VERSIONS = [
+    (OF_124, "200", ["KILL_CLIENT 1", 'RECONNECT "mydb"']),
+    (WITHOUT_NUMBERS, "200", ['KILL "mydb"', 'RESUME "mydb"', 'RECONNECT "mydb"']),
+    (WITHOUT_NUMBERS, "0", ['RECONNECT "mydb"']),
+    (WITHOUT_NUMBERS, None, ['RECONNECT "mydb"']),
+]
+
+
+@pytest.mark.parametrize(("clients", "tracked", "told"), VERSIONS)
+def test_each_version_forgets_in_its_way(
+    follower: ModuleType, clients: list[Any], tracked: str | None, told: list[str]
+) -> None:
+    config = [{"key": "max_prepared_statements", "value": tracked}] if tracked else []
+    page = Page(clients=clients, config=config, pools=POOLS)
+    refresh = follower.Refresh(page, ["mydb"])
+    refresh.begin()
+    assert refresh.step() == (clients is OF_124)
+    refresh.reconnect()
+    assert page.told == told
+
+
+def test_sessions_that_log_in_are_let_in_first(
+    follower: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else PgBouncer takes them for failed logins, and lets nobody in for a while."""
+    logging_in = {"database": "mydb", "sv_login": 2}
+    page = Page(pools=[logging_in])
+
+    def sleep(_seconds: float) -> None:
+        assert page.told == []
+        logging_in["sv_login"] -= 1
+
+    monkeypatch.setattr(follower.time, "sleep", sleep)
+    follower.Refresh(page, ["mydb"]).reconnect()
+    assert (page.told, logging_in["sv_login"]) == (['RECONNECT "mydb"'], 0)
