@@ -113,7 +113,7 @@ def test_it_logs_in_with_what_pgbouncer_has(follower: ModuleType, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("costs", "expected"), [([], 0.25), ([0.001] * 5, 0.25), ([0.02, 0.03], 1.0), ([9.0], 5.0)]
+    ("costs", "expected"), [([], 0.1), ([0.001] * 5, 0.1), ([0.02, 0.03], 1.0), ([9.0], 5.0)]
 )
 def test_it_takes_little_of_the_time(
     follower: ModuleType, costs: list[float], expected: float

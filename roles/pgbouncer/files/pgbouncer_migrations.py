@@ -9,7 +9,7 @@ was dropped and made again, such a statement fails for everybody until its sessi
 new session, a client that goes on with the types it was told before reads values wrongly, or sends
 wrong ones. So for each database behind PgBouncer this
 
-1. reads the catalogs a few times a second, for relations, types and functions that are not as they
+1. reads the catalogs up to ten times a second, for relations, types and functions that are not as they
    were; what is new or only dropped needs nothing;
 2. disconnects the clients that have prepared statements, each between two of its transactions;
 3. opens the pools' sessions anew (RECONNECT): those in a transaction end after it.
@@ -40,7 +40,7 @@ Row = Mapping[str, Any]
 
 # How often the databases are looked at: at most and at least, and in between so that it takes this
 # part of the time.
-INTERVAL_S = 0.25
+INTERVAL_S = 0.1
 SHARE = 0.05
 MOST_INTERVAL_S = 5.0
 # Between two times that the clients of a database are disconnected.
