@@ -129,6 +129,20 @@ def test_names_are_quoted_for_console_and_log(
     assert capsys.readouterr().out == "x\\n<3>forged \\x1b[2J \\xe9\n"
 
 
+def test_a_full_disk_does_not_end_it(
+    follower: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service = follower.Service(str(tmp_path / "gone"), 6432, [])
+    target = follower.Target("/run", 5432, "mydb")
+    service.watches[target] = follower.Watch(target, {"relation public.t": "1"})
+    service._keep()
+    assert "can't be kept: [Errno 2]" in capsys.readouterr().out
+    (tmp_path / "gone").mkdir()
+    service._keep()
+    again = follower.Service(str(tmp_path / "gone"), 6432, [])
+    assert again.kept == {"mydb on /run:5432": {"relation public.t": "1"}}
+
+
 PLAY = """\
 - hosts: localhost
   connection: local

@@ -9,8 +9,8 @@ was dropped and made again, such a statement fails for everybody until its sessi
 new session, a client that goes on with the types it was told before reads values wrongly, or sends
 wrong ones. So for each database behind PgBouncer this
 
-1. reads the catalogs up to ten times a second, for relations, types and functions that are not as they
-   were; what is new or only dropped needs nothing;
+1. reads the catalogs up to ten times a second, for relations, types and functions that are not as
+   they were; what is new or only dropped needs nothing;
 2. disconnects the clients that have prepared statements, each between two of its transactions;
 3. opens the pools' sessions anew (RECONNECT): those in a transaction end after it.
 
@@ -360,9 +360,13 @@ class Service:
     def _keep(self) -> None:
         found = {str(one.target): one.objects for one in self.watches.values() if one.objects}
         self.kept.update(found)  # type: ignore[arg-type]
-        with open(f"{self.state}.new", "w", encoding="utf-8") as handle:
-            json.dump(self.kept, handle)
-        os.replace(f"{self.state}.new", self.state)
+        try:
+            with open(f"{self.state}.new", "w", encoding="utf-8") as handle:
+                json.dump(self.kept, handle)
+            os.replace(f"{self.state}.new", self.state)
+        except OSError as error:
+            # To end for it would be to disconnect the same clients again after each start.
+            log(f"what the databases are can't be kept: {error}")
 
     def find_targets(self) -> None:
         """Ask PgBouncer for its databases, and how it logs in to them."""
