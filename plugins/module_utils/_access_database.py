@@ -16,7 +16,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_objects im
     rights_on_large_objects,
     rights_on_objects,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access_public import public_changes
+from ansible_collections.pooled.postgres.plugins.module_utils._access_public import (
+    public_changes,
+    public_on_objects,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_report import reports
 from ansible_collections.pooled.postgres.plugins.module_utils._access_rights import (
     GRANT,
@@ -25,6 +28,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_rights imp
     RoleRights,
     action,
     change_for,
+    rights_by_default,
     rights_by_role,
     rights_change,
     rights_needs,
@@ -42,6 +46,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     LARGE_OBJECTS,
     OBJECT_CLASSES,
     PUBLIC,
+    SCHEMAS,
     held,
     owner_grants,
 )
@@ -86,6 +91,7 @@ def database_changes(
     state, schemas, warnings, problems = within_reach(
         database, state, all_schemas, rights, wanted, actual
     )
+    kept, about_objects = public_on_objects(database, state, wanted, actual)
     # Before the rights of the model's roles, from which PUBLIC may have its own.
     public, about_public, state, schemas = public_changes(database, state, schemas, wanted, actual)
     changes = [
@@ -94,12 +100,12 @@ def database_changes(
         *public,
         *_rights_on_database(database, state, rights, wanted),
         *_rights_on_schemas(database, schemas, rights, wanted),
-        *_default_rights(database, state, rights, wanted, actual.major),
-        *rights_on_objects(database, state, rights, wanted),
+        *_default_rights(database, state, wanted, actual),
+        *rights_on_objects(database, state, rights, kept, wanted),
         *rights_on_columns(database, state, rights, wanted),
         *rights_on_large_objects(database, state, rights, wanted, actual),
     ]
-    warnings.extend(about_public)
+    warnings.extend([*about_public, *about_objects])
     warnings.extend(reports(database, wanted, actual))
     changes, more_warnings, more_problems = permitted(database, changes, wanted, actual)
     return changes, [*warnings, *more_warnings], [*problems, *more_problems]
@@ -171,31 +177,36 @@ def _rights_on_schemas(
 def _default_rights(
     database: Database,
     state: ActualDatabase,
-    rights: Mapping[str, RoleRights],
     wanted: Wanted,
-    major: int,
+    actual: Actual,
 ) -> Iterator[Change]:
+    """What each migrator gives of what it will create: to the model's roles, and nobody else."""
+    everybody = rights_by_default(database, state, wanted, actual)
     creators = [role.name for role in database.roles if role.kind == "migrator"]
     current = {(item.creator, item.schema, item.kind): item for item in state.default_rights}
-    grouped: dict[tuple[str, Need, str], list[str]] = {}
+    # By schemas and everywhere are two things, even where they need the same.
+    grouped: dict[tuple[str, Need, str, bool], list[str]] = {}
     for kind in OBJECT_CLASSES:
         for creator in creators:
             for schema in database.schemas:
                 item = current.get((creator, schema, kind))
                 grants = item.grants if item else ()
-                for need in rights_needs(kind, creator, grants, rights, wanted.exclusive):
-                    grouped.setdefault((kind, need, creator), []).append(schema)
+                for need in rights_needs(kind, creator, grants, everybody, wanted.exclusive):
+                    grouped.setdefault((kind, need, creator, False), []).append(schema)
             everywhere = current.get((creator, "", kind))
-            for need in _too_much_everywhere(everywhere, rights, wanted):
-                grouped.setdefault((kind, need, creator), [])
-    if major >= DEFAULT_LARGE_OBJECTS_MAJOR:
+            for need in _too_much_everywhere(everywhere, everybody, wanted):
+                grouped.setdefault((kind, need, creator, True), [])
+    for creator in creators:
+        for need in _too_much_everywhere(current.get((creator, "", SCHEMAS)), everybody, wanted):
+            grouped.setdefault((SCHEMAS, need, creator, True), [])
+    if actual.major >= DEFAULT_LARGE_OBJECTS_MAJOR:
         for creator in creators:
             item = current.get((creator, "", LARGE_OBJECTS))
             grants = item.grants if item else ()
-            for need in rights_needs(LARGE_OBJECTS, creator, grants, rights, wanted.exclusive):
-                grouped.setdefault((LARGE_OBJECTS, need, creator), [])
+            for need in rights_needs(LARGE_OBJECTS, creator, grants, everybody, wanted.exclusive):
+                grouped.setdefault((LARGE_OBJECTS, need, creator, True), [])
     merged: dict[tuple[str, Need, tuple[str, ...]], list[str]] = {}
-    for (kind, need, creator), schemas in grouped.items():
+    for (kind, need, creator, _everywhere), schemas in grouped.items():
         merged.setdefault((kind, need, tuple(schemas)), []).append(creator)
     for (kind, need, in_schemas), for_roles in merged.items():
         yield _default_change(database, kind, need, in_schemas, for_roles)
@@ -203,14 +214,17 @@ def _default_rights(
         creator for creator in creators if _routines_open(current.get((creator, "", "routines")))
     ]
     if open_to_all:
-        everybody = Need(REVOKE, ("EXECUTE",), (PUBLIC,), "")
-        yield _default_change(database, "routines", everybody, (), open_to_all)
+        need = Need(REVOKE, ("EXECUTE",), (PUBLIC,), "")
+        yield _default_change(database, "routines", need, (), open_to_all)
 
 
 def _too_much_everywhere(
     item: DefaultRights | None, rights: Mapping[str, RoleRights], wanted: Wanted
 ) -> Iterator[Need]:
     """Rights beyond a role's kind on what a migrator creates in any schema."""
+    if item and item.kind == "routines":
+        # Everybody's by default, so that is looked at where there are no default privileges too.
+        rights = {name: by_kind for name, by_kind in rights.items() if name != PUBLIC}
     if item:
         for need in rights_needs(item.kind, item.creator, item.grants, rights, wanted.exclusive):
             if need.verb != GRANT:

@@ -18,6 +18,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     LARGE_OBJECTS,
+    SCHEMAS,
     Grant,
     parse_acl,
 )
@@ -34,6 +35,7 @@ _KIND_OF_DEFAULT = {
     "f": "routines",
     "T": "types",
     "L": LARGE_OBJECTS,
+    "n": SCHEMAS,
 }
 
 _SCHEMAS = """
@@ -195,7 +197,6 @@ def read_database(connection: Any, database: Database, names: Iterable[str]) -> 
         default_rights=tuple(
             DefaultRights(row.creator, row.nspname, _KIND_OF_DEFAULT[row.letter], _acl(row.acl))
             for row in fetch(connection, _DEFAULT_RIGHTS)
-            if row.letter in _KIND_OF_DEFAULT
         ),
         mixed=frozenset((row.nspname, row.kind) for row in rows if row.of_extension),
         pooler_function=_pooler_function(functions[0]) if functions else None,

@@ -39,6 +39,9 @@ OBJECT_CLASSES = ("tables", "sequences", "routines", "types")
 # They are in no schema, and there is no ALL of them.
 LARGE_OBJECTS = "large objects"
 
+# What default privileges call the schemas that a role will create.
+SCHEMAS = "schemas"
+
 # The kind of PgBouncer's own login role, which the model does not list.
 POOLER = "pooler"
 
@@ -75,6 +78,10 @@ KIND_RIGHTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 # A role of the model in a database that does not list it.
 STRANGER_RIGHTS: Mapping[str, tuple[str, ...]] = {"database": (), "schema": (), **_NONE}
+# What PUBLIC may get of everything that a migrator creates: what the server gives it anyway.
+PUBLIC_DEFAULTS: Mapping[str, tuple[str, ...]] = {**_NONE, "types": ("USAGE",), SCHEMAS: ()}
+# What nobody else gets of it.
+NO_DEFAULTS: Mapping[str, tuple[str, ...]] = {**_NONE, SCHEMAS: ()}
 
 _ITEM = re.compile(
     r'(?:"((?:[^"]|"")*)"|([^="]*))=((?:[A-Za-z]\*?)*)/(?:"((?:[^"]|"")*)"|([^"]*))\Z'

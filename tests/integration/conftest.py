@@ -8,6 +8,7 @@ Fixtures:
     clean_server: the same, without the databases and roles that earlier tests left.
     make_cluster: makes a Cluster of the test's own, for tests that stop or reconfigure it.
     run_module: runs one of the collection's modules in a process of its own; returns its JSON.
+    access, settled: run postgres_access in check mode and for real; settled, then once more.
 """
 
 from __future__ import annotations
@@ -132,6 +133,42 @@ def run_module() -> Callable[..., dict[str, Any]]:
             pytest.fail(f"{name} printed no JSON:\n{printed}\n{complaints}")
         if "warnings" in result:
             result["warnings"] = [_warning_text(warning) for warning in result["warnings"]]
+        return result
+
+    return run
+
+
+@pytest.fixture
+def access(
+    clean_server: Cluster, run_module: Callable[..., dict[str, Any]]
+) -> Callable[..., dict[str, Any]]:
+    """Run postgres_access in check mode and then for real; both must say the same."""
+
+    def run(
+        databases: list[dict[str, Any]], check_too: bool = True, **options: Any
+    ) -> dict[str, Any]:
+        args = {**clean_server.login, "databases": databases, **options}
+        predicted = run_module("postgres_access", args, check=True) if check_too else None
+        result = run_module("postgres_access", args)
+        assert not result.get("failed"), result["msg"]
+        if predicted:
+            for key in ("changed", "statements", "diff", "databases", "warnings"):
+                assert predicted.get(key) == result.get(key), key
+        return result
+
+    return run
+
+
+@pytest.fixture
+def settled(access: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Run postgres_access, then again: the second run must change nothing."""
+
+    def run(databases: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
+        result = access(databases, **options)
+        again = access(databases, check_too=False, **options)
+        assert again["statements"] == []
+        assert not again["changed"]
+        assert (again["diff"]["before"], again["diff"]["after"]) == ("", "")
         return result
 
     return run
