@@ -38,8 +38,10 @@ LOCK_TIMEOUT_S = 30
 # What a session with a server starts with. Options of the connection win over ALTER ROLE ... SET,
 # ALTER DATABASE ... SET and the configuration, and hold from the first statement on: no function,
 # operator, cast, type or relation that somebody else has created is found by its bare name, no
-# policy runs, and texts mean the same everywhere.
+# policy runs, texts mean the same everywhere, and a transaction may take as long as it needs to,
+# whether or not a standby answers. Any role may set all of these, on any server.
 SESSION = {
+    "role": "none",
     "search_path": "pg_catalog",
     "row_security": "off",
     "standard_conforming_strings": "on",
@@ -48,13 +50,23 @@ SESSION = {
     "bytea_output": "hex",
     "DateStyle": "ISO",
     "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
     "client_min_messages": "warning",
+    "exit_on_error": "off",
     "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "synchronous_commit": "local",
     "local_preload_libraries": "",
     "jit": "off",
     "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
     "lock_timeout": f"{LOCK_TIMEOUT_S}s",
 }
+# The same for what servers know from a major on, and for what a superuser alone may set: among the
+# options of a connection these would end it elsewhere, so its first statement sets them.
+SESSION_SINCE = {"idle_session_timeout": (14, "0"), "transaction_timeout": (17, "0")}
+SUPERUSER_SESSION = {"lc_messages": "C"}
 READ_ONLY = {"default_transaction_read_only": "on"}
 # What PgBouncer says of options in a connection, before its version 1.20 and since.
 _POOLER_REFUSES = "unsupported startup parameter"
@@ -142,6 +154,8 @@ def connect(
     connection.autocommit = True
     try:
         lost = _lost(connection, pinned)
+        if not lost:
+            fetch(connection, *_first_statement(connection))
     except psycopg2.Error as error:
         connection.close()
         raise ConnectionFailed(server_message(error)) from error
@@ -163,6 +177,19 @@ def _lost(connection: Any, pinned: Mapping[str, str]) -> str:
         cursor.execute(query)
         found = dict(zip(names, cursor.fetchone()))
     return next((name for name in names if found[name] != pinned.get(name, found[name])), "")
+
+
+def _first_statement(connection: Any) -> tuple[str, dict[str, list[str]]]:
+    """What sets the rest of a session, for the server and the role that it is of."""
+    major = server_major(connection)
+    found = {name: value for name, (since, value) in SESSION_SINCE.items() if major >= since}
+    if connection.get_parameter_status("is_superuser") == "on":
+        found.update(SUPERUSER_SESSION)
+    return (
+        "SELECT set_config(name, value, false)"
+        " FROM unnest(%(names)s::text[], %(values)s::text[]) AS given(name, value)",
+        {"names": list(found), "values": list(found.values())},
+    )
 
 
 def connect_console(params: Mapping[str, Any]) -> Any:

@@ -98,7 +98,7 @@ def test_nothing_takes_a_session_back() -> None:
 
 # (options that the user gives, read-only, what must be in there, last)
 OPTIONS = [
-    (None, False, "-c search_path=pg_catalog -c row_security=off"),
+    (None, False, "-c role=none -c search_path=pg_catalog -c row_security=off"),
     ("-c search_path=public", True, "-c default_transaction_read_only=on"),
 ]
 
@@ -108,15 +108,26 @@ def test_what_a_user_gives_comes_before_what_is_pinned(
     monkeypatch: pytest.MonkeyPatch, given: str | None, read_only: bool, pinned: str
 ) -> None:
     seen: dict[str, str] = {}
+    first: list[list[str]] = []
 
     class Connection:
         autocommit = False
+        server_version = 170004
 
-        def cursor(self) -> Any:
-            settings = {**_postgres.SESSION, **_postgres.READ_ONLY}
-            found = tuple(settings[name] for name in ("search_path", *_postgres.READ_ONLY))
+        def get_parameter_status(self, name: str) -> str:
+            assert name == "is_superuser"
+            return "on" if read_only else "off"
+
+        def cursor(self, **_options: object) -> Any:
+            pinned = {**_postgres.SESSION, **(_postgres.READ_ONLY if read_only else {})}
             cursor = MagicMock()
-            cursor.__enter__.return_value.fetchone.return_value = found
+            opened = cursor.__enter__.return_value
+            opened.fetchone.return_value = tuple(
+                pinned[name] for name in ("search_path", *_postgres.READ_ONLY)
+            )
+            opened.execute.side_effect = lambda _query, *values: first.extend(
+                one["names"] for one in values
+            )
             return cursor
 
     def connect(async_: bool = False, **arguments: str) -> Connection:
@@ -132,8 +143,11 @@ def test_what_a_user_gives_comes_before_what_is_pinned(
     }  # fmt: skip
     _postgres.connect(params, read_only=read_only)
     assert pinned in seen["options"]
-    assert seen["options"].startswith(given or "-c search_path")
-    assert ("-c default_transaction_read_only=on" in seen["options"]) is read_only
+    assert seen["options"].startswith(given or "-c role=none")
+    timeouts = ["idle_session_timeout", "transaction_timeout"]
+    assert first == [[*timeouts, *(["lc_messages"] if read_only else [])]]
+    last = seen["options"].rpartition("-c default_transaction_read_only=")[2]
+    assert last.startswith("on" if read_only else "off ")
     assert seen["options"].rindex("search_path=pg_catalog") >= seen["options"].index("search_path=")
     assert seen["client_encoding"] == "UTF8"
     seen.clear()
