@@ -47,16 +47,25 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Plan,
     RoleSetting,
     Wanted,
+    extension_homes,
     in_order,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._extensions import required
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     Database,
     Role,
     check_name,
     model_roles,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._names import POOLER_SCHEMA
-from ansible_collections.pooled.postgres.plugins.module_utils._quote import split_identifiers
+from ansible_collections.pooled.postgres.plugins.module_utils._names import (
+    EXTENSIONS_SCHEMA,
+    POOLER_SCHEMA,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._quote import (
+    name_list,
+    quote_ident,
+    split_identifiers,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import check_password
 
 MODEL = "pooled_databases"
@@ -205,6 +214,35 @@ def _extension_problems(database: Database, actual: Actual) -> Iterator[str]:
             yield (
                 f"{MODEL}: extension {name!r} of database {database.name!r} is not available on"
                 " the server; install the package that brings it, or take it out of extensions"
+            )
+    state = actual.databases[database.name]
+    told = dict(database.extension_schemas)
+    known = {*database.extensions, *state.extensions}
+    place = f"{MODEL}: extension {{!r}} of database {database.name!r}"
+    for name in database.extensions:
+        here = place.format(name)
+        fixed = actual.extensions[name].schema if name in actual.extensions else ""
+        lacking = [other for other in required(name, actual.extensions) if other not in known]
+        if name not in state.extensions and lacking:
+            yield (
+                f"{here} requires {name_list(lacking)}, which the database has not, and nothing is"
+                " created that the model does not list; add it to extensions"
+            )
+        there = state.extension_schemas.get(name, fixed or told.get(name))
+        if name in told and there != told[name] and (fixed or name in state.immovable):
+            yield (
+                f"{here} {'is' if name in state.extensions else 'has to be'} in schema {there!r}"
+                f" and can't be moved to {told[name]!r}; leave its schema out, or give {there!r}"
+            )
+    home = state.schemas.get(EXTENSIONS_SCHEMA)
+    if home and EXTENSIONS_SCHEMA in extension_homes(database, state):
+        owner = actual.others.get(home.owner)
+        if owner and not owner.superuser and home.owner != actual.login_user:
+            yield (
+                f"database {database.name!r}: schema {EXTENSIONS_SCHEMA!r} is where extensions of"
+                f" this collection's own are, but belongs to {home.owner!r}, who may create in it;"
+                f" drop it, or run ALTER SCHEMA {EXTENSIONS_SCHEMA} OWNER TO"
+                f" {quote_ident(actual.login_user)}"
             )
 
 

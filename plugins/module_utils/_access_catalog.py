@@ -29,6 +29,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_roles impo
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
     ADMIN_OPTION_MAJOR,
     ATTRIBUTES,
+    UTF8,
     Actual,
     ActualDatabase,
     ActualRole,
@@ -37,11 +38,14 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     RoleSetting,
     Wanted,
     created_database,
+    extension_homes,
+    pristine,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     Grant,
     parse_acl,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._extensions import Surroundings
 from ansible_collections.pooled.postgres.plugins.module_utils._extensions_catalog import (
     read_available,
     read_surroundings,
@@ -214,6 +218,12 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
     databases: dict[str, ActualDatabase] = {}
     for database in wanted.databases:
         row = present.get(database.name)
+        if not row and actual.template_encoding != UTF8:
+            template = pristine(actual.major, actual.bootstrap_superuser)
+            template = replace(template, surroundings=Surroundings(template.extension_schemas))
+            created = created_database(database.name, actual.login_user, template)
+            databases[database.name] = created
+            continue
         other = connect(database.name if row else TEMPLATE)
         try:
             state = read_database(other, database, names)
@@ -222,7 +232,8 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
             if row:
                 migrators = [role.name for role in database.roles if role.kind == "migrator"]
                 rest = [name for name in names if name not in migrators]
-                outside = read_other_schemas(other, database.schemas, migrators, rest)
+                homes = extension_homes(database, state)
+                outside = read_other_schemas(other, database.schemas, homes, migrators, rest)
                 state = replace(state, belongings=read_belongings(other, leaving), **outside)
         finally:
             other.close()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Iterator, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access_login import (
@@ -34,6 +35,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_rights imp
     rights_needs,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
+    UTF8,
     Actual,
     ActualDatabase,
     Change,
@@ -41,8 +43,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Difference,
     Schema,
     Wanted,
+    extension_homes,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
+    EXTENSION_SCHEMA,
     LARGE_OBJECTS,
     OBJECT_CLASSES,
     PUBLIC,
@@ -51,10 +55,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     owner_grants,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._extensions import (
+    OWN,
     Surroundings,
     creation,
+    in_order,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Database
+from ansible_collections.pooled.postgres.plugins.module_utils._names import EXTENSIONS_SCHEMA
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import (
     join_idents,
     quote_ident,
@@ -68,8 +75,8 @@ def create_database(database: Database, actual: Actual) -> Iterator[Change]:
     """The database itself, when it is missing."""
     if actual.databases[database.name].exists:
         return
-    sql = f"CREATE DATABASE {quote_ident(database.name)} ENCODING 'UTF8'"
-    if actual.template_encoding != "UTF8":
+    sql = f"CREATE DATABASE {quote_ident(database.name)} ENCODING '{UTF8}'"
+    if actual.template_encoding != UTF8:
         sql += " TEMPLATE template0"
     difference = Difference((f"database {database.name}", "exists"), "", "yes")
     yield Change(
@@ -88,6 +95,10 @@ def database_changes(
         or Schema(name, actual.login_user, owner_grants(actual.login_user, ("USAGE", "CREATE")))
         for name in database.schemas
     }
+    for name in extension_homes(database, state):
+        grants = owner_grants(actual.login_user, ("USAGE", "CREATE"))
+        home = state.schemas.get(name) or Schema(name, actual.login_user, grants)
+        all_schemas[name] = replace(home, kind=EXTENSION_SCHEMA)
     state, schemas, warnings, problems = within_reach(
         database, state, all_schemas, rights, wanted, actual
     )
@@ -97,6 +108,7 @@ def database_changes(
     changes = [
         *_create_schemas(database, state),
         *_create_extensions(database, state, actual, problems),
+        *_move_extensions(database, state),
         *public,
         *_rights_on_database(database, state, rights, wanted),
         *_rights_on_schemas(database, schemas, rights, wanted),
@@ -112,7 +124,7 @@ def database_changes(
 
 
 def _create_schemas(database: Database, state: ActualDatabase) -> Iterator[Change]:
-    for name in database.schemas:
+    for name in (*database.schemas, *extension_homes(database, state)):
         if name not in state.schemas:
             sql = f"CREATE SCHEMA {quote_ident(name)}"
             yield Change(
@@ -123,12 +135,17 @@ def _create_schemas(database: Database, state: ActualDatabase) -> Iterator[Chang
 def _create_extensions(
     database: Database, state: ActualDatabase, actual: Actual, problems: list[str]
 ) -> Iterator[Change]:
-    home = "public" if "public" in {*database.schemas, *state.schemas} else database.schemas[0]
-    for name in database.extensions:
+    usual = "public" if "public" in {*database.schemas, *state.schemas} else database.schemas[0]
+    told = dict(database.extension_schemas)
+    around = state.surroundings
+    for name in in_order(database.extensions, actual.extensions):
         if name in state.extensions:
             continue
-        around, extension = state.surroundings, actual.extensions.get(name)
+        home = told.get(name, EXTENSIONS_SCHEMA if name in OWN else usual)
+        extension = actual.extensions.get(name)
         shown = f"CREATE EXTENSION {quote_ident(name)}"
+        if home in (told.get(name), EXTENSIONS_SCHEMA):
+            shown += f" SCHEMA {quote_ident(home)}"
         if around is None or extension is None:
             statements: tuple[str, ...] = (shown,)
         else:
@@ -139,10 +156,22 @@ def _create_extensions(
             except ValueError as error:
                 problems.append(f"database {database.name!r}: {error}")
                 continue
+            around = replace(around, present={**around.present, name: extension.schema or home})
         for sql in statements:
             text = shown if len(statements) == 1 else sql
-            differences = (_appears(database, f"extension {name}"),) if shown in sql else ()
+            created = sql.startswith("CREATE EXTENSION")
+            differences = (_appears(database, f"extension {name}"),) if created else ()
             yield Change(database.name, sql, text, f"extension {name!r}", differences)
+
+
+def _move_extensions(database: Database, state: ActualDatabase) -> Iterator[Change]:
+    for name, home in database.extension_schemas:
+        before = state.extension_schemas.get(name, home)
+        if before != home:
+            sql = f"ALTER EXTENSION {quote_ident(name)} SET SCHEMA {quote_ident(home)}"
+            where = (f"database {database.name}", f"extension {name}", "schema")
+            difference = Difference(where, before, home)
+            yield Change(database.name, sql, sql, f"extension {name!r}", (difference,))
 
 
 def _appears(database: Database, what: str) -> Difference:
@@ -165,13 +194,23 @@ def _rights_on_schemas(
 ) -> Iterator[Change]:
     grouped: dict[Need, list[Schema]] = {}
     for schema in schemas.values():
-        for need in rights_needs("schema", schema.owner, schema.grants, rights, wanted.exclusive):
+        exact, exclusive = rights, wanted.exclusive
+        if schema.name == EXTENSIONS_SCHEMA:
+            # Its extensions find by bare names what is in it, so nobody creates there.
+            makers = {grant.grantee for grant in schema.grants if grant.privilege == "CREATE"}
+            more = {name: {schema.kind: _usage(schema, name)} for name in makers - {*rights}}
+            exact, exclusive = {**rights, **more}, True
+        for need in rights_needs(schema.kind, schema.owner, schema.grants, exact, exclusive):
             grouped.setdefault(need, []).append(schema)
     for need, items in grouped.items():
         names = [item.name for item in items]
         label = f"on schema {', '.join(names)}"
         owners = {item.owner for item in items}
         yield rights_change(database, need, f"SCHEMA {join_idents(names)}", label, owners=owners)
+
+
+def _usage(schema: Schema, name: str) -> tuple[str, ...]:
+    return tuple(held(schema.grants, name) & {"USAGE"})
 
 
 def _default_rights(

@@ -28,6 +28,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
+    EXTENSION_SCHEMA,
     OBJECT_CLASSES,
     PUBLIC,
     Grant,
@@ -40,8 +41,16 @@ from ansible_collections.pooled.postgres.plugins.module_utils._quote import name
 
 # What PUBLIC shall not have, as a new database or an old schema gives it.
 _CLOSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    STANDARD: {"database": ("CONNECT", "TEMPORARY"), "schema": ("CREATE",)},
-    CIS: {"database": ("CONNECT", "TEMPORARY"), "schema": ("USAGE", "CREATE")},
+    STANDARD: {
+        "database": ("CONNECT", "TEMPORARY"),
+        "schema": ("CREATE",),
+        EXTENSION_SCHEMA: ("CREATE",),
+    },
+    CIS: {
+        "database": ("CONNECT", "TEMPORARY"),
+        "schema": ("USAGE", "CREATE"),
+        EXTENSION_SCHEMA: ("USAGE", "CREATE"),
+    },
 }
 _DATABASE_OWNER = "pg_database_owner"
 _CLOSED_OBJECTS = OBJECT_CLASSES[:2]
@@ -105,7 +114,7 @@ def public_changes(
     itself = _whole(database, state)
     inside = [
         _Target(
-            "schema",
+            schema.kind,
             schema.name,
             f"schema {schema.name}",
             f"SCHEMA {quote_ident(schema.name)}",

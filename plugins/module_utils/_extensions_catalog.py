@@ -70,4 +70,5 @@ def read_surroundings(connection: Any) -> Surroundings:
         present={row.extname: row.nspname for row in fetch(connection, _PRESENT)},
         creatable=frozenset(row.name for row in rows if row.creatable),
         holding=frozenset(row.name for row in rows if row.holds_code),
+        schemas=frozenset(row.name for row in rows),
     )

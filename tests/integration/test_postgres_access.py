@@ -56,24 +56,6 @@ def statements(result):
     return [item["statement"] for item in result["statements"]]
 
 
-@pytest.fixture
-def fails(clean_server, run_module):
-    """Run the module, in both modes, to the same error; nothing may be executed."""
-
-    def run(databases, **options):
-        args = {**clean_server.login, "databases": databases, **options}
-        predicted = run_module("postgres_access", args, check=True)
-        result = run_module("postgres_access", args)
-        assert predicted["failed"] and result["failed"]
-        assert predicted["msg"] == result["msg"]
-        assert not result.get("changed")
-        assert clean_server.sql("SELECT 1 FROM pg_database WHERE datname = 'mydb'") == []
-        assert clean_server.sql("SELECT 1 FROM pg_roles WHERE rolname LIKE 'app%'") == []
-        return result["msg"]
-
-    return run
-
-
 def test_new_server_is_predicted_without_one(clean_server, run_module, settled):
     args = {"databases": model(), "pooler_role": POOLER, "login_unix_socket": "/nowhere"}
     assumed = run_module(
