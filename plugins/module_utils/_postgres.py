@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import select
 import time
@@ -68,6 +69,8 @@ SESSION = {
 SESSION_SINCE = {"idle_session_timeout": (14, "0"), "transaction_timeout": (17, "0")}
 SUPERUSER_SESSION = {"lc_messages": "C"}
 READ_ONLY = {"default_transaction_read_only": "on"}
+# The database that is PgBouncer's console.
+CONSOLE = "pgbouncer"
 # What PgBouncer says of options in a connection, before its version 1.20 and since.
 _POOLER_REFUSES = "unsupported startup parameter"
 _OTHER_PORT = "PgBouncer answered: give the port of the server itself"
@@ -116,7 +119,14 @@ def require_psycopg2(module: Any) -> None:
 
 
 class ConnectionFailed(Exception):
-    """The server did not take the connection; the text is the server's or libpq's own."""
+    """The server did not take the connection; the text is the server's or libpq's own.
+
+    C(refused) says that there is a server, whose pg_hba.conf does not let the login in.
+    """
+
+    def __init__(self, text: str, refused: bool = False) -> None:
+        super().__init__(text)
+        self.refused = refused
 
 
 @contextmanager
@@ -198,7 +208,7 @@ def connect_console(params: Mapping[str, Any]) -> Any:
     Raises:
         ConnectionFailed: with libpq's message.
     """
-    connection, _guard = _open(params, connection_arguments(params, "pgbouncer"))
+    connection, _guard = _open(params, connection_arguments(params, CONSOLE))
     connection.autocommit = True
     return connection
 
@@ -267,7 +277,27 @@ def _open(
         text = guard.explained(str(error).strip())
         if _POOLER_REFUSES in text:
             text += f"; {_OTHER_PORT}"
-        raise ConnectionFailed(text) from error
+        to_server = over_socket and given.get("dbname") != CONSOLE
+        advice = refusal(text, str(given["user"]), params["login_os_user"]) if to_server else ""
+        raise ConnectionFailed(text + advice, bool(advice)) from error
+
+
+def refusal(text: str, user: str, os_user: str) -> str:
+    """What to do where a server lets nobody in over its unix socket; empty for all else.
+
+    Args:
+        text: what libpq says. The server's language is its own, but names are not translated.
+        user: who logs in.
+        os_user: as which OS user.
+    """
+    if not re.search(r"pg_hba\.conf|\b[Pp]eer\b|no password supplied", text):
+        return ""
+    mapped = "" if os_user == user else f", with a map that lets {os_user!r} be {user!r}"
+    return (
+        f"; the server answers, but its pg_hba.conf does not let OS user {os_user!r} log in as"
+        f" {user!r} over the unix socket: put the line 'local all {user} peer' above all others"
+        f" there{mapped}, and reload the server"
+    )
 
 
 def password_works(params: Mapping[str, Any], user: str, password: str, dbname: str) -> bool | None:
@@ -364,6 +394,7 @@ __all__ = [
     "os_identity",
     "password_works",
     "psycopg2",
+    "refusal",
     "require_psycopg2",
     "server_major",
     "server_message",

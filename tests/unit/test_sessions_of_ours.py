@@ -160,3 +160,27 @@ def test_options_are_written_as_the_server_reads_them() -> None:
         _postgres.session_options({"a": "read committed", "b": "", "c": "x\\y"})
         == "-c a=read\\ committed -c b= -c c=x\\\\y"
     )
+
+
+REFUSALS = [
+    ('FATAL:  no pg_hba.conf entry for host "[local]", user "postgres"', True),
+    ("FATAL:  kein pg_hba.conf-Eintrag für Host »[local]«, Benutzer »postgres«", True),
+    ('FATAL:  Peer authentication failed for user "postgres"', True),
+    ("FATAL:  Peer-Authentifizierung für Benutzer »postgres« fehlgeschlagen", True),
+    ("FATAL:  authentification peer échouée pour l'utilisateur « postgres »", True),
+    ("fe_sendauth: no password supplied", True),
+    ("connection to server on socket failed: No such file or directory", False),
+    ("FATAL:  the database system is starting up", False),
+    ("FATAL:  sorry, too many clients already", False),
+]
+
+
+@pytest.mark.parametrize(("text", "refused"), REFUSALS)
+def test_a_refused_login_is_told_from_a_server_that_is_away(text: str, refused: bool) -> None:
+    assert bool(_postgres.refusal(text, "postgres", "postgres")) == refused
+
+
+def test_a_refused_login_of_another_os_user_needs_a_map() -> None:
+    advice = _postgres.refusal("no pg_hba.conf entry", "postgres", "dba")
+    assert "OS user 'dba' log in as 'postgres'" in advice
+    assert "with a map that lets 'dba' be 'postgres'" in advice
