@@ -24,6 +24,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Actual,
     ActualDatabase,
     OtherRight,
+    OtherSchema,
     Securable,
     Wanted,
 )
@@ -60,18 +61,31 @@ def reports(database: Database, wanted: Wanted, actual: Actual) -> Iterator[str]
     yield from _creators(database, state, wanted, actual)
     yield from _default_rights(database, state, wanted, actual)
     yield from _open_to_all(database, state, wanted)
-    for schema in state.other_schemas:
-        what = f" with {schema.tables} table(s) of migrators" if schema.tables else ""
-        yield (
-            f"database {database.name!r}: schema {schema.name!r} of {schema.owner!r}{what} is not"
-            " in the model, so the model's roles get no rights there; add it to schemas if they"
-            " shall have them"
-        )
+    yield from _other_schemas(database, state.other_schemas)
     if state.other_rights:
         yield (
             f"database {database.name!r}: roles of the model have rights outside its schemas, which"
             f" stay as they are: {rights_text(state.other_rights)}"
         )
+
+
+def _other_schemas(database: Database, schemas: tuple[OtherSchema, ...]) -> Iterator[str]:
+    """One warning however many there are: some applications make one for each of their tenants."""
+    if not schemas:
+        return
+    tables = sum(schema.tables for schema in schemas)
+    what = f" with {tables} table(s) of migrators" if tables else ""
+    if len(schemas) == 1:
+        (schema,) = schemas
+        them, are = "it", f"schema {schema.name!r} of {schema.owner!r}{what} is"
+    else:
+        by_tables = sorted(schemas, key=lambda schema: (-schema.tables, schema.name))
+        names = summary([repr(schema.name) for schema in by_tables])
+        them, are = "them", f"{len(schemas)} schemas{what} ({names}) are"
+    yield (
+        f"database {database.name!r}: {are} not in the model, so the model's roles get no rights"
+        f" there; add {them} to schemas if they must have rights there"
+    )
 
 
 def _maintenance(database: Database) -> Iterator[str]:

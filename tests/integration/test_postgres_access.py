@@ -1385,7 +1385,7 @@ REPORTED = [
         [
             "database 'mydb': schema 'later' of 'app_migrator' with 1 table(s) of migrators is not"
             " in the model, so the model's roles get no rights there; add it to schemas if they"
-            " shall have them"
+            " must have rights there"
         ],
     ),
     (
@@ -1493,6 +1493,21 @@ def test_what_defeats_the_model_is_told_and_left(clean_server, settled, before, 
     result = settled(databases)
     assert result["warnings"] == [text.replace("{all}", everything) for text in warnings]
     clean_server.sql("REVOKE ALL ON TABLESPACE pg_default FROM app_user")
+
+
+def test_many_schemas_outside_the_model_are_one_warning(clean_server, settled):
+    settled(model())
+    clean_server.sql(
+        "DO $$ BEGIN FOR i IN 1..200 LOOP EXECUTE format('CREATE SCHEMA tenant_%s', i); END LOOP;"
+        " END $$; CREATE TABLE tenant_77.t (i int)",
+        "mydb",
+        "app_migrator",
+    )
+    assert settled(model())["warnings"] == [
+        "database 'mydb': 200 schemas with 1 table(s) of migrators ('tenant_77', 'tenant_1',"
+        " 'tenant_10', 'tenant_100', 'tenant_101' and 195 more) are not in the model, so the"
+        " model's roles get no rights there; add them to schemas if they must have rights there"
+    ]
 
 
 def test_databases_and_parameters_outside_the_model_are_told(clean_server, settled):
