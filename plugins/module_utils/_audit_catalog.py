@@ -107,7 +107,9 @@ FROM pg_replication_slots WHERE NOT temporary
 _DATABASES = """
 SELECT datname, age(datfrozenxid) AS age, mxid_age(datminmxid) AS multixact_age,
        has_database_privilege('public', oid, 'CONNECT') AS public_connect,
-       has_database_privilege('public', oid, 'TEMPORARY') AS public_temporary
+       has_database_privilege('public', oid, 'TEMPORARY') AS public_temporary,
+       -- What DROP DATABASE leaves when it is interrupted: nobody can enter it any more.
+       datconnlimit = -2 AS invalid
 FROM pg_database WHERE datallowconn AND NOT datistemplate
   -- Those of providers, which nobody else may enter.
   AND datname NOT IN ('rdsadmin', 'cloudsqladmin', 'azure_maintenance', 'azure_sys')
@@ -256,7 +258,12 @@ def read_server(
         if slots is not None:
             found["slots"] = tuple(Slot(*row) for row in slots)
     by_database = {row.database: _pairs(row.setconfig) for row in settings if not row.role}
-    states = (_database(row, opener, model, by_database, found["roles"]) for row in databases)
+    found["invalid_databases"] = tuple(row.datname for row in databases if row.invalid)
+    states = (
+        _database(row, opener, model, by_database, found["roles"])
+        for row in databases
+        if not row.invalid
+    )
     used = {database.name for database in model}
     found["databases"] = tuple(
         state

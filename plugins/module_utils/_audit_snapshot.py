@@ -283,6 +283,7 @@ class Snapshot:
     sessions: tuple[Session, ...] | None = None
     slots: tuple[Slot, ...] | None = None
     databases: tuple[DatabaseState, ...] | None = None
+    invalid_databases: tuple[str, ...] | None = None  # not among databases
     pooler: PoolerState | None = None
     pooled_logins: tuple[PooledLogin, ...] | None = None
     taken_guesses: tuple[Taken, ...] | None = None

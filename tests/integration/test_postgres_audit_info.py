@@ -199,6 +199,23 @@ def found(result):
     return {one["id"]: one["evidence"] for one in result["findings"]}
 
 
+def test_of_an_invalid_database_only_dropping_it_is_advised(good, look):
+    """As an interrupted DROP DATABASE leaves it, with what else would be said of it."""
+    good.sql('CREATE DATABASE "half gone"')
+    good.sql('GRANT ALL ON DATABASE "half gone" TO PUBLIC')
+    good.sql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half gone'")
+    try:
+        result = look()
+        about = [one for one in result["findings"] if "half gone" in str(one)]
+        assert [(one["id"], one["fix"]) for one in about] == [
+            ("invalid-database", 'DROP DATABASE "half gone";')
+        ]
+        assert "half gone" not in str(result["not_checked"])
+    finally:
+        good.sql('DROP DATABASE "half gone"')
+    assert "invalid-database" not in found(look())
+
+
 def eventually(look, wanted):
     """What is found, as soon as it is as wanted: a reload takes a moment."""
     for _attempt in range(20):
