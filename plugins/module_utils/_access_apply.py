@@ -20,6 +20,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     LOCK_TIMEOUT_S,
+    PREPARED_HOLDERS,
     ConnectionFailed,
     fetch,
     server_message,
@@ -78,7 +79,7 @@ _MAY_SET = """
 SELECT name FROM pg_settings
  WHERE name = ANY(%s) AND has_parameter_privilege(name, 'SET')
 """
-_WAITS_FOR = """
+_WAITS_FOR = f"""
 SELECT DISTINCT l.locktype, coalesce(l.relation::regclass::text, '') AS relation,
        a.pid, coalesce(a.usename, p.owner) AS usename, a.application_name, a.state, a.wait_event,
        extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, p.prepared))::int AS seconds,
@@ -86,21 +87,10 @@ SELECT DISTINCT l.locktype, coalesce(l.relation::regclass::text, '') AS relation
   FROM pg_locks l
  CROSS JOIN LATERAL unnest(pg_blocking_pids(l.pid)) AS blocking(pid)
   LEFT JOIN pg_stat_activity a ON a.pid = blocking.pid
-  LEFT JOIN LATERAL (
-    SELECT x.gid, x.owner, x.database, x.prepared
-      FROM pg_locks h
-      JOIN pg_locks own ON own.pid IS NULL AND own.locktype = 'transactionid'
-           AND own.virtualtransaction = h.virtualtransaction
-      JOIN pg_prepared_xacts x ON x.transaction = own.transactionid
-     WHERE blocking.pid = 0 AND h.pid IS NULL AND h.granted
-       AND (h.locktype, h.database, h.relation, h.page, h.tuple, h.virtualxid, h.transactionid,
-            h.classid, h.objid, h.objsubid)
-           IS NOT DISTINCT FROM
-           (l.locktype, l.database, l.relation, l.page, l.tuple, l.virtualxid, l.transactionid,
-            l.classid, l.objid, l.objsubid)) AS p ON true
+  LEFT JOIN LATERAL ({PREPARED_HOLDERS}) AS p ON blocking.pid = 0
  WHERE l.pid = ANY(%s) AND NOT l.granted
  ORDER BY a.pid, p.gid
-"""
+"""  # noqa: S608 - made of constants
 
 Opener = Callable[[str], Any]
 

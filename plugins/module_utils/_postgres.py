@@ -69,6 +69,21 @@ SESSION = {
 SESSION_SINCE = {"idle_session_timeout": (14, "0"), "transaction_timeout": (17, "0")}
 SUPERUSER_SESSION = {"lc_messages": "C"}
 READ_ONLY = {"default_transaction_read_only": "on"}
+# The prepared transactions that hold what row l of pg_locks waits for: these say nothing of a gid,
+# but each transaction holds a lock on its own id.
+PREPARED_HOLDERS = """
+SELECT x.gid, x.owner, x.database, x.prepared
+  FROM pg_catalog.pg_locks h
+  JOIN pg_catalog.pg_locks own ON own.pid IS NULL AND own.locktype = 'transactionid'
+       AND own.virtualtransaction = h.virtualtransaction
+  JOIN pg_catalog.pg_prepared_xacts x ON x.transaction = own.transactionid
+ WHERE h.pid IS NULL AND h.granted
+   AND (h.locktype, h.database, h.relation, h.page, h.tuple, h.virtualxid, h.transactionid,
+        h.classid, h.objid, h.objsubid)
+       IS NOT DISTINCT FROM
+       (l.locktype, l.database, l.relation, l.page, l.tuple, l.virtualxid, l.transactionid,
+        l.classid, l.objid, l.objsubid)
+"""
 # The database that is PgBouncer's console.
 CONSOLE = "pgbouncer"
 # What PgBouncer says of options in a connection, before its version 1.20 and since.
@@ -382,6 +397,7 @@ def server_message(error: Exception) -> str:
 
 __all__ = [
     "LOCK_TIMEOUT_S",
+    "PREPARED_HOLDERS",
     "PSYCOPG2_IMPORT_ERROR",
     "ConnectionFailed",
     "connect",
