@@ -42,6 +42,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_roles impo
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
     LEAST_MAJOR,
+    UTF8,
     Actual,
     Change,
     Plan,
@@ -73,6 +74,7 @@ _PLAIN_YAML = re.compile(
     r"[A-Za-z_][A-Za-z0-9_ ,.()/$+-]*[A-Za-z0-9_()$]\Z|[A-Za-z_]\Z"
     r"|-?[0-9]{1,9}(us|ms|s|min|h|d|B|kB|MB|GB|TB)?\Z"
 )
+_UTF8_LOCALE = re.compile(r"\.utf-?8(@|\Z)", re.IGNORECASE)
 _YAML_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 
 
@@ -152,6 +154,7 @@ def server_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
     yield from leaving_problems(wanted, actual)
     yield from pooler_problems(wanted, actual)
     for database in wanted.databases:
+        yield from _encoding_problems(database, actual)
         yield from _extension_problems(database, actual)
     if wanted.pooler_role and not actual.login_is_superuser:
         yield (
@@ -205,6 +208,18 @@ def _pooler_problems(wanted: Wanted) -> Iterator[str]:
                 f"{MODEL}: schema {POOLER_SCHEMA!r} of database {database.name!r} is where"
                 " PgBouncer's function lives; choose another name"
             )
+
+
+def _encoding_problems(database: Database, actual: Actual) -> Iterator[str]:
+    locale = actual.pristine_locale
+    created = not actual.databases[database.name].exists and actual.template_encoding != UTF8
+    if created and locale not in ("C", "POSIX") and not _UTF8_LOCALE.search(locale):
+        yield (
+            f"{MODEL}: database {database.name!r} can't be created with encoding UTF8, because the"
+            f" server's locale {locale!r} is for another one; create it yourself with CREATE"
+            f" DATABASE {quote_ident(database.name)} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE"
+            " template0"
+        )
 
 
 def _extension_problems(database: Database, actual: Actual) -> Iterator[str]:

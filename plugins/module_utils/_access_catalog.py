@@ -77,6 +77,7 @@ SELECT current_user AS login_user,
        (SELECT rolname FROM pg_roles WHERE oid = 10) AS bootstrap_superuser,
        (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = %(template)s)
          AS template_encoding,
+       (SELECT datctype FROM pg_database WHERE datname = 'template0') AS pristine_locale,
        coalesce(current_setting('scram_iterations', true), '4096')::int AS scram_iterations,
        pg_is_in_recovery() AS is_standby
   FROM pg_roles me
@@ -192,6 +193,7 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         reads_passwords=server.reads_passwords,
         bootstrap_superuser=server.bootstrap_superuser,
         template_encoding=server.template_encoding,
+        pristine_locale=server.pristine_locale or "C",
         role_names=frozenset(others),
         roles=_read_roles(connection, values, stored, server.reads_passwords),
         databases={},

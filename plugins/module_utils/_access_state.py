@@ -324,6 +324,7 @@ class Actual:
     C(pooler_members) are the members of PgBouncer's role, each with who granted it.
     C(maintenance) are the databases that every server has, with their schema public, where the
     hardening profile closes them. C(superuser_limit) is the first superuser's connection limit.
+    C(pristine_locale) is what a database made from template0 classes characters by.
     """
 
     major: int
@@ -353,6 +354,7 @@ class Actual:
     pooler_members: tuple[tuple[str, str], ...] = ()
     maintenance: Mapping[str, ActualDatabase] = field(default_factory=dict)
     superuser_limit: int = -1
+    pristine_locale: str = "C"
 
 
 @dataclass(frozen=True)

@@ -193,3 +193,43 @@ def test_a_new_database_is_planned_from_the_template_that_makes_it(
     assert cluster.refusal("CREATE TABLE app.mine (i int)", "mydb", "app_migrator") == ""
     assert cluster.refusal("SELECT * FROM app.mine", "mydb", "app_user") == ""
     cluster.stop()
+
+
+def test_a_locale_that_is_for_another_encoding_is_refused(major, make_cluster, run_module):
+    """As of a server that was set up for ISO-8859-1; here there is no such locale."""
+    cluster = make_cluster(major, "SQL_ASCII")
+    cluster.sql("UPDATE pg_database SET datctype = 'de_DE.ISO-8859-1' WHERE datname = 'template0'")
+    result = run_module("postgres_access", {**cluster.login, "databases": model()})
+    assert result["msg"] == (
+        "pooled_databases: database 'mydb' can't be created with encoding UTF8, because the"
+        " server's locale 'de_DE.ISO-8859-1' is for another one; create it yourself with CREATE"
+        " DATABASE mydb ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE template0"
+    )
+    assert cluster.sql("SELECT 1 FROM pg_roles WHERE rolname = 'app_user'") == []
+    cluster.stop()
+
+
+def test_a_login_that_is_no_superuser_gives_an_extension_its_schema(
+    clean_server, run_module, settled
+):
+    """A trusted extension, as on managed services."""
+    clean_server.sql("CREATE ROLE master LOGIN CREATEDB CREATEROLE BYPASSRLS")
+    args = {
+        **clean_server.login,
+        "login_user": "master",
+        "login_db": "postgres",
+        "databases": [
+            {
+                "name": "mydb",
+                "extensions": [{"name": "hstore", "schema": "ext"}],
+                "roles": [{"name": "app_user", "kind": "user"}],
+            }
+        ],
+    }
+    result = run_module("postgres_access", args)
+    assert "msg" not in result, result["msg"]
+    assert run_module("postgres_access", args)["statements"] == []
+    assert extensions_of(clean_server) == {"hstore": "ext"}
+    assert clean_server.refusal("SELECT 'a=>1'::ext.hstore", "mydb", "app_user") == ""
+    refusal = clean_server.refusal("CREATE TABLE ext.t (i int)", "mydb", "app_user")
+    assert refusal == PERMISSION_DENIED
