@@ -151,6 +151,15 @@ JOIN pg_roles o ON o.oid = d.defaclrole LEFT JOIN pg_roles g ON g.oid = a.grante
 LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
 WHERE d.defaclobjtype = 'r' AND a.privilege_type = 'SELECT'
 """
+_PUBLIC_DEFAULTS = """
+SELECT o.rolname AS owner, coalesce(n.nspname, '') AS schema,
+       CASE d.defaclobjtype WHEN 'S' THEN 'sequences' ELSE 'tables' END AS kind
+FROM pg_default_acl d JOIN pg_roles o ON o.oid = d.defaclrole
+LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
+WHERE d.defaclobjtype IN ('r', 'S')
+  AND EXISTS (SELECT FROM aclexplode(d.defaclacl) a WHERE a.grantee = 0)
+ORDER BY 1, 2, 3
+"""
 # Of pairs of a schema and a role; the whole right is SELECT, or for tables of the model's users
 # all four.
 _UNREACHABLE = "".join(
@@ -357,6 +366,7 @@ def _inside(
     return {
         "tables": tables,
         "grants": tuple(Grants(row.nspname, row.owner, row.grantee, row.tables) for row in grants),
+        "public_defaults": tuple(tuple(row) for row in fetch(connection, _PUBLIC_DEFAULTS)),
         "defaults": frozenset(tuple(row) for row in fetch(connection, _DEFAULTS)),
         "unreachable": tuple(
             Unreachable(row.schema, row.role, row.missing, row.total, row.examples)

@@ -192,6 +192,7 @@ class DatabaseState:
     tables: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by schema and owner
     grants: tuple[Grants, ...] = ()
     defaults: frozenset[tuple[str, str, str]] = frozenset()  # owner, schema or "", grantee
+    public_defaults: tuple[tuple[str, str, str], ...] = ()  # owner, schema or "", kind
     unreachable: tuple[Unreachable, ...] = ()
     invalid_indexes: tuple[str, ...] = ()
 

@@ -235,6 +235,12 @@ FIRES = [
      "sessions of 'app_user' in shop start with idle_in_transaction_session_timeout = 0"),
     ("no-lock-timeout", without("app_user", "lock_timeout"), "info", "app_user",
      "sessions of 'app_user' in shop start with lock_timeout = 0"),
+    ("public-tables", database(public_defaults=(("app_migrator", "", "tables"),)), "warning",
+     "shop: tables of app_migrator",
+     "PUBLIC gets rights on all tables that 'app_migrator' creates in 'shop'"),
+    ("public-tables", database(public_defaults=(("o'x", "a b", "sequences"),)), "warning",
+     "shop: sequences of o'x",
+     "PUBLIC gets rights on all sequences that \"o'x\" creates in 'shop', schema 'a b'"),
     ("default-privileges-missing", database(defaults=frozenset()), "warning",
      "shop: app_migrator to app_user",
      "tables that 'app_migrator' creates in 'shop', schema 'public', are out of reach of"
