@@ -506,8 +506,9 @@ def test_password_is_not_in_pg_stat_statements(make_cluster, with_statements, ru
     cluster.restart()
     databases = model(extensions=[name])
     result = run_module("postgres_access", {**cluster.login, "databases": databases})
-    assert "CREATE EXTENSION pg_stat_statements" in statements(result)
-    queries = [row[0] for row in cluster.sql(f"SELECT query FROM {name}", "mydb")]
+    home = "pooled_extensions"
+    assert f"CREATE EXTENSION {name} SCHEMA {home}" in statements(result)
+    queries = [row[0] for row in cluster.sql(f"SELECT query FROM {home}.{name}", "mydb")]
     assert any("CREATE ROLE" in query for query in queries)
     assert not [query for query in queries if "SCRAM" in query or "secret" in query]
     cluster.stop()
