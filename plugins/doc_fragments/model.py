@@ -26,9 +26,15 @@ options:
         type: list
         elements: str
       extensions:
-        description: Extensions to create. One that is not available on the server fails the run before anything is changed.
+        description:
+          - Extensions to create, each by its name or as a dictionary of C(name) and C(schema). Each comes after those that it requires, which have to be
+            listed too unless the database has them. One that is not available on the server fails the run before anything is changed.
+          - With a C(schema), an extension is created there, or moved there. That schema is created when missing. Where it is not in
+            O(databases[].schemas), the roles may use what is in it, and none may create in it.
+          - Without one, a new extension goes to C(public), or to the first schema where there is no C(public), and one that exists stays where it is.
+            C(pg_stat_statements), which the collection itself asks for, goes to a schema C(pooled_extensions), in which nobody else creates.
         type: list
-        elements: str
+        elements: raw
       roles:
         description: The roles that work in this database. Roles are the server's, so entries of one role in several databases must be equal.
         type: list

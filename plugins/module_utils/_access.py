@@ -42,21 +42,31 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_roles impo
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
     LEAST_MAJOR,
+    UTF8,
     Actual,
     Change,
     Plan,
     RoleSetting,
     Wanted,
+    extension_homes,
     in_order,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._extensions import required
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     Database,
     Role,
     check_name,
     model_roles,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._names import POOLER_SCHEMA
-from ansible_collections.pooled.postgres.plugins.module_utils._quote import split_identifiers
+from ansible_collections.pooled.postgres.plugins.module_utils._names import (
+    EXTENSIONS_SCHEMA,
+    POOLER_SCHEMA,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._quote import (
+    name_list,
+    quote_ident,
+    split_identifiers,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import check_password
 
 MODEL = "pooled_databases"
@@ -64,6 +74,7 @@ _PLAIN_YAML = re.compile(
     r"[A-Za-z_][A-Za-z0-9_ ,.()/$+-]*[A-Za-z0-9_()$]\Z|[A-Za-z_]\Z"
     r"|-?[0-9]{1,9}(us|ms|s|min|h|d|B|kB|MB|GB|TB)?\Z"
 )
+_UTF8_LOCALE = re.compile(r"\.utf-?8(@|\Z)", re.IGNORECASE)
 _YAML_WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
 
 
@@ -143,6 +154,7 @@ def server_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
     yield from leaving_problems(wanted, actual)
     yield from pooler_problems(wanted, actual)
     for database in wanted.databases:
+        yield from _encoding_problems(database, actual)
         yield from _extension_problems(database, actual)
     if wanted.pooler_role and not actual.login_is_superuser:
         yield (
@@ -198,6 +210,18 @@ def _pooler_problems(wanted: Wanted) -> Iterator[str]:
             )
 
 
+def _encoding_problems(database: Database, actual: Actual) -> Iterator[str]:
+    locale = actual.pristine_locale
+    created = not actual.databases[database.name].exists and actual.template_encoding != UTF8
+    if created and locale not in ("C", "POSIX") and not _UTF8_LOCALE.search(locale):
+        yield (
+            f"{MODEL}: database {database.name!r} can't be created with encoding UTF8, because the"
+            f" server's locale {locale!r} is for another one; create it yourself with CREATE"
+            f" DATABASE {quote_ident(database.name)} ENCODING 'UTF8' LOCALE 'C.UTF-8' TEMPLATE"
+            " template0"
+        )
+
+
 def _extension_problems(database: Database, actual: Actual) -> Iterator[str]:
     available = actual.available_extensions
     for name in database.extensions:
@@ -205,6 +229,35 @@ def _extension_problems(database: Database, actual: Actual) -> Iterator[str]:
             yield (
                 f"{MODEL}: extension {name!r} of database {database.name!r} is not available on"
                 " the server; install the package that brings it, or take it out of extensions"
+            )
+    state = actual.databases[database.name]
+    told = dict(database.extension_schemas)
+    known = {*database.extensions, *state.extensions}
+    place = f"{MODEL}: extension {{!r}} of database {database.name!r}"
+    for name in database.extensions:
+        here = place.format(name)
+        fixed = actual.extensions[name].schema if name in actual.extensions else ""
+        lacking = [other for other in required(name, actual.extensions) if other not in known]
+        if name not in state.extensions and lacking:
+            yield (
+                f"{here} requires {name_list(lacking)}, which the database has not, and nothing is"
+                " created that the model does not list; add it to extensions"
+            )
+        there = state.extension_schemas.get(name, fixed or told.get(name))
+        if name in told and there != told[name] and (fixed or name in state.immovable):
+            yield (
+                f"{here} {'is' if name in state.extensions else 'has to be'} in schema {there!r}"
+                f" and can't be moved to {told[name]!r}; leave its schema out, or give {there!r}"
+            )
+    home = state.schemas.get(EXTENSIONS_SCHEMA)
+    if home and EXTENSIONS_SCHEMA in extension_homes(database, state):
+        owner = actual.others.get(home.owner)
+        if owner and not owner.superuser and home.owner != actual.login_user:
+            yield (
+                f"database {database.name!r}: schema {EXTENSIONS_SCHEMA!r} is where extensions of"
+                f" this collection's own are, but belongs to {home.owner!r}, who may create in it;"
+                f" drop it, or run ALTER SCHEMA {EXTENSIONS_SCHEMA} OWNER TO"
+                f" {quote_ident(actual.login_user)}"
             )
 
 

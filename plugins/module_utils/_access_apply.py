@@ -20,6 +20,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     LOCK_TIMEOUT_S,
+    PREPARED_HOLDERS,
     ConnectionFailed,
     fetch,
     server_message,
@@ -29,6 +30,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._quote import quot
 # How long a run waits for another one, which may have much to do.
 OTHER_RUN_TIMEOUT_S = 300
 OTHER_RUN_POLL_S = 0.2
+# How long a run may wait for a standby. This version's own don't wait for any.
+STANDBY_PATIENCE_S = 10
 # How long a statement waits before somebody looks at what for.
 LOOK_AFTER_S = 1.0
 ATTEMPTS = 5
@@ -39,8 +42,12 @@ _RUN_LOCK = "SELECT pg_catalog.pg_try_advisory_lock(1886349164, 1) AS taken"
 # Anybody who may connect can take the same lock. A run needs a role that makes roles, or the one
 # that this run has; it is not waited for anybody else.
 _LOCK_HOLDERS = """
-SELECT l.locktype, '' AS relation, a.pid, a.usename, a.application_name, a.state,
+SELECT l.locktype, '' AS relation, a.pid, a.usename, a.application_name, a.state, a.wait_event,
        extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds,
+       NULL AS gid,
+       coalesce(a.wait_event = 'SyncRep'
+                AND clock_timestamp() - a.query_start > %(patience)s * interval '1 second', false)
+         AS lacks_standby,
        coalesce(r.rolsuper OR r.rolcreaterole OR r.rolname = current_user, false) AS may_run
   FROM pg_locks l
   JOIN pg_database d ON d.oid = l.database AND d.datname = current_database()
@@ -72,16 +79,18 @@ _MAY_SET = """
 SELECT name FROM pg_settings
  WHERE name = ANY(%s) AND has_parameter_privilege(name, 'SET')
 """
-_WAITS_FOR = """
-SELECT l.locktype, coalesce(l.relation::regclass::text, '') AS relation,
-       a.pid, a.usename, a.application_name, a.state,
-       extract(epoch FROM clock_timestamp() - a.xact_start)::int AS seconds
+_WAITS_FOR = f"""
+SELECT DISTINCT l.locktype, coalesce(l.relation::regclass::text, '') AS relation,
+       a.pid, coalesce(a.usename, p.owner) AS usename, a.application_name, a.state, a.wait_event,
+       extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, p.prepared))::int AS seconds,
+       p.gid, p.database
   FROM pg_locks l
  CROSS JOIN LATERAL unnest(pg_blocking_pids(l.pid)) AS blocking(pid)
   LEFT JOIN pg_stat_activity a ON a.pid = blocking.pid
+  LEFT JOIN LATERAL ({PREPARED_HOLDERS}) AS p ON blocking.pid = 0
  WHERE l.pid = ANY(%s) AND NOT l.granted
- ORDER BY a.pid
-"""
+ ORDER BY a.pid, p.gid
+"""  # noqa: S608 - made of constants
 
 Opener = Callable[[str], Any]
 
@@ -98,9 +107,16 @@ def wait_for_other_runs(connection: Any) -> None:
     """
     deadline = time.monotonic() + OTHER_RUN_TIMEOUT_S
     while not fetch(connection, _RUN_LOCK)[0].taken:
-        holders = fetch(connection, _LOCK_HOLDERS)
+        holders = fetch(connection, _LOCK_HOLDERS, {"patience": STANDBY_PATIENCE_S})
         connection.commit()
         for row in holders:
+            if row.lacks_standby:
+                raise Failed(
+                    "another run against this server waits for a synchronous standby to confirm"
+                    f" its COMMIT: {_blocker(row)}; start a standby that synchronous_standby_names"
+                    f" names, or end that wait with SELECT pg_cancel_backend({row.pid}), after"
+                    " which its changes stand on this server"
+                )
             if not row.may_run:
                 raise Failed(
                     f"the lock that keeps runs apart is not held by a run: {_blocker(row)}, which"
@@ -319,11 +335,19 @@ def _watch(
 def _blocker(row: Any) -> str:
     what = f"{row.relation} is" if row.relation else f"a lock of type {row.locktype} is"
     if row.pid is None:
-        return f"{what} held by a prepared transaction"
+        if row.gid is None:
+            return f"{what} held by a prepared transaction"
+        return (
+            f"{what} held by prepared transaction {row.gid!r} (role {row.usename!r}, prepared for"
+            f" {row.seconds} s), which COMMIT PREPARED or ROLLBACK PREPARED ends in database"
+            f" {row.database!r}"
+        )
     details = [f"role {row.usename!r}"]
     if row.application_name:
         details.append(f"application {row.application_name!r}")
     if row.state:
         since = f" for {row.seconds} s" if row.seconds is not None else ""
         details.append(f"{row.state}{since}")
+    if row.wait_event and row.state == "active":
+        details.append(f"waiting for {row.wait_event}")
     return f"{what} held by pid {row.pid} ({', '.join(details)})"

@@ -29,6 +29,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_roles impo
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
     ADMIN_OPTION_MAJOR,
     ATTRIBUTES,
+    UTF8,
     Actual,
     ActualDatabase,
     ActualRole,
@@ -37,11 +38,14 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     RoleSetting,
     Wanted,
     created_database,
+    extension_homes,
+    pristine,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     Grant,
     parse_acl,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._extensions import Surroundings
 from ansible_collections.pooled.postgres.plugins.module_utils._extensions_catalog import (
     read_available,
     read_surroundings,
@@ -73,6 +77,7 @@ SELECT current_user AS login_user,
        (SELECT rolname FROM pg_roles WHERE oid = 10) AS bootstrap_superuser,
        (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = %(template)s)
          AS template_encoding,
+       (SELECT datctype FROM pg_database WHERE datname = 'template0') AS pristine_locale,
        coalesce(current_setting('scram_iterations', true), '4096')::int AS scram_iterations,
        pg_is_in_recovery() AS is_standby
   FROM pg_roles me
@@ -188,6 +193,7 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         reads_passwords=server.reads_passwords,
         bootstrap_superuser=server.bootstrap_superuser,
         template_encoding=server.template_encoding,
+        pristine_locale=server.pristine_locale or "C",
         role_names=frozenset(others),
         roles=_read_roles(connection, values, stored, server.reads_passwords),
         databases={},
@@ -214,6 +220,12 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
     databases: dict[str, ActualDatabase] = {}
     for database in wanted.databases:
         row = present.get(database.name)
+        if not row and actual.template_encoding != UTF8:
+            template = pristine(actual.major, actual.bootstrap_superuser)
+            template = replace(template, surroundings=Surroundings(template.extension_schemas))
+            created = created_database(database.name, actual.login_user, template)
+            databases[database.name] = created
+            continue
         other = connect(database.name if row else TEMPLATE)
         try:
             state = read_database(other, database, names)
@@ -222,7 +234,8 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
             if row:
                 migrators = [role.name for role in database.roles if role.kind == "migrator"]
                 rest = [name for name in names if name not in migrators]
-                outside = read_other_schemas(other, database.schemas, migrators, rest)
+                homes = extension_homes(database, state)
+                outside = read_other_schemas(other, database.schemas, homes, migrators, rest)
                 state = replace(state, belongings=read_belongings(other, leaving), **outside)
         finally:
             other.close()

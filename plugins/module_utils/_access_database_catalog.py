@@ -18,11 +18,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     LARGE_OBJECTS,
+    SCHEMAS,
     Grant,
     parse_acl,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._names import (
+    EXTENSIONS_SCHEMA,
     POOLER_FUNCTION,
     POOLER_SCHEMA,
 )
@@ -34,6 +36,7 @@ _KIND_OF_DEFAULT = {
     "f": "routines",
     "T": "types",
     "L": LARGE_OBJECTS,
+    "n": SCHEMAS,
 }
 
 _SCHEMAS = """
@@ -42,7 +45,10 @@ SELECT nspname, pg_get_userbyid(nspowner) AS owner,
   FROM pg_namespace
  WHERE nspname = ANY(%(schemas)s)
 """
-_EXTENSIONS = "SELECT extname FROM pg_extension"
+_EXTENSIONS = """
+SELECT e.extname, n.nspname, e.extrelocatable
+  FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+"""
 _SECURABLES = """
 WITH wanted AS (SELECT oid, nspname FROM pg_namespace WHERE nspname = ANY(%(schemas)s)),
 objects AS (
@@ -171,14 +177,17 @@ def read_database(connection: Any, database: Database, names: Iterable[str]) -> 
     rows = fetch(connection, _SECURABLES, values)
     functions = fetch(connection, _POOLER_FUNCTION, values)
     homes = fetch(connection, _POOLER_SCHEMA, values)
-    and_pooler = {**values, "schemas": [*schemas, POOLER_SCHEMA]}
+    extensions = fetch(connection, _EXTENSIONS)
+    of_extensions = [EXTENSIONS_SCHEMA, *dict(database.extension_schemas).values()]
     return ActualDatabase(
         name="",
         exists=True,
         owner="",
         grants=(),
-        schemas=read_schemas(connection, and_pooler["schemas"]),
-        extensions=frozenset(row.extname for row in fetch(connection, _EXTENSIONS)),
+        schemas=read_schemas(connection, [*schemas, POOLER_SCHEMA, *of_extensions]),
+        extensions=frozenset(row.extname for row in extensions),
+        extension_schemas={row.extname: row.nspname for row in extensions},
+        immovable=frozenset(row.extname for row in extensions if not row.extrelocatable),
         securables=tuple(
             Securable(row.kind, row.nspname, row.name, row.arguments, row.owner, _acl(row.acl))
             for row in rows
@@ -195,7 +204,6 @@ def read_database(connection: Any, database: Database, names: Iterable[str]) -> 
         default_rights=tuple(
             DefaultRights(row.creator, row.nspname, _KIND_OF_DEFAULT[row.letter], _acl(row.acl))
             for row in fetch(connection, _DEFAULT_RIGHTS)
-            if row.letter in _KIND_OF_DEFAULT
         ),
         mixed=frozenset((row.nspname, row.kind) for row in rows if row.of_extension),
         pooler_function=_pooler_function(functions[0]) if functions else None,

@@ -27,6 +27,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Schema,
     Securable,
     Wanted,
+    extension_homes,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     PUBLIC,
@@ -132,7 +133,8 @@ def permitted(
         f" GRANT {quote_ident(role)} TO {quote_ident(actual.login_user)}"
         for role in sorted(blocked)
     ]
-    missing = [name for name in database.schemas if name not in state.schemas]
+    named = (*database.schemas, *extension_homes(database, state))
+    missing = [name for name in named if name not in state.schemas]
     creators = {grant.grantee for grant in state.grants if grant.privilege == "CREATE"}
     if missing and not any(
         role == PUBLIC or holds_rights_of(role, wanted, actual) for role in {*creators, state.owner}
@@ -169,7 +171,7 @@ def within_reach(
     kept_schemas = {name: item for name, item in schemas.items() if reached(item.owner)}
     targets = [] if reached(state.owner) else [("database", "", state.owner, state.grants)]
     targets += [
-        ("schema", schema.name, schema.owner, schema.grants)
+        (schema.kind, schema.name, schema.owner, schema.grants)
         for schema in schemas.values()
         if schema.name not in kept_schemas
     ]

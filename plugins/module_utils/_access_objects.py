@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Iterator, Mapping, Sequence
+from typing import Callable, Iterator, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access_rights import (
     GRANT,
@@ -28,6 +28,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     LARGE_OBJECTS,
     OBJECT_CLASSES,
+    PUBLIC,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import join_idents, quote_ident
@@ -43,9 +44,17 @@ _KEYWORD = {
 _SHOWN_IN_STATEMENT = 20
 _SHOWN_IN_DIFF = 5
 
+# What PUBLIC keeps of an object; None where that is not for the model to say. Objects of one kind
+# and owner with the same list of rights get the same answer.
+Kept = Callable[[Securable], "tuple[str, ...] | None"]
+
 
 def rights_on_objects(
-    database: Database, state: ActualDatabase, rights: Mapping[str, RoleRights], wanted: Wanted
+    database: Database,
+    state: ActualDatabase,
+    rights: Mapping[str, RoleRights],
+    kept: Kept,
+    wanted: Wanted,
 ) -> Iterator[Change]:
     """One statement for all objects of a class in a schema that need the same."""
     cache: dict[tuple[str, str, int], tuple[Need, ...]] = {}
@@ -59,7 +68,9 @@ def rights_on_objects(
         # Many objects share one list, and equal lists are one object: see parse_acl.
         key = (item.kind, item.owner, id(item.grants))
         if key not in cache:
-            cache[key] = rights_needs(item.kind, item.owner, item.grants, rights, wanted.exclusive)
+            by_public = kept(item)
+            exact = rights if by_public is None else {**rights, PUBLIC: {item.kind: by_public}}
+            cache[key] = rights_needs(item.kind, item.owner, item.grants, exact, wanted.exclusive)
         for need in cache[key]:
             place = (places[item.schema], OBJECT_CLASSES.index(item.kind))
             grouped.setdefault((*place, need), []).append(item)

@@ -160,13 +160,18 @@ def read_other_rights(
 
 
 def read_other_schemas(
-    connection: Any, schemas: Iterable[str], migrators: Iterable[str], names: Iterable[str]
+    connection: Any,
+    schemas: Iterable[str],
+    of_extensions: Iterable[str],
+    migrators: Iterable[str],
+    names: Iterable[str],
 ) -> dict[str, Any]:
     """What a database holds outside the model's schemas and bears upon the model.
 
     Args:
         connection: to the database.
         schemas: the model's schemas.
+        of_extensions: those that hold nothing but extensions.
         migrators: its roles of that kind.
         names: its other roles.
 
@@ -175,7 +180,7 @@ def read_other_schemas(
     """
     values = {
         "schemas": list(schemas),
-        "known": [*schemas, POOLER_SCHEMA],
+        "known": [*schemas, *of_extensions, POOLER_SCHEMA],
         "migrators": list(migrators),
         "names": list(names),
     }

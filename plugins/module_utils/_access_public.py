@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Mapping
+from typing import Iterable, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access_objects import (
+    Kept,
+    summary,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access_rights import (
     RoleRights,
     rights_by_role,
@@ -20,19 +24,44 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Change,
     Outsider,
     Schema,
+    Securable,
     Wanted,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._acl import PUBLIC, Grant, held
+from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
+    EXTENSION_SCHEMA,
+    OBJECT_CLASSES,
+    PUBLIC,
+    Grant,
+    held,
+    in_order,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._hardening import CIS, STANDARD
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import name_list, quote_ident
 
 # What PUBLIC shall not have, as a new database or an old schema gives it.
 _CLOSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    STANDARD: {"database": ("CONNECT", "TEMPORARY"), "schema": ("CREATE",)},
-    CIS: {"database": ("CONNECT", "TEMPORARY"), "schema": ("USAGE", "CREATE")},
+    STANDARD: {
+        "database": ("CONNECT", "TEMPORARY"),
+        "schema": ("CREATE",),
+        EXTENSION_SCHEMA: ("CREATE",),
+    },
+    CIS: {
+        "database": ("CONNECT", "TEMPORARY"),
+        "schema": ("USAGE", "CREATE"),
+        EXTENSION_SCHEMA: ("USAGE", "CREATE"),
+    },
 }
 _DATABASE_OWNER = "pg_database_owner"
+_CLOSED_OBJECTS = OBJECT_CLASSES[:2]
+# The server's own roles that have a privilege on all tables and sequences.
+_READ_ALL, _WRITE_ALL = frozenset({"pg_read_all_data"}), frozenset({"pg_write_all_data"})
+_HOLD_EVERYWHERE = {
+    "SELECT": _READ_ALL,
+    "INSERT": _WRITE_ALL,
+    "UPDATE": _WRITE_ALL,
+    "DELETE": _WRITE_ALL,
+}
 
 
 def closed(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
@@ -82,17 +111,10 @@ def public_changes(
     """The revocations, a warning for each right that stays and the roles that need it, and the
     database and its schemas afterwards.
     """
-    itself = _Target(
-        "database",
-        database.name,
-        "the database",
-        f"DATABASE {quote_ident(database.name)}",
-        state.owner,
-        state.grants,
-    )
+    itself = _whole(database, state)
     inside = [
         _Target(
-            "schema",
+            schema.kind,
             schema.name,
             f"schema {schema.name}",
             f"SCHEMA {quote_ident(schema.name)}",
@@ -102,22 +124,7 @@ def public_changes(
         for schema in schemas.values()
     ]
     rights = rights_by_role(database, wanted)
-    # Nobody depends yet on a database that this run creates.
-    outsiders = actual.outsiders if state.exists and not wanted.revoke_public else ()
-    connecting = [
-        outsider
-        for outsider in outsiders
-        if outsider.login
-        and (
-            "CONNECT" in held(state.grants, PUBLIC)
-            or not _only_by_public(outsider, "CONNECT", itself, state.owner, rights, wanted)
-        )
-    ]
-    # Whoever connects may go on as another role, but only a login needs to connect.
-    names = {outsider.name for outsider in connecting}
-    working = [
-        outsider for outsider in outsiders if outsider in connecting or outsider.used_by & names
-    ]
+    connecting, working = _in_need(database, state, rights, wanted, actual)
     changes: list[Change] = []
     warnings: list[str] = []
     left_schemas = dict(schemas)
@@ -155,6 +162,108 @@ def public_changes(
     return changes, warnings, state, left_schemas
 
 
+def public_on_objects(
+    database: Database, state: ActualDatabase, wanted: Wanted, actual: Actual
+) -> tuple[Kept, list[str]]:
+    """What PUBLIC keeps of objects, and a warning for what roles outside the model need of it.
+
+    It loses what it has on tables and sequences of migrators, mostly by their default privileges.
+    Routines and types are everybody's by default, so nobody can tell who counts on them.
+    """
+    migrators = {role.name for role in database.roles if role.kind == "migrator"}
+    rights = rights_by_role(database, wanted)
+    _connecting, working = _in_need(database, state, rights, wanted, actual)
+    cache: dict[tuple[str, str, int], Mapping[str, tuple[str, ...]]] = {}
+
+    def needed(item: Securable) -> Mapping[str, tuple[str, ...]]:
+        key = (item.kind, item.owner, id(item.grants))
+        if key not in cache:
+            by_privilege = {
+                privilege: _needing(working, privilege, item, rights, wanted)
+                for privilege in in_order(held(item.grants, PUBLIC))
+            }
+            cache[key] = {name: who for name, who in by_privilege.items() if who}
+        return cache[key]
+
+    def ours(item: Securable) -> bool:
+        return wanted.exclusive and item.owner in migrators and item.kind in _CLOSED_OBJECTS
+
+    def kept(item: Securable) -> tuple[str, ...] | None:
+        return tuple(needed(item)) if ours(item) else None
+
+    found: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
+    for item in state.securables:
+        if item.schema in database.schemas and ours(item):
+            for privilege, who in needed(item).items():
+                found.setdefault((item.schema, item.kind, privilege, who), []).append(item.name)
+    merged: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for (schema, kind, privilege, who), objects in found.items():
+        merged.setdefault((schema, kind, tuple(objects), who), []).append(privilege)
+    return kept, [
+        f"database {database.name!r}, schema {schema!r}: PUBLIC keeps"
+        f" {', '.join(in_order(privileges))} on {len(names)} of the {kind} ({summary(names)}),"
+        f" because roles outside the model have it only that way: {name_list(who)}; grant it to"
+        " them by name, or set revoke_public to true"
+        for (schema, kind, names, who), privileges in sorted(merged.items())
+    ]
+
+
+def _whole(database: Database, state: ActualDatabase) -> _Target:
+    return _Target(
+        "database",
+        database.name,
+        "the database",
+        f"DATABASE {quote_ident(database.name)}",
+        state.owner,
+        state.grants,
+    )
+
+
+def _in_need(
+    database: Database,
+    state: ActualDatabase,
+    rights: Mapping[str, RoleRights],
+    wanted: Wanted,
+    actual: Actual,
+) -> tuple[list[Outsider], list[Outsider]]:
+    """Roles outside the model that connect to a database, and those that work in it."""
+    # Nobody depends yet on a database that this run creates.
+    outsiders = actual.outsiders if state.exists and not wanted.revoke_public else ()
+    itself = _whole(database, state)
+    connecting = [
+        outsider
+        for outsider in outsiders
+        if outsider.login
+        and (
+            "CONNECT" in held(state.grants, PUBLIC)
+            or not _only_by_public(outsider, "CONNECT", itself, state.owner, rights, wanted)
+        )
+    ]
+    # Whoever connects may go on as another role, but only a login needs to connect.
+    names = {outsider.name for outsider in connecting}
+    return connecting, [
+        outsider for outsider in outsiders if outsider in connecting or outsider.used_by & names
+    ]
+
+
+def _needing(
+    working: Iterable[Outsider],
+    privilege: str,
+    item: Securable,
+    rights: Mapping[str, RoleRights],
+    wanted: Wanted,
+) -> tuple[str, ...]:
+    """Who of them has a privilege on an object as PUBLIC only."""
+    # Nothing here belongs to the database's owner by that name.
+    target = _Target(item.kind, item.name, "", "", item.owner, item.grants)
+    return tuple(
+        outsider.name
+        for outsider in working
+        if not outsider.holds & _HOLD_EVERYWHERE.get(privilege, frozenset())
+        and _only_by_public(outsider, privilege, target, item.owner, rights, wanted)
+    )
+
+
 def _only_by_public(
     outsider: Outsider,
     privilege: str,
@@ -174,5 +283,5 @@ def _only_by_public(
     }
     if wanted.exclusive:
         named -= set(rights)
-    named |= {role for role, by_kind in rights.items() if privilege in by_kind[target.kind]}
+    named |= {role for role, by_kind in rights.items() if privilege in by_kind.get(target.kind, ())}
     return not named & outsider.holds

@@ -14,7 +14,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_outside im
     reached,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access_rights import (
-    GRANT,
+    REVOKE,
+    RoleRights,
+    rights_by_default,
     rights_by_role,
     rights_needs,
 )
@@ -22,11 +24,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_state impo
     Actual,
     ActualDatabase,
     OtherRight,
+    OtherSchema,
     Securable,
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     KIND_RIGHTS,
+    OBJECT_CLASSES,
     PUBLIC,
     held,
     in_order,
@@ -55,20 +59,33 @@ def reports(database: Database, wanted: Wanted, actual: Actual) -> Iterator[str]
     yield from _maintenance(database)
     yield from _owners(database, state, wanted, actual)
     yield from _creators(database, state, wanted, actual)
-    yield from _default_rights(database, state, wanted)
-    yield from _open_to_all(database, state)
-    for schema in state.other_schemas:
-        what = f" with {schema.tables} table(s) of migrators" if schema.tables else ""
-        yield (
-            f"database {database.name!r}: schema {schema.name!r} of {schema.owner!r}{what} is not"
-            " in the model, so the model's roles get no rights there; add it to schemas if they"
-            " shall have them"
-        )
+    yield from _default_rights(database, state, wanted, actual)
+    yield from _open_to_all(database, state, wanted)
+    yield from _other_schemas(database, state.other_schemas)
     if state.other_rights:
         yield (
             f"database {database.name!r}: roles of the model have rights outside its schemas, which"
             f" stay as they are: {rights_text(state.other_rights)}"
         )
+
+
+def _other_schemas(database: Database, schemas: tuple[OtherSchema, ...]) -> Iterator[str]:
+    """One warning however many there are: some applications make one for each of their tenants."""
+    if not schemas:
+        return
+    tables = sum(schema.tables for schema in schemas)
+    what = f" with {tables} table(s) of migrators" if tables else ""
+    if len(schemas) == 1:
+        (schema,) = schemas
+        them, are = "it", f"schema {schema.name!r} of {schema.owner!r}{what} is"
+    else:
+        by_tables = sorted(schemas, key=lambda schema: (-schema.tables, schema.name))
+        names = summary([repr(schema.name) for schema in by_tables])
+        them, are = "them", f"{len(schemas)} schemas{what} ({names}) are"
+    yield (
+        f"database {database.name!r}: {are} not in the model, so the model's roles get no rights"
+        f" there; add {them} to schemas if they must have rights there"
+    )
 
 
 def _maintenance(database: Database) -> Iterator[str]:
@@ -206,45 +223,76 @@ def _lacks_defaults(database: Database, state: ActualDatabase, schema: str, make
     )
 
 
-def _default_rights(database: Database, state: ActualDatabase, wanted: Wanted) -> Iterator[str]:
+def _default_rights(
+    database: Database, state: ActualDatabase, wanted: Wanted, actual: Actual
+) -> Iterator[str]:
     """Default privileges between roles of the model and others."""
-    rights = rights_by_role(database, wanted)
+    ours = rights_by_role(database, wanted)
+    rights = rights_by_default(database, state, wanted, actual)
+    # What others let everybody do is theirs, unless it lets roles of the model do more.
+    reader = {kind: KIND_RIGHTS["reader"][kind] for kind in OBJECT_CLASSES[:2]}
+    of_others: dict[str, RoleRights] = {**ours, PUBLIC: reader}
     migrators = {role.name for role in database.roles if role.kind == "migrator"}
     told = {role.name for role in absent_roles(wanted.databases)}
-    leftover: dict[str, set[str]] = {}
+    beyond: dict[tuple[str, bool, str], set[str]] = {}
     too_much: dict[tuple[str, str], set[str]] = {}
     for item in state.default_rights:
-        if item.creator in migrators:
-            for grant in item.grants:
-                if grant.grantee not in {*rights, *told, PUBLIC, item.creator}:
-                    leftover.setdefault(grant.grantee, set()).add(item.creator)
-        elif item.creator not in rights and item.creator not in told:
-            for need in rights_needs(item.kind, item.creator, item.grants, rights, True):
-                if need.verb != GRANT:
-                    for role in need.grantees:
-                        what = f"{', '.join(need.privileges)} on {item.kind}"
-                        too_much.setdefault((item.creator, role), set()).add(what)
-    for role, creators in sorted(leftover.items()):
-        yield (
-            f"database {database.name!r}: {role!r} is not in the model, and default privileges of"
-            f" {name_list(sorted(creators))} give it rights on what they create; if it has left the"
-            " model, list it with state: absent"
+        if item.creator not in migrators and (item.creator in ours or item.creator in told):
+            continue
+        exact = item.creator in migrators and item.schema in ("", *database.schemas)
+        allowed = rights if item.creator in migrators else of_others
+        if item.kind == "routines" and not item.schema:
+            # PUBLIC executes them by default, and those of migrators are closed in any case.
+            allowed = {name: by_kind for name, by_kind in allowed.items() if name != PUBLIC}
+        for need in rights_needs(item.kind, item.creator, item.grants, allowed, True):
+            what = f"{', '.join(need.privileges)} on {item.kind}"
+            what += f" in {item.schema}" if item.schema else ""
+            for role in need.grantees if need.verb == REVOKE else ():
+                if item.creator not in migrators:
+                    too_much.setdefault((item.creator, role), set()).add(what)
+                elif role not in ours and not (role == PUBLIC and exact and wanted.exclusive):
+                    key = (role, exact and wanted.exclusive, item.creator)
+                    beyond.setdefault(key, set()).add(what)
+    for (role, goes, creator), texts in sorted(beyond.items()):
+        start = (
+            f"database {database.name!r}: default privileges of {creator!r} give"
+            f" {_who(role)} {'; '.join(sorted(texts))}"
         )
+        if goes:
+            yield (
+                f"{start}, and it is not in the model: they are revoked, and what it has on objects"
+                " that exist stays; set exclusive to false to keep such rights, or list the role"
+                " with state: absent if it has left the model"
+            )
+        else:
+            yield (
+                f"{start}, which the model does not, and they stay as they are; fix it with ALTER"
+                f" DEFAULT PRIVILEGES FOR ROLE {quote_ident(creator)} ... REVOKE"
+            )
     for (creator, role), texts in sorted(too_much.items()):
         yield (
             f"database {database.name!r}: default privileges of {creator!r}, which is not in the"
-            f" model, give {role!r} more than its kind: {'; '.join(sorted(texts))}; mend it with"
-            f" ALTER DEFAULT PRIVILEGES FOR ROLE {quote_ident(creator)} ... REVOKE"
+            f" model, give {_who(role)} more than"
+            f" {'the model does' if role == PUBLIC else 'its kind'}: {'; '.join(sorted(texts))};"
+            f" fix it with ALTER DEFAULT PRIVILEGES FOR ROLE {quote_ident(creator)} ... REVOKE"
         )
 
 
-def _open_to_all(database: Database, state: ActualDatabase) -> Iterator[str]:
+def _who(role: str) -> str:
+    return "PUBLIC" if role == PUBLIC else repr(role)
+
+
+def _open_to_all(database: Database, state: ActualDatabase, wanted: Wanted) -> Iterator[str]:
     """What PUBLIC may do with objects, and with it roles of the model beyond their kind."""
+    migrators = {role.name for role in database.roles if role.kind == "migrator"}
+    exact = migrators if wanted.exclusive else set()
     kinds = {role.kind for role in database.roles} - {"migrator"}
     schemas = set(database.schemas)
     found: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for item in state.securables:
-        if item.schema in schemas and item.kind in ("tables", "sequences"):
+        if item.owner in exact or item.schema not in schemas:
+            continue
+        if item.kind in ("tables", "sequences"):
             public = held(item.grants, PUBLIC)
             beyond = {
                 privilege

@@ -9,18 +9,28 @@ from dataclasses import dataclass, replace
 from typing import Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
+    Actual,
+    ActualDatabase,
     Change,
     Difference,
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     KIND_RIGHTS,
+    NO_DEFAULTS,
     POOLER,
+    PUBLIC,
+    PUBLIC_DEFAULTS,
+    SCHEMAS,
     STRANGER_RIGHTS,
     Grant,
     in_order,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model import Database, model_roles
+from ansible_collections.pooled.postgres.plugins.module_utils._model import (
+    Database,
+    absent_roles,
+    model_roles,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import quote_ident
 
 GRANT = "GRANT"
@@ -135,6 +145,28 @@ def rights_by_role(database: Database, wanted: Wanted) -> dict[str, RoleRights]:
     if wanted.pooler_role:
         rights[wanted.pooler_role] = KIND_RIGHTS[POOLER]
     return rights
+
+
+def rights_by_default(
+    database: Database, state: ActualDatabase, wanted: Wanted, actual: Actual
+) -> dict[str, RoleRights]:
+    """What anybody may get by default of what migrators create, which they alone decide."""
+    rights: dict[str, RoleRights] = {
+        name: {**by_kind, SCHEMAS: by_kind["schema"]}
+        for name, by_kind in rights_by_role(database, wanted).items()
+    }
+    rights[PUBLIC] = PUBLIC_DEFAULTS
+    creators = {role.name for role in database.roles if role.kind == "migrator"}
+    # Roles that are to go are given nothing more by who drops them.
+    told = {role.name for role in absent_roles(wanted.databases)}
+    known = {*rights, *told, wanted.monitor_role, actual.login_user}
+    unmanaged = {
+        grant.grantee
+        for item in state.default_rights
+        if item.creator in creators
+        for grant in item.grants
+    } - known
+    return {**rights, **dict.fromkeys(sorted(unmanaged), NO_DEFAULTS)}
 
 
 def rights_change(

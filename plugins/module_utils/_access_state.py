@@ -14,11 +14,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._acl import (
     owner_grants,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._extensions import (
+    OWN,
     Extension,
     Surroundings,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._hardening import CIS, STANDARD
 from ansible_collections.pooled.postgres.plugins.module_utils._model import Database
+from ansible_collections.pooled.postgres.plugins.module_utils._names import EXTENSIONS_SCHEMA
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import DEFAULT_ITERATIONS
 
 # Attributes of a role by the words of CREATE ROLE; with NO before them they are taken away.
@@ -34,6 +36,8 @@ ATTRIBUTES = (
 # What CREATE ROLE gives when it is not told.
 CREATED_ATTRIBUTES = frozenset({"INHERIT"})
 
+# The encoding of each database of the model.
+UTF8 = "UTF8"
 # From this major on only the database's owner may create in schema public.
 PUBLIC_SCHEMA_CLOSED_MAJOR = 15
 LEAST_MAJOR = 13
@@ -186,11 +190,12 @@ class LeavingRole:
 
 @dataclass(frozen=True)
 class Schema:
-    """A schema and who may do what in it."""
+    """A schema and who may do what in it; C(kind) is C(schema) or EXTENSION_SCHEMA."""
 
     name: str
     owner: str
     grants: tuple[Grant, ...]
+    kind: str = "schema"
 
 
 @dataclass(frozen=True)
@@ -261,7 +266,8 @@ class ActualDatabase:
     """A database as it is; one that is missing is what its template makes of it.
 
     C(mixed) are the (schema, class) pairs that hold objects of extensions too. C(definers_of_all)
-    are the (schema, name) of routines that anybody executes with their owner's rights. The
+    are the (schema, name) of routines that anybody executes with their owner's rights.
+    C(extension_schemas) say where each extension is, C(immovable) which have to stay there. The
     C(surroundings) of extensions are None when nobody can know yet.
     """
 
@@ -271,6 +277,8 @@ class ActualDatabase:
     grants: tuple[Grant, ...]
     schemas: Mapping[str, Schema] = field(default_factory=dict)
     extensions: frozenset[str] = frozenset()
+    extension_schemas: Mapping[str, str] = field(default_factory=dict)
+    immovable: frozenset[str] = frozenset()
     securables: tuple[Securable, ...] = ()
     columns: tuple[Column, ...] = ()
     large_objects: tuple[Securable, ...] = ()
@@ -316,6 +324,7 @@ class Actual:
     C(pooler_members) are the members of PgBouncer's role, each with who granted it.
     C(maintenance) are the databases that every server has, with their schema public, where the
     hardening profile closes them. C(superuser_limit) is the first superuser's connection limit.
+    C(pristine_locale) is what a database made from template0 classes characters by.
     """
 
     major: int
@@ -345,6 +354,7 @@ class Actual:
     pooler_members: tuple[tuple[str, str], ...] = ()
     maintenance: Mapping[str, ActualDatabase] = field(default_factory=dict)
     superuser_limit: int = -1
+    pristine_locale: str = "C"
 
 
 @dataclass(frozen=True)
@@ -430,6 +440,8 @@ def created_database(name: str, owner: str, template: ActualDatabase) -> ActualD
         grants=default_database_acl(owner),
         schemas=template.schemas,
         extensions=template.extensions,
+        extension_schemas=template.extension_schemas,
+        immovable=template.immovable,
         securables=template.securables,
         columns=template.columns,
         large_objects=template.large_objects,
@@ -445,25 +457,7 @@ def new_cluster(
     major: int, login_user: str, databases: tuple[str, ...], hardening: str = STANDARD
 ) -> Actual:
     """A server just made by initdb with encoding UTF8, which has none of the databases yet."""
-    closed = major >= PUBLIC_SCHEMA_CLOSED_MAJOR
-    owner = "pg_database_owner" if closed else login_user
-    public = Schema(
-        "public",
-        owner,
-        (
-            *owner_grants(owner, ("USAGE", "CREATE")),
-            Grant("", "USAGE", False, owner),
-            *(() if closed else (Grant("", "CREATE", False, owner),)),
-        ),
-    )
-    template = ActualDatabase(
-        "template1",
-        True,
-        login_user,
-        (Grant("", "CONNECT", False, login_user),),
-        {"public": public},
-        frozenset({"plpgsql"}),
-    )
+    template = replace(pristine(major, login_user), name="template1")
     first = replace(template, name="postgres", grants=default_database_acl(login_user))
     return Actual(
         major=major,
@@ -477,4 +471,49 @@ def new_cluster(
         roles={},
         databases={name: created_database(name, login_user, template) for name in databases},
         maintenance={state.name: state for state in (first, template) if hardening == CIS},
+    )
+
+
+def extension_homes(database: Database, state: ActualDatabase) -> tuple[str, ...]:
+    """Schemas outside the model's own that hold its extensions, because it or this code says so."""
+    told = dict(database.extension_schemas)
+    homes = [
+        told.get(name, EXTENSIONS_SCHEMA)
+        for name in database.extensions
+        if name in told
+        or (
+            name in OWN
+            and state.extension_schemas.get(name, EXTENSIONS_SCHEMA) == EXTENSIONS_SCHEMA
+        )
+    ]
+    return tuple(dict.fromkeys(name for name in homes if name not in database.schemas))
+
+
+def pristine(major: int, superuser: str) -> ActualDatabase:
+    """What initdb makes, and template0 stays: nobody connects to it.
+
+    Args:
+        major: of the server.
+        superuser: its first one.
+    """
+    closed = major >= PUBLIC_SCHEMA_CLOSED_MAJOR
+    owner = "pg_database_owner" if closed else superuser
+    public = Schema(
+        "public",
+        owner,
+        (
+            *owner_grants(owner, ("USAGE", "CREATE")),
+            Grant("", "USAGE", False, owner),
+            *(() if closed else (Grant("", "CREATE", False, owner),)),
+        ),
+    )
+    return ActualDatabase(
+        "template0",
+        True,
+        superuser,
+        (Grant("", "CONNECT", False, superuser),),
+        {"public": public},
+        frozenset({"plpgsql"}),
+        {"plpgsql": "pg_catalog"},
+        frozenset({"plpgsql"}),
     )

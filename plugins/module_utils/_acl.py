@@ -39,13 +39,20 @@ OBJECT_CLASSES = ("tables", "sequences", "routines", "types")
 # They are in no schema, and there is no ALL of them.
 LARGE_OBJECTS = "large objects"
 
+# What default privileges call the schemas that a role will create.
+SCHEMAS = "schemas"
+
 # The kind of PgBouncer's own login role, which the model does not list.
 POOLER = "pooler"
+
+# A schema that the model names for extensions, and not for its roles to work in.
+EXTENSION_SCHEMA = "extension schema"
 
 _NONE: Mapping[str, tuple[str, ...]] = dict.fromkeys((*OBJECT_CLASSES, LARGE_OBJECTS), ())
 _USER: Mapping[str, tuple[str, ...]] = {
     "database": ("CONNECT",),
     "schema": ("USAGE",),
+    EXTENSION_SCHEMA: ("USAGE",),
     "tables": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "sequences": ("SELECT", "USAGE"),
     "routines": ("EXECUTE",),
@@ -61,6 +68,7 @@ KIND_RIGHTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "reader": {
         "database": ("CONNECT",),
         "schema": ("USAGE",),
+        EXTENSION_SCHEMA: ("USAGE",),
         "tables": ("SELECT",),
         "sequences": ("SELECT",),
         "routines": (),
@@ -70,11 +78,21 @@ KIND_RIGHTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "migrator": {
         "database": ("CREATE", "CONNECT", "TEMPORARY"),
         "schema": ("USAGE", "CREATE"),
+        EXTENSION_SCHEMA: ("USAGE",),
     },
-    POOLER: {"database": ("CONNECT",), "schema": (), **_NONE},
+    POOLER: {"database": ("CONNECT",), "schema": (), EXTENSION_SCHEMA: (), **_NONE},
 }
 # A role of the model in a database that does not list it.
-STRANGER_RIGHTS: Mapping[str, tuple[str, ...]] = {"database": (), "schema": (), **_NONE}
+STRANGER_RIGHTS: Mapping[str, tuple[str, ...]] = {
+    "database": (),
+    "schema": (),
+    EXTENSION_SCHEMA: (),
+    **_NONE,
+}
+# What PUBLIC may get of everything that a migrator creates: what the server gives it anyway.
+PUBLIC_DEFAULTS: Mapping[str, tuple[str, ...]] = {**_NONE, "types": ("USAGE",), SCHEMAS: ()}
+# What nobody else gets of it.
+NO_DEFAULTS: Mapping[str, tuple[str, ...]] = {**_NONE, SCHEMAS: ()}
 
 _ITEM = re.compile(
     r'(?:"((?:[^"]|"")*)"|([^="]*))=((?:[A-Za-z]\*?)*)/(?:"((?:[^"]|"")*)"|([^"]*))\Z'

@@ -258,6 +258,16 @@ def _public_tables(snapshot: Snapshot) -> Iterator[Seen]:
                 f"in {database.name!r}: REVOKE ALL ON ALL TABLES IN SCHEMA {quote_ident(schema)}"
                 " FROM PUBLIC;",
             )
+        for owner, schema, kind in database.public_defaults:
+            place = f", schema {schema!r}" if schema else ""
+            where = f" IN SCHEMA {quote_ident(schema)}" if schema else ""
+            yield Seen(
+                f"{database.name}: {kind} of {owner}",
+                f"PUBLIC gets rights on all {kind} that {owner!r} creates in"
+                f" {database.name!r}{place}",
+                f"in {database.name!r}: ALTER DEFAULT PRIVILEGES FOR ROLE"
+                f" {quote_ident(owner)}{where} REVOKE ALL ON {kind.upper()} FROM PUBLIC;",
+            )
 
 
 def _hba(snapshot: Snapshot) -> tuple[HbaRule, ...]:
@@ -452,7 +462,7 @@ RULES = (
         "warning",
         "Everybody has rights on tables",
         "Rights of single roles mean nothing where PUBLIC has them.",
-        "none: rights of PUBLIC on tables were given by hand",
+        "postgres_access_exclusive: true, for what the model's migrators own and create",
         _public_tables,
         inside=True,
     ),

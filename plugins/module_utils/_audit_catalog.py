@@ -107,7 +107,9 @@ FROM pg_replication_slots WHERE NOT temporary
 _DATABASES = """
 SELECT datname, age(datfrozenxid) AS age, mxid_age(datminmxid) AS multixact_age,
        has_database_privilege('public', oid, 'CONNECT') AS public_connect,
-       has_database_privilege('public', oid, 'TEMPORARY') AS public_temporary
+       has_database_privilege('public', oid, 'TEMPORARY') AS public_temporary,
+       -- What DROP DATABASE leaves when it is interrupted: nobody can enter it any more.
+       datconnlimit = -2 AS invalid
 FROM pg_database WHERE datallowconn AND NOT datistemplate
   -- Those of providers, which nobody else may enter.
   AND datname NOT IN ('rdsadmin', 'cloudsqladmin', 'azure_maintenance', 'azure_sys')
@@ -148,6 +150,15 @@ FROM pg_default_acl d CROSS JOIN LATERAL aclexplode(d.defaclacl) a
 JOIN pg_roles o ON o.oid = d.defaclrole LEFT JOIN pg_roles g ON g.oid = a.grantee
 LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
 WHERE d.defaclobjtype = 'r' AND a.privilege_type = 'SELECT'
+"""
+_PUBLIC_DEFAULTS = """
+SELECT o.rolname AS owner, coalesce(n.nspname, '') AS schema,
+       CASE d.defaclobjtype WHEN 'S' THEN 'sequences' ELSE 'tables' END AS kind
+FROM pg_default_acl d JOIN pg_roles o ON o.oid = d.defaclrole
+LEFT JOIN pg_namespace n ON n.oid = d.defaclnamespace
+WHERE d.defaclobjtype IN ('r', 'S')
+  AND EXISTS (SELECT FROM aclexplode(d.defaclacl) a WHERE a.grantee = 0)
+ORDER BY 1, 2, 3
 """
 # Of pairs of a schema and a role; the whole right is SELECT, or for tables of the model's users
 # all four.
@@ -256,7 +267,12 @@ def read_server(
         if slots is not None:
             found["slots"] = tuple(Slot(*row) for row in slots)
     by_database = {row.database: _pairs(row.setconfig) for row in settings if not row.role}
-    states = (_database(row, opener, model, by_database, found["roles"]) for row in databases)
+    found["invalid_databases"] = tuple(row.datname for row in databases if row.invalid)
+    states = (
+        _database(row, opener, model, by_database, found["roles"])
+        for row in databases
+        if not row.invalid
+    )
     used = {database.name for database in model}
     found["databases"] = tuple(
         state
@@ -350,6 +366,7 @@ def _inside(
     return {
         "tables": tables,
         "grants": tuple(Grants(row.nspname, row.owner, row.grantee, row.tables) for row in grants),
+        "public_defaults": tuple(tuple(row) for row in fetch(connection, _PUBLIC_DEFAULTS)),
         "defaults": frozenset(tuple(row) for row in fetch(connection, _DEFAULTS)),
         "unreachable": tuple(
             Unreachable(row.schema, row.role, row.missing, row.total, row.examples)

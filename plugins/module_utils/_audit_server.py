@@ -257,6 +257,15 @@ def _slots(snapshot: Snapshot) -> Iterator[Seen]:
             )
 
 
+def _invalid_databases(snapshot: Snapshot) -> Iterator[Seen]:
+    for name in snapshot.known("invalid_databases"):
+        yield Seen(
+            name,
+            f"database {name!r} is invalid: DROP DATABASE was interrupted, and nobody can enter it",
+            f"DROP DATABASE {quote_ident(name)};",
+        )
+
+
 def _invalid_indexes(snapshot: Snapshot) -> Iterator[Seen]:
     for database in snapshot.looked_into():
         for index in database.invalid_indexes:
@@ -398,6 +407,14 @@ RULES = (
         "It keeps WAL until the disk is full, and vacuum from cleaning up.",
         "postgres_settings: {max_slot_wal_keep_size: 10GB} limits it",
         _slots,
+    ),
+    Rule(
+        "invalid-database",
+        "warning",
+        "A database is half dropped",
+        "It takes space, can't be repaired, and nothing but DROP DATABASE works on it.",
+        "none: it is data",
+        _invalid_databases,
     ),
     Rule(
         "invalid-index",

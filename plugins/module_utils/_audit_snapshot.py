@@ -192,6 +192,7 @@ class DatabaseState:
     tables: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by schema and owner
     grants: tuple[Grants, ...] = ()
     defaults: frozenset[tuple[str, str, str]] = frozenset()  # owner, schema or "", grantee
+    public_defaults: tuple[tuple[str, str, str], ...] = ()  # owner, schema or "", kind
     unreachable: tuple[Unreachable, ...] = ()
     invalid_indexes: tuple[str, ...] = ()
 
@@ -283,6 +284,7 @@ class Snapshot:
     sessions: tuple[Session, ...] | None = None
     slots: tuple[Slot, ...] | None = None
     databases: tuple[DatabaseState, ...] | None = None
+    invalid_databases: tuple[str, ...] | None = None  # not among databases
     pooler: PoolerState | None = None
     pooled_logins: tuple[PooledLogin, ...] | None = None
     taken_guesses: tuple[Taken, ...] | None = None

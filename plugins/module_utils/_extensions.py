@@ -10,10 +10,26 @@ of trusted extensions are written for schemas where others create; of others nob
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Mapping
+from typing import Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import name_list, quote_ident
 
+# Extensions that the collection itself asks for: applications don't call them, and what reflects
+# their schemas shall not find them there.
+OWN = ("pg_stat_statements",)
+# What extensions of contrib require, for where no server can be asked yet.
+_REQUIRES = {
+    "bool_plperl": ("plperl",),
+    "bool_plperlu": ("plperlu",),
+    "earthdistance": ("cube",),
+    "hstore_plperl": ("hstore", "plperl"),
+    "hstore_plperlu": ("hstore", "plperlu"),
+    "hstore_plpython3u": ("hstore", "plpython3u"),
+    "jsonb_plperl": ("plperl",),
+    "jsonb_plperlu": ("plperlu",),
+    "jsonb_plpython3u": ("plpython3u",),
+    "ltree_plpython3u": ("ltree", "plpython3u"),
+}
 # Where a script runs when its own schema is open to others, dropped when it has run.
 ALONE = "pooled_extension"
 
@@ -32,13 +48,35 @@ class Extension:
 class Surroundings:
     """What of a database bears on an extension's script.
 
-    C(present) has the schema of each extension. In the C(creatable) schemas roles that are not
-    superusers may create, C(holding) ones have functions or operators of such roles.
+    C(present) has the schema of each extension, C(schemas) are all. In the C(creatable) ones roles
+    that are not superusers may create, C(holding) ones have functions or operators of such roles.
     """
 
     present: Mapping[str, str]
     creatable: frozenset[str] = frozenset()
     holding: frozenset[str] = frozenset()
+    schemas: frozenset[str] = frozenset()
+
+
+def required(name: str, extensions: Mapping[str, Extension]) -> tuple[str, ...]:
+    """The extensions that one needs before it."""
+    return extensions[name].requires if name in extensions else _REQUIRES.get(name, ())
+
+
+def in_order(names: Iterable[str], extensions: Mapping[str, Extension]) -> tuple[str, ...]:
+    """Extensions so that each comes after those that it requires, otherwise as they are given."""
+    given = tuple(names)
+    ordered: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        for other in required(name, extensions):
+            if other in given and other not in ordered:
+                add(other)
+        ordered[name] = None
+
+    for name in given:
+        add(name)
+    return tuple(ordered)
 
 
 def creation(

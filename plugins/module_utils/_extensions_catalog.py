@@ -44,7 +44,8 @@ SELECT n.nspname AS name,
                  LEFT JOIN pg_catalog.pg_roles r
                    ON r.oid = CASE a.grantee WHEN d.owners THEN d.datdba ELSE a.grantee END
                 WHERE a.privilege_type = 'CREATE'
-                  AND (a.grantee = 0 OR NOT r.rolsuper)) AS creatable
+                  AND (a.grantee = 0 OR (NOT r.rolsuper AND r.rolname <> current_user)))
+         AS creatable
   FROM pg_catalog.pg_namespace n
  CROSS JOIN (SELECT datdba, coalesce((SELECT oid FROM pg_catalog.pg_roles
                                        WHERE rolname = 'pg_database_owner'), 0) AS owners
@@ -70,4 +71,5 @@ def read_surroundings(connection: Any) -> Surroundings:
         present={row.extname: row.nspname for row in fetch(connection, _PRESENT)},
         creatable=frozenset(row.name for row in rows if row.creatable),
         holding=frozenset(row.name for row in rows if row.holds_code),
+        schemas=frozenset(row.name for row in rows),
     )

@@ -24,6 +24,9 @@ BLOCK_END = "# END pooled.postgres"
 
 HOST_TYPES = ("host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc")
 TYPES = ("local", *HOST_TYPES)
+# Words that bring another file's lines, from this major on.
+INCLUDES = ("include", "include_if_exists", "include_dir")
+INCLUDES_MAJOR = 16
 METHODS = (
     "scram-sha-256",
     "md5",
@@ -104,6 +107,23 @@ class IdentLine:
     def line(self) -> str:
         """The line, in columns."""
         return f"{IDENT_MAP:<16} {quoted(self.os_user):<24} {quoted(self.database_user)}"
+
+
+@dataclass(frozen=True)
+class IncludedRule:
+    """A rule of another file, as the server has read it; C(error) is empty when it could."""
+
+    file: str
+    line: int
+    type: str
+    databases: tuple[str, ...]
+    users: tuple[str, ...]
+    method: str
+    error: str = ""
+
+    def __str__(self) -> str:
+        words = (self.type, ",".join(self.databases), ",".join(self.users), "...", self.method)
+        return f"{self.file} line {self.line}: {self.error or ' '.join(words)}"
 
 
 @dataclass(frozen=True)
@@ -332,10 +352,53 @@ def ident_text(existing: str, lines: Iterable[IdentLine]) -> str:
     return text + "\n".join([BLOCK_BEGIN, *block, BLOCK_END]) + "\n"
 
 
+def include_lines(existing: str) -> tuple[str, ...]:
+    """Lines outside our block that bring other files' lines."""
+    lines = _without_block("pg_hba.conf", existing).splitlines()
+    return tuple(line for line in lines if _includes(line))
+
+
+def _includes(line: str) -> bool:
+    return tokens(line)[:1] in [[word] for word in INCLUDES]
+
+
+def decided_by_the_model(
+    included: Iterable[IncludedRule], databases: Iterable[str], roles: Iterable[str]
+) -> tuple[IncludedRule, ...]:
+    """Rules of other files that a managed file can't have below ours, with the same condition.
+
+    Args:
+        included: what the included files say.
+        databases: databases that the model does not know.
+        roles: roles that the model does not know.
+    """
+    theirs, users = frozenset(databases), frozenset(roles)
+    return tuple(
+        rule
+        for rule in included
+        if rule.error
+        or not _plain(rule.databases) <= theirs
+        or not (
+            rule.method in _METHODS_FOR_ALL
+            if rule.users == ("all",)
+            else _plain(rule.users) <= users
+        )
+    )
+
+
+def _plain(names: Iterable[str]) -> frozenset[str]:
+    """Names as the server shows them, without quotes; an empty one for what may be more."""
+    return frozenset(
+        "" if name in _KEYWORDS or name[:1] in ("+", "/", "@") else name for name in names
+    )
+
+
 def lines_of_others(
     existing: str, databases: Iterable[str], roles: Iterable[str]
 ) -> tuple[str, ...]:
     """Lines outside our block that let just roles of others into just databases of others.
+
+    Lines that bring other files' are among them: see decided_by_the_model().
 
     Each database has to be named. Each role has to be, too, unless the method asks everybody for a
     password, with which a line may let all users into those databases.
@@ -349,7 +412,7 @@ def lines_of_others(
     return tuple(
         line
         for line in _without_block("pg_hba.conf", existing).splitlines()
-        if _is_of_others(line, *theirs)
+        if _includes(line) or _is_of_others(line, *theirs)
     )
 
 

@@ -12,6 +12,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._names import (
+    EXTENSIONS_SCHEMA,
+    POOLER_SCHEMA,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._scram import check_password
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown
 
@@ -57,6 +61,7 @@ CLIENT_VIA = ("pgbouncer", "direct")
 STATES = ("present", "absent")
 
 _DATABASE_KEYS = ("name", "schemas", "extensions", "roles", "clients", "pools", "aliases")
+_EXTENSION_KEYS = ("name", "schema")
 _ROLE_KEYS = (
     "name",
     "kind",
@@ -175,7 +180,8 @@ class Alias:
 class Database:
     """A database of the model; C(roles) are those that shall be there, C(absent) the others.
 
-    C(pools) are PgBouncer's options for it, unchecked as an alias's.
+    C(extension_schemas) are those that the model says of its extensions. C(pools) are PgBouncer's
+    options for it, unchecked as an alias's.
     """
 
     name: str
@@ -186,6 +192,7 @@ class Database:
     absent: tuple[AbsentRole, ...] = ()
     pools: tuple[tuple[str, Any], ...] = ()
     aliases: tuple[Alias, ...] = ()
+    extension_schemas: tuple[tuple[str, str], ...] = ()
 
 
 def parse_databases(raw: Any, variable: str = "pooled_databases") -> tuple[Database, ...]:
@@ -284,14 +291,16 @@ def _entries(
         here = f"{where}[{index}]"
         if not isinstance(entry, Mapping):
             raise ValueError(f"{here}: give a dictionary, not {type(entry).__name__}")
-        unknown = sorted(str(key) for key in entry if key not in keys)
-        if unknown:
-            raise ValueError(
-                "{}: unknown key {}; allowed are {}".format(
-                    here, ", ".join(unknown), ", ".join(keys)
-                )
-            )
+        _known_keys(here, entry, keys)
         yield here, entry
+
+
+def _known_keys(where: str, entry: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    unknown = sorted(str(key) for key in entry if key not in keys)
+    if unknown:
+        raise ValueError(
+            "{}: unknown key {}; allowed are {}".format(where, ", ".join(unknown), ", ".join(keys))
+        )
 
 
 def _database(where: str, entry: Mapping[str, Any]) -> Database:
@@ -302,9 +311,14 @@ def _database(where: str, entry: Mapping[str, Any]) -> Database:
     if not schemas:
         raise ValueError(f"{where}.schemas: give at least one schema")
     for schema in schemas:
-        if schema.startswith("pg_") or schema == "information_schema":
-            raise ValueError(f"{where}.schemas: {schema!r} belongs to the server itself")
-    extensions = _names(where + ".extensions", entry.get("extensions"), "extension", ())
+        _check_schema(where + ".schemas", schema)
+        if schema == EXTENSIONS_SCHEMA:
+            raise ValueError(
+                f"{where}.schemas: {schema!r} is where extensions of this collection's own are, so"
+                " that no role creates in it; choose another name"
+            )
+    extensions = _extensions(where + ".extensions", entry.get("extensions"))
+    extension_schemas = tuple((name, schema) for name, schema in extensions.items() if schema)
     roles: list[Role] = []
     absent: list[AbsentRole] = []
     for here, role_entry in _entries(_or_empty(entry.get("roles")), where + ".roles", _ROLE_KEYS):
@@ -331,12 +345,13 @@ def _database(where: str, entry: Mapping[str, Any]) -> Database:
     return Database(
         name,
         schemas,
-        extensions,
+        tuple(extensions),
         tuple(roles),
         tuple(clients),
         tuple(absent),
         _options(where + ".pools", entry.get("pools")),
         aliases,
+        extension_schemas,
     )
 
 
@@ -554,6 +569,36 @@ def _names(where: str, value: Any, what: str, default: tuple[str, ...]) -> tuple
         if names.count(name) > 1:
             raise ValueError(f"{where}: {name!r} is listed twice")
     return names
+
+
+def _extensions(where: str, value: Any) -> dict[str, str]:
+    """The schema of each extension, empty where the model does not say."""
+    if not isinstance(value, (list, tuple, type(None))):
+        raise ValueError(f"{where}: give a list, not {type(value).__name__}")
+    found: dict[str, str] = {}
+    for index, entry in enumerate(value or ()):
+        here, name, schema = f"{where}[{index}]", entry, ""
+        if isinstance(entry, Mapping):
+            _known_keys(here, entry, _EXTENSION_KEYS)
+            name = entry.get("name")
+            if entry.get("schema") is not None:
+                schema = check_name(f"{here}.schema", entry["schema"], "schema")
+                _check_schema(f"{here}.schema", schema)
+                if schema == POOLER_SCHEMA:
+                    raise ValueError(
+                        f"{here}.schema: {schema!r} is where PgBouncer's function lives; choose"
+                        " another name"
+                    )
+        name = check_name(here, name, "extension")
+        if name in found:
+            raise ValueError(f"{where}: {name!r} is listed twice")
+        found[name] = schema
+    return found
+
+
+def _check_schema(where: str, name: str) -> None:
+    if name.startswith("pg_") or name == "information_schema":
+        raise ValueError(f"{where}: {name!r} belongs to the server itself")
 
 
 def _or_empty(value: Any) -> Any:

@@ -43,7 +43,7 @@ def databases_argument_spec() -> dict[str, Any]:
     database = {
         "name": {"type": "str", "required": True},
         "schemas": names,
-        "extensions": names,
+        "extensions": {"type": "list", "elements": "raw"},
         "roles": {"type": "list", "elements": "dict", "options": role},
         "clients": {"type": "list", "elements": "dict", "options": client},
         "pools": {"type": "dict"},

@@ -13,6 +13,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._extensions import
     Surroundings,
     creation,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._names import EXTENSIONS_SCHEMA
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import (
     quote_ident,
     quote_literal,
@@ -35,7 +36,6 @@ SETTINGS = {
     "default_transaction_read_only": "on",
     "statement_timeout": "30s",
 }
-HOME = "public"
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,7 @@ def monitor_changes(
             for database in databases
             if not state.connects.get(database, False)
         ),
+        *_home(homes, state),
         *(change for extension in missing for change in _creation(extension, state)),
         *(
             MonitorChange(
@@ -139,19 +140,40 @@ def extension_schemas(extensions: tuple[str, ...], state: MonitorState) -> dict[
     """The schema that each extension is or will be in."""
     present = state.around.present if state.around else {}
     return {
-        name: present.get(name) or state.available.get(name, Extension()).schema or HOME
+        name: present.get(name)
+        or state.available.get(name, Extension()).schema
+        or EXTENSIONS_SCHEMA
         for name in extensions
     }
 
 
+def _home(homes: set[str], state: MonitorState) -> Iterator[MonitorChange]:
+    """The schema for the extensions, in which nobody else may create."""
+    if EXTENSIONS_SCHEMA not in homes:
+        return
+    if state.around is not None and EXTENSIONS_SCHEMA in state.around.creatable:
+        raise ValueError(
+            f"schema {EXTENSIONS_SCHEMA!r} is where extensions of this collection's own are, but"
+            " roles that are not superusers may create in it; drop it, or make a superuser its"
+            " owner and revoke CREATE on it"
+        )
+    if state.around is None or EXTENSIONS_SCHEMA not in state.around.schemas:
+        sql = f"CREATE SCHEMA {EXTENSIONS_SCHEMA}"
+        yield MonitorChange(sql, f"schema {EXTENSIONS_SCHEMA}", "", "yes")
+
+
 def _creation(extension: str, state: MonitorState) -> Iterator[MonitorChange]:
+    home = state.available.get(extension, Extension()).schema or EXTENSIONS_SCHEMA
     shown = f"CREATE EXTENSION {quote_ident(extension)}"
+    shown += f" SCHEMA {home}" if home == EXTENSIONS_SCHEMA else ""
     statements: tuple[str, ...] = (shown,)
     if state.around is not None and extension in state.available:
-        statements = creation(extension, HOME, state.available[extension], state.around)
+        statements = creation(
+            extension, EXTENSIONS_SCHEMA, state.available[extension], state.around
+        )
     for sql in statements:
         text = shown if len(statements) == 1 else sql
-        after = "yes" if shown in sql else ""
+        after = "yes" if sql.startswith("CREATE EXTENSION") else ""
         yield MonitorChange(text, f"extension {extension}", "", after, sql)
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import select
 import time
@@ -38,8 +39,10 @@ LOCK_TIMEOUT_S = 30
 # What a session with a server starts with. Options of the connection win over ALTER ROLE ... SET,
 # ALTER DATABASE ... SET and the configuration, and hold from the first statement on: no function,
 # operator, cast, type or relation that somebody else has created is found by its bare name, no
-# policy runs, and texts mean the same everywhere.
+# policy runs, texts mean the same everywhere, and a transaction may take as long as it needs to,
+# whether or not a standby answers. Any role may set all of these, on any server.
 SESSION = {
+    "role": "none",
     "search_path": "pg_catalog",
     "row_security": "off",
     "standard_conforming_strings": "on",
@@ -48,14 +51,41 @@ SESSION = {
     "bytea_output": "hex",
     "DateStyle": "ISO",
     "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
     "client_min_messages": "warning",
+    "exit_on_error": "off",
     "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "synchronous_commit": "local",
     "local_preload_libraries": "",
     "jit": "off",
     "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
     "lock_timeout": f"{LOCK_TIMEOUT_S}s",
 }
+# The same for what servers know from a major on, and for what a superuser alone may set: among the
+# options of a connection these would end it elsewhere, so its first statement sets them.
+SESSION_SINCE = {"idle_session_timeout": (14, "0"), "transaction_timeout": (17, "0")}
+SUPERUSER_SESSION = {"lc_messages": "C"}
 READ_ONLY = {"default_transaction_read_only": "on"}
+# The prepared transactions that hold what row l of pg_locks waits for: these say nothing of a gid,
+# but each transaction holds a lock on its own id.
+PREPARED_HOLDERS = """
+SELECT x.gid, x.owner, x.database, x.prepared
+  FROM pg_catalog.pg_locks h
+  JOIN pg_catalog.pg_locks own ON own.pid IS NULL AND own.locktype = 'transactionid'
+       AND own.virtualtransaction = h.virtualtransaction
+  JOIN pg_catalog.pg_prepared_xacts x ON x.transaction = own.transactionid
+ WHERE h.pid IS NULL AND h.granted
+   AND (h.locktype, h.database, h.relation, h.page, h.tuple, h.virtualxid, h.transactionid,
+        h.classid, h.objid, h.objsubid)
+       IS NOT DISTINCT FROM
+       (l.locktype, l.database, l.relation, l.page, l.tuple, l.virtualxid, l.transactionid,
+        l.classid, l.objid, l.objsubid)
+"""
+# The database that is PgBouncer's console.
+CONSOLE = "pgbouncer"
 # What PgBouncer says of options in a connection, before its version 1.20 and since.
 _POOLER_REFUSES = "unsupported startup parameter"
 _OTHER_PORT = "PgBouncer answered: give the port of the server itself"
@@ -104,7 +134,14 @@ def require_psycopg2(module: Any) -> None:
 
 
 class ConnectionFailed(Exception):
-    """The server did not take the connection; the text is the server's or libpq's own."""
+    """The server did not take the connection; the text is the server's or libpq's own.
+
+    C(refused) says that there is a server, whose pg_hba.conf does not let the login in.
+    """
+
+    def __init__(self, text: str, refused: bool = False) -> None:
+        super().__init__(text)
+        self.refused = refused
 
 
 @contextmanager
@@ -142,6 +179,8 @@ def connect(
     connection.autocommit = True
     try:
         lost = _lost(connection, pinned)
+        if not lost:
+            fetch(connection, *_first_statement(connection))
     except psycopg2.Error as error:
         connection.close()
         raise ConnectionFailed(server_message(error)) from error
@@ -165,13 +204,26 @@ def _lost(connection: Any, pinned: Mapping[str, str]) -> str:
     return next((name for name in names if found[name] != pinned.get(name, found[name])), "")
 
 
+def _first_statement(connection: Any) -> tuple[str, dict[str, list[str]]]:
+    """What sets the rest of a session, for the server and the role that it is of."""
+    major = server_major(connection)
+    found = {name: value for name, (since, value) in SESSION_SINCE.items() if major >= since}
+    if connection.get_parameter_status("is_superuser") == "on":
+        found.update(SUPERUSER_SESSION)
+    return (
+        "SELECT set_config(name, value, false)"
+        " FROM unnest(%(names)s::text[], %(values)s::text[]) AS given(name, value)",
+        {"names": list(found), "values": list(found.values())},
+    )
+
+
 def connect_console(params: Mapping[str, Any]) -> Any:
     """Connect to PgBouncer's console, which takes neither options nor transactions.
 
     Raises:
         ConnectionFailed: with libpq's message.
     """
-    connection, _guard = _open(params, connection_arguments(params, "pgbouncer"))
+    connection, _guard = _open(params, connection_arguments(params, CONSOLE))
     connection.autocommit = True
     return connection
 
@@ -240,7 +292,27 @@ def _open(
         text = guard.explained(str(error).strip())
         if _POOLER_REFUSES in text:
             text += f"; {_OTHER_PORT}"
-        raise ConnectionFailed(text) from error
+        to_server = over_socket and given.get("dbname") != CONSOLE
+        advice = refusal(text, str(given["user"]), params["login_os_user"]) if to_server else ""
+        raise ConnectionFailed(text + advice, bool(advice)) from error
+
+
+def refusal(text: str, user: str, os_user: str) -> str:
+    """What to do where a server lets nobody in over its unix socket; empty for all else.
+
+    Args:
+        text: what libpq says. The server's language is its own, but names are not translated.
+        user: who logs in.
+        os_user: as which OS user.
+    """
+    if not re.search(r"pg_hba\.conf|\b[Pp]eer\b|no password supplied", text):
+        return ""
+    mapped = "" if os_user == user else f", with a map that lets {os_user!r} be {user!r}"
+    return (
+        f"; the server answers, but its pg_hba.conf does not let OS user {os_user!r} log in as"
+        f" {user!r} over the unix socket: put the line 'local all {user} peer' above all others"
+        f" there{mapped}, and reload the server"
+    )
 
 
 def password_works(params: Mapping[str, Any], user: str, password: str, dbname: str) -> bool | None:
@@ -325,6 +397,7 @@ def server_message(error: Exception) -> str:
 
 __all__ = [
     "LOCK_TIMEOUT_S",
+    "PREPARED_HOLDERS",
     "PSYCOPG2_IMPORT_ERROR",
     "ConnectionFailed",
     "connect",
@@ -337,6 +410,7 @@ __all__ = [
     "os_identity",
     "password_works",
     "psycopg2",
+    "refusal",
     "require_psycopg2",
     "server_major",
     "server_message",

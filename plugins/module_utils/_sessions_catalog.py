@@ -14,6 +14,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_user, _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
+    PREPARED_HOLDERS,
     ConnectionFailed,
     connect_console,
     console_rows,
@@ -56,6 +57,10 @@ SELECT l.pid, pg_blocking_pids(l.pid) AS blockers, l.mode || ' on ' || l.locktyp
 FROM (SELECT pid, mode, locktype, database, relation, {column} FROM pg_locks WHERE NOT granted) l
 JOIN pg_stat_activity a USING (pid) LEFT JOIN pg_database d ON d.oid = l.database
 """
+_PREPARED = f"""
+SELECT DISTINCT p.gid, p.owner AS role, p.database
+FROM pg_locks l CROSS JOIN LATERAL ({PREPARED_HOLDERS}) AS p WHERE NOT l.granted ORDER BY p.gid
+"""  # noqa: S608
 _RELATIONS = (
     "SELECT oid, oid::regclass::text AS name FROM pg_class WHERE oid = ANY(%(oids)s::oid[])"
 )
@@ -131,6 +136,11 @@ def read_waits(connection: Any) -> list[Wait]:
         Wait(row.pid, tuple(row.blockers), row.lock, row.seconds, row.database, row.relation)
         for row in fetch(connection, query)
     ]
+
+
+def read_prepared(connection: Any) -> list[Any]:
+    """Prepared transactions that others wait for, with gid, role and database; within reading()."""
+    return fetch(connection, _PREPARED)
 
 
 def with_relations(waits: Sequence[Wait], opener: Callable[[str], Any]) -> list[Wait]:

@@ -113,6 +113,7 @@ postgres:
   description:
     - Whether a server is installed, its majors, and its clusters with C(major), C(name), C(port)
       and C(data_directory).
+    - C(standby) is whether a cluster is, or will start as, a standby or recovers from a backup, which takes no changes.
     - C(running_connections) is the C(max_connections) that a cluster was last started with, 0 when
       that is not known.
     - C(managed_settings) is what C(conf.d/zz-pooled.conf) of a cluster sets, without settings that
@@ -127,6 +128,7 @@ postgres:
         name: main
         port: 5432
         data_directory: /var/lib/postgresql/15/main
+        standby: false
         running_connections: 80
         managed_settings: {work_mem: 16MB}
 pgbouncer:
@@ -226,6 +228,8 @@ WHOLE_FILES = (
     "/etc/systemd/system/prometheus-pgbouncer-exporter@.service",
 )
 HEADER = "# Managed by Ansible (pooled.postgres)"
+# Files of a data directory with which a server follows another one, or recovers from a backup.
+STANDBY_SIGNALS = ("standby.signal", "recovery.signal")
 # Whose clusters of postgresql-common are, and whose rights are enough to look at them.
 OWNER = "postgres"
 CLUSTERS = "/etc/postgresql"
@@ -278,10 +282,14 @@ def clusters_configured(module: PooledModule) -> list[dict[str, Any]]:
         if os.path.exists(program):
             command = [*_identity.words_before(owner), program, "-D", cluster["data_directory"]]
             _code, report, _err = module.run_command(command, environ_update={"LC_ALL": "C"})
+        signals = [os.path.join(cluster["data_directory"], name) for name in STANDBY_SIGNALS]
+        with _identity.acting_as(owner):
+            standby = any(os.path.exists(signal) for signal in signals)
         drop_in = os.path.join(os.path.dirname(path), "conf.d", "zz-pooled.conf")
         clusters.append(
             {
                 **cluster,
+                "standby": standby,
                 "running_connections": _resources.running_connections(report),
                 "managed_settings": _resources.managed_settings(text_of_cluster(drop_in)),
             }

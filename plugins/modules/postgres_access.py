@@ -53,12 +53,17 @@ options:
         one that it has.
     type: str
   exclusive:
-    description: Whether rights and memberships of the model's roles beyond their kind are revoked, in the model's databases and schemas.
+    description:
+      - Whether rights and memberships of the model's roles beyond their kind are revoked, in the model's databases and schemas.
+      - So are default privileges of its migrators for C(PUBLIC) and unmanaged roles, and C(PUBLIC)'s rights on their tables and sequences, of which
+        each stays where an unmanaged role depends on it, unless O(revoke_public) is V(true).
+      - When V(false), all of this stays and is reported.
     type: bool
     default: true
   revoke_public:
     description:
-      - Whether C(PUBLIC) loses C(CONNECT) and C(TEMPORARY) on the databases and C(CREATE) on the schemas in any case.
+      - Whether C(PUBLIC) loses C(CONNECT) and C(TEMPORARY) on the databases, C(CREATE) on the schemas, and what it has on migrators' tables and
+        sequences, in any case.
       - When V(false), it loses each where no role outside the model depends on it; where one does, the right stays and a warning names the roles.
     type: bool
     default: false

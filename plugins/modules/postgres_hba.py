@@ -112,6 +112,9 @@ options:
         name only databases that the model does not know, and of users only roles that it does not
         know, or C(all) with the method C(scram-sha-256), C(md5) or C(reject). All other lines are
         removed, such as one for all databases.
+      - An C(include), C(include_if_exists) or C(include_dir), from Postgres 16 on, is kept like them when all rules of the
+        files that it brings meet the same condition. Otherwise V(auto) fails and names these rules, and V(yes) removes the
+        line with a warning.
     type: str
     choices: [auto, 'yes', 'no']
     default: auto
@@ -209,6 +212,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model_options imp
     given_databases,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
+from ansible_collections.pooled.postgres.plugins.module_utils._names import IDENT_MAP
 
 RELOAD_TIMEOUT_S = 15
 FILE_MODE = 0o640
@@ -226,6 +230,18 @@ SELECT datname AS name FROM pg_catalog.pg_database WHERE NOT datistemplate AND d
 
 HBA_ERRORS = """
 SELECT line_number, error FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL
+"""
+INCLUDED = """
+SELECT file_name, line_number, coalesce(type, '') AS type, coalesce(database, '{}') AS databases,
+       coalesce(user_name, '{}') AS users, coalesce(auth_method, '') AS method,
+       coalesce(error, '') AS error
+  FROM pg_catalog.pg_hba_file_rules WHERE file_name <> current_setting('hba_file')
+ ORDER BY rule_number, file_name, line_number
+"""
+INCLUDED_MAPS = """
+SELECT file_name, line_number FROM pg_catalog.pg_ident_file_mappings
+ WHERE file_name <> current_setting('ident_file') AND map_name = %s
+ ORDER BY map_number
 """
 IDENT_ERRORS = """
 SELECT line_number, error FROM pg_catalog.pg_ident_file_mappings WHERE error IS NOT NULL
@@ -301,14 +317,14 @@ class Server:
         """A connection, in which check mode can't change anything."""
         return _postgres.connect(self.params, autocommit=True, read_only=self.read_only)
 
-    def ask(self, query: str) -> list[Any]:
+    def ask(self, query: str, *values: str) -> list[Any]:
         """Rows of a query.
 
         Raises:
             RefusedError: with the server's words, such as when the user may not ask.
         """
         try:
-            return _postgres.fetch(self.connection, query)
+            return _postgres.fetch(self.connection, query, values)
         except _postgres.psycopg2.Error as error:
             raise RefusedError(_postgres.server_message(error)) from error
 
@@ -330,6 +346,23 @@ class Server:
             names = list(_hba.named_by_others(hba)[0 if query == OTHER_DATABASES else 1])
         return _hba.others(
             databases, names, (self.params["pooler_role"], self.params["login_user"])
+        )
+
+    def included(self) -> tuple[_hba.IncludedRule, ...]:
+        """Rules that pg_hba.conf brings from other files, as far as there is a server to say."""
+        if self.connection is None or self.major < _hba.INCLUDES_MAJOR:
+            return ()
+        return tuple(
+            _hba.IncludedRule(
+                row.file_name,
+                row.line_number,
+                row.type,
+                tuple(row.databases),
+                tuple(row.users),
+                row.method,
+                row.error,
+            )
+            for row in self.ask(INCLUDED)
         )
 
     def keeps(self, file: _files.ManagedFile) -> bool:
@@ -415,6 +448,39 @@ def kept_lines(server: Server, hba: str, databases: Any) -> tuple[str, ...]:
     )
 
 
+def check_included(server: Server, hba: str, databases: Any, whole: bool) -> tuple[str, ...]:
+    """Refuse what other files say of what the model decides; of a file that is ours alone, name
+    the lines that bring them and go.
+
+    Raises:
+        ValueError: naming each rule.
+    """
+    if server.connection is not None and server.major >= _hba.INCLUDES_MAJOR:
+        maps = server.ask(INCLUDED_MAPS, IDENT_MAP)
+        if maps:
+            places = ", ".join(f"{row.file_name} line {row.line_number}" for row in maps)
+            raise ValueError(
+                f"{server.ident_file} includes lines of map {IDENT_MAP!r}, which says who may"
+                f" be PgBouncer's role or the superuser: {places}; remove them"
+            )
+    lines = _hba.include_lines(hba) if whole else ()
+    if not lines or server.params["exclusive"] == "yes":
+        return lines
+    found = _hba.decided_by_the_model(
+        server.included(),
+        server.others(databases, OTHER_DATABASES, hba),
+        server.others(databases, OTHER_ROLES, hba),
+    )
+    if found:
+        raise ValueError(
+            f"{server.hba_file} is managed, and {', '.join(map(repr, lines))} in it would bring"
+            f" rules for what the model decides: {'; '.join(map(str, found))}; name only databases"
+            " and roles outside the model there, or move the rules to postgres_hba; with exclusive:"
+            " 'yes' the line is removed"
+        )
+    return ()
+
+
 def replace_files(
     server: Server,
     pairs: list[tuple[_files.ManagedFile, _files.ManagedFile]],
@@ -480,6 +546,7 @@ def main() -> None:
         hba = server.file(server.hba_file, "".join(f"{line}\n" for line in _hba.PACKAGE_RULES))
         ident = server.file(server.ident_file, "")
         whole = wants_whole_file(server, hba.content or "", databases)
+        gone = check_included(server, hba.content or "", databases, whole)
         kept = kept_lines(server, hba.content or "", databases)
         rules = (
             *_hba.model_rules(
@@ -511,6 +578,11 @@ def main() -> None:
 
     for warning in checked.warnings:
         module.warn(warning)
+    for line in gone:
+        module.warn(
+            f"{server.hba_file}: {line!r} is removed, because exclusive is 'yes', and with it all"
+            " rules of other files"
+        )
     for line in kept:
         module.warn(
             f"{server.hba_file}: kept a line of others, for what the model does not know: {line}"

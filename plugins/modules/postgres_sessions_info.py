@@ -182,7 +182,7 @@ blocking:
   elements: dict
   contains:
     pid:
-      description: Process on the server; V(0) stands for prepared transactions, which no session holds.
+      description: Process on the server; V(0) stands for prepared transactions, which no session holds, and whose gids C(query) names.
       type: int
     depth:
       description: V(0) for one that others wait for and that waits for nobody.
@@ -295,7 +295,7 @@ def main() -> None:
         except ConnectionFailed as error:
             module.fail_json(msg=f"can't connect to the server: {error}")
         try:
-            sessions, waits = _read(connection, result, not_shown)
+            sessions, waits, prepared = _read(connection, result, not_shown)
         except connection.Error as error:
             module.fail_json(msg=f"the sessions could not be read: {server_message(error)}")
         connection.close()
@@ -303,7 +303,7 @@ def main() -> None:
             waits, lambda name: connect(params, name, read_only=True)
         )
         result.update(_lists(sessions, idle_s, query_s, length))
-        result["blocking"] = _tree(sessions, waits, length)
+        result["blocking"] = _tree(sessions, waits, prepared, length)
     if params["pooler_port"]:
         result["pools"] = _sessions_catalog.read_pools(params, not_shown.append)
         if result["pools"] is None and not params["server"]:
@@ -315,17 +315,18 @@ def main() -> None:
 
 def _read(
     connection: Any, result: dict[str, Any], not_shown: list[str]
-) -> tuple[list[Session], list[Wait]]:
+) -> tuple[list[Session], list[Wait], list[Any]]:
     with _sessions_catalog.reading(connection):
         sessions = _sessions_catalog.read_sessions(connection)
         waits = _sessions_catalog.read_waits(connection)
+        prepared = _sessions_catalog.read_prepared(connection)
         most = _sessions_catalog.max_connections(connection)
         blind = _sessions_catalog.blindness(connection, sessions)
     if blind:
         not_shown.append(blind)
     used = sum(1 for one in sessions if one.client)
     result["connections"] = {"max": most, "used": used}
-    return sessions, waits
+    return sessions, waits, prepared
 
 
 def _lists(
@@ -341,7 +342,9 @@ def _lists(
     }
 
 
-def _tree(sessions: Sequence[Session], waits: Sequence[Wait], length: int) -> list[dict[str, Any]]:
+def _tree(
+    sessions: Sequence[Session], waits: Sequence[Wait], prepared: Sequence[Any], length: int
+) -> list[dict[str, Any]]:
     known = {one.pid: one for one in sessions}
     leaders = {one.pid: one.leader for one in sessions if one.leader}
     rows = []
@@ -351,6 +354,9 @@ def _tree(sessions: Sequence[Session], waits: Sequence[Wait], length: int) -> li
         row = session_row(known.get(node.pid, nobody), length)
         if node.pid == PREPARED:
             row["state"] = "prepared transaction"
+            row["database"] = ", ".join(sorted({one.database for one in prepared}))
+            row["role"] = ", ".join(sorted({one.role for one in prepared}))
+            row["query"] = "; ".join(f"PREPARE TRANSACTION {one.gid!r}" for one in prepared)
         row.update(
             depth=node.depth,
             blocked_by=list(node.blocked_by),

@@ -651,7 +651,8 @@ def main() -> None:
     except Refused as error:
         module.fail_json(msg=f"the server refuses the configuration: {error}")
     except _postgres.ConnectionFailed as error:
-        module.fail_json(msg=f"cluster {major}/{name} is installed but does not answer: {error}")
+        what = "does not let this module in" if error.refused else "does not answer"
+        module.fail_json(msg=f"cluster {major}/{name} is installed but {what}: {error}")
 
 
 if __name__ == "__main__":

@@ -110,12 +110,12 @@ class Cluster:
             "login_os_user": self.os_user,
         }
 
-    def initialise(self) -> None:
+    def initialise(self, encoding: str = "UTF8") -> None:
         for path in (self.data, self.socket_directory):
             path.mkdir(mode=0o700)
             if self.user:
                 os.chown(path, self.user.pw_uid, self.user.pw_gid)
-        self._run("initdb", "-D", str(self.data), "-U", "postgres", "-E", "UTF8", "--locale=C",
+        self._run("initdb", "-D", str(self.data), "-U", "postgres", "-E", encoding, "--locale=C",
                   "--auth-local=trust", "--auth-host=scram-sha-256", "--no-sync")  # fmt: skip
         with (self.data / "postgresql.conf").open("a") as conf:
             conf.write(

@@ -8,6 +8,8 @@ Fixtures:
     clean_server: the same, without the databases and roles that earlier tests left.
     make_cluster: makes a Cluster of the test's own, for tests that stop or reconfigure it.
     run_module: runs one of the collection's modules in a process of its own; returns its JSON.
+    access, settled: run postgres_access in check mode and for real; settled, then once more.
+    fails: runs it to an error before which nothing is changed; returns the message.
 """
 
 from __future__ import annotations
@@ -69,18 +71,18 @@ def _workplace() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def make_cluster(_workplace: Path) -> Iterator[Callable[[int], Cluster]]:
+def make_cluster(_workplace: Path) -> Iterator[Callable[..., Cluster]]:
     """Make and start a cluster of a major; stopped at the end of the session."""
     made: list[Cluster] = []
 
-    def make(major: int) -> Cluster:
+    def make(major: int, encoding: str = "UTF8") -> Cluster:
         if major not in INSTALLED:
             pytest.fail(MISSING)
         directory = _workplace / f"{major}-{len(made)}"
         directory.mkdir()
         cluster = new_cluster(major, reachable_bindir(major, _workplace), directory)
         made.append(cluster)
-        cluster.initialise()
+        cluster.initialise(encoding)
         cluster.start()
         return cluster
 
@@ -133,6 +135,60 @@ def run_module() -> Callable[..., dict[str, Any]]:
         if "warnings" in result:
             result["warnings"] = [_warning_text(warning) for warning in result["warnings"]]
         return result
+
+    return run
+
+
+@pytest.fixture
+def access(
+    clean_server: Cluster, run_module: Callable[..., dict[str, Any]]
+) -> Callable[..., dict[str, Any]]:
+    """Run postgres_access in check mode and then for real; both must say the same."""
+
+    def run(
+        databases: list[dict[str, Any]], check_too: bool = True, **options: Any
+    ) -> dict[str, Any]:
+        args = {**clean_server.login, "databases": databases, **options}
+        predicted = run_module("postgres_access", args, check=True) if check_too else None
+        result = run_module("postgres_access", args)
+        assert not result.get("failed"), result["msg"]
+        if predicted:
+            for key in ("changed", "statements", "diff", "databases", "warnings"):
+                assert predicted.get(key) == result.get(key), key
+        return result
+
+    return run
+
+
+@pytest.fixture
+def settled(access: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Run postgres_access, then again: the second run must change nothing."""
+
+    def run(databases: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
+        result = access(databases, **options)
+        again = access(databases, check_too=False, **options)
+        assert again["statements"] == []
+        assert not again["changed"]
+        assert (again["diff"]["before"], again["diff"]["after"]) == ("", "")
+        return result
+
+    return run
+
+
+@pytest.fixture
+def fails(clean_server: Cluster, run_module: Callable[..., dict[str, Any]]) -> Callable[..., str]:
+    """Run postgres_access, in both modes, to the same error; nothing may be executed."""
+
+    def run(databases: list[dict[str, Any]], **options: Any) -> str:
+        args = {**clean_server.login, "databases": databases, **options}
+        predicted = run_module("postgres_access", args, check=True)
+        result = run_module("postgres_access", args)
+        assert predicted["failed"] and result["failed"]
+        assert predicted["msg"] == result["msg"]
+        assert not result.get("changed")
+        assert clean_server.sql("SELECT 1 FROM pg_database WHERE datname = 'mydb'") == []
+        assert clean_server.sql("SELECT 1 FROM pg_roles WHERE rolname LIKE 'app%'") == []
+        return str(result["msg"])
 
     return run
 

@@ -275,7 +275,7 @@ def test_deadlock_is_tried_again(clean_server, run_module):
         run = pool.submit(run_module, "postgres_access", args)
         while clean_server.sql(waiting) == [(0,)]:
             time.sleep(0.02)
-        other.execute("GRANT SELECT ON t1 TO PUBLIC")
+        other.execute("GRANT SELECT ON t1 TO app_user")
         other.execute("COMMIT")
         result = run.result()
     assert "deadlock detected" in clean_server.log()[before:]

@@ -363,14 +363,14 @@ ON_WHAT = (
     ("SELECT 'r ' || c.oid::regclass::text AS what,"
      " has_table_privilege(a.oid, c.oid, w.word) AS has FROM pg_class c"
      " JOIN pg_namespace n ON n.oid = relnamespace"
-     " WHERE relkind IN ('r','p','v','m','f') AND nspname !~ '^(pg_|information)'", TABLE, True),
+     " WHERE relkind IN ('r','p','v','m','f') AND nspname !~ '^(pg_|information)'", TABLE, False),
     ("SELECT a.attrelid::regclass || '.' || attname AS what,"
      " has_column_privilege(actor_oid, attrelid, attnum, w.word) AS has"
      " FROM (SELECT a.oid AS actor_oid) o, pg_attribute a JOIN pg_class c ON c.oid = attrelid"
      " JOIN pg_namespace n ON n.oid = relnamespace"
-     " WHERE attnum > 0 AND relname = 'Tab le'", COLUMN[2], True),
+     " WHERE attnum > 0 AND relname = 'Tab le'", COLUMN[2], False),
     ("SELECT c.oid::regclass::text AS what, has_sequence_privilege(a.oid, c.oid, w.word) AS has"
-     " FROM pg_class c WHERE relkind = 'S'", ("SELECT", "USAGE", "UPDATE"), True),
+     " FROM pg_class c WHERE relkind = 'S'", ("SELECT", "USAGE", "UPDATE"), False),
     ("SELECT p.oid::regprocedure::text AS what,"
      " has_function_privilege(a.oid, p.oid, w.word) AS has FROM pg_proc p"
      " JOIN pg_namespace n ON n.oid = pronamespace"
@@ -388,14 +388,27 @@ SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, r
                 AND (NOT r.rolsuper OR g.oid = r.oid) ORDER BY 1)
   FROM pg_roles r WHERE rolname = ANY(%(outside)s)
 """
+# What those who can't connect have by name; of what PUBLIC has they make no use.
+BY_NAME = """
+SELECT c.oid::regclass::text, x.grantee::regrole::text, x.privilege_type, x.is_grantable
+  FROM pg_class c, aclexplode(c.relacl) x
+ WHERE x.grantee <> 0 AND pg_get_userbyid(x.grantee) = ANY(%(outside)s)
+UNION ALL
+SELECT attrelid::regclass || '.' || attname, x.grantee::regrole::text, x.privilege_type,
+       x.is_grantable
+  FROM pg_attribute, aclexplode(attacl) x
+ WHERE x.grantee <> 0 AND pg_get_userbyid(x.grantee) = ANY(%(outside)s)
+"""
 # What they will give to others, and what others will get from them, is no effect on the present;
-# it is nobody else's to change all the same.
+# it is nobody else's to change all the same. What creators of the model give is the model's.
 OTHERS_DEFAULTS = """
 SELECT pg_get_userbyid(defaclrole), coalesce(nspname, ''), defaclobjtype, x.*::text
   FROM pg_default_acl d LEFT JOIN pg_namespace n ON n.oid = defaclnamespace,
        aclexplode(defaclacl) x
  WHERE pg_get_userbyid(defaclrole) = ANY(%(outside)s)
-    OR (x.grantee <> 0 AND pg_get_userbyid(x.grantee) = ANY(%(outside)s))
+    OR (x.grantee <> 0 AND pg_get_userbyid(x.grantee) = ANY(%(outside)s)
+        AND NOT (pg_get_userbyid(defaclrole) = ANY(%(creators)s)
+                 AND (nspname IS NULL OR nspname = ANY(%(schemas)s))))
 """
 # Before 18 no function tells it.
 LARGE_OBJECTS = """
@@ -428,7 +441,11 @@ def what_others_can_do(server: Any, databases: list[str]) -> set[tuple[Any, ...]
                 query = EFFECTIVE.format(objects=objects)
                 rows = connection.execute(query, {**values, "words": known, "idle": idle})
                 found |= {(database, *row) for row in rows}
-            rows = connection.execute(OTHERS_DEFAULTS, values)
+            found |= {(database, "by name", *row) for row in connection.execute(BY_NAME, values)}
+            listed = KINDS.get(database, {})
+            creators = [name for name, kind in listed.items() if kind == "migrator"]
+            more = {"creators": creators, "schemas": list(SCHEMAS.get(database, ()))}
+            rows = connection.execute(OTHERS_DEFAULTS, {**values, **more})
             found |= {(database, "by default", *row) for row in rows}
             rows = connection.execute(LARGE_OBJECTS, values)
             found |= {(database, *row) for row in rows}
@@ -570,6 +587,10 @@ def _wrong_defaults(connection: Any, database: str, listed: dict[str, str]) -> l
     for creator in (role for role, kind in listed.items() if kind == "migrator"):
         if PUBLIC in {key[3] for key in held if key[:3] == (creator, "", "f")}:
             wrong.append(f"{database}: routines of {creator} are everybody's")
+        for (by, schema, letter, role), found in held.items():
+            ours = by == creator and schema in ("", *SCHEMAS[database])
+            if ours and role not in (by, *MODEL_ROLES) and (letter, found) != ("T", {"USAGE"}):
+                wrong.append(f"{database}: by default of {by}, {role} gets {found} on {letter}")
         if (creator, "f") not in globally:
             wrong.append(f"{database}: routines of {creator} are everybody's by default")
         for role, kind in listed.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any, Callable
 
@@ -335,3 +336,21 @@ def test_the_smallest_filesystem_counts_where_the_major_is_not_said(
     monkeypatch.setattr(module, "filesystem_bytes", lambda path: sizes.get(path[:-7], 0))
     found = run_module("host_resources_info", {})["resources"]["wal_filesystem"]
     assert found == {"path": str(tmp_path / "15" / "pg_wal"), "size_bytes": 5}
+
+
+@pytest.mark.parametrize("signal", ["", "standby.signal", "recovery.signal"])
+def test_a_standby_is_told_from_its_files(
+    signal: str, monkeypatch: pytest.MonkeyPatch, run_module: Callable[..., dict[str, Any]]
+) -> None:
+    # Where the clusters' owner, as whom the module looks, may enter.
+    with tempfile.TemporaryDirectory(prefix="pooled-", dir="/tmp") as home:
+        main, data = Path(home) / "etc" / "17" / "main", Path(home) / "data"
+        main.mkdir(parents=True)
+        data.mkdir()
+        (main / "postgresql.conf").write_text(f"data_directory = '{data}'\n")
+        if signal:
+            (data / signal).touch()
+        Path(home).chmod(0o755)
+        monkeypatch.setattr(module, "CLUSTERS", str(Path(home) / "etc"))
+        (found,) = run_module("host_resources_info", {})["postgres"]["clusters"]
+    assert (found["data_directory"], found["standby"]) == (str(data), bool(signal))

@@ -199,6 +199,40 @@ def found(result):
     return {one["id"]: one["evidence"] for one in result["findings"]}
 
 
+def test_default_privileges_for_everybody_are_seen(good, look):
+    grant = "ALTER DEFAULT PRIVILEGES FOR ROLE shop_migrator IN SCHEMA public {} ALL ON TABLES {}"
+    good.sql(grant.format("GRANT", "TO PUBLIC"), "shop")
+    try:
+        (seen,) = [one for one in look()["findings"] if one["id"] == "public-tables"]
+    finally:
+        good.sql(grant.format("REVOKE", "FROM PUBLIC"), "shop")
+    assert seen["evidence"] == (
+        "PUBLIC gets rights on all tables that 'shop_migrator' creates in 'shop', schema 'public'"
+    )
+    place, statement = seen["fix"].split(": ", 1)
+    assert place == "in 'shop'"
+    good.sql(grant.format("GRANT", "TO PUBLIC"), "shop")
+    good.sql(statement, "shop")
+    assert "public-tables" not in found(look())
+
+
+def test_of_an_invalid_database_only_dropping_it_is_advised(good, look):
+    """As an interrupted DROP DATABASE leaves it, with what else would be said of it."""
+    good.sql('CREATE DATABASE "half gone"')
+    good.sql('GRANT ALL ON DATABASE "half gone" TO PUBLIC')
+    good.sql("UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half gone'")
+    try:
+        result = look()
+        about = [one for one in result["findings"] if "half gone" in str(one)]
+        assert [(one["id"], one["fix"]) for one in about] == [
+            ("invalid-database", 'DROP DATABASE "half gone";')
+        ]
+        assert "half gone" not in str(result["not_checked"])
+    finally:
+        good.sql('DROP DATABASE "half gone"')
+    assert "invalid-database" not in found(look())
+
+
 def eventually(look, wanted):
     """What is found, as soon as it is as wanted: a reload takes a moment."""
     for _attempt in range(20):

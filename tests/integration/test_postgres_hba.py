@@ -21,6 +21,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from ansible_collections.pooled.postgres.plugins.module_utils import _hba
 from ansible_collections.pooled.postgres.plugins.modules import postgres_hba
 from tests.integration import faults
 from tests.integration.conftest import INSTALLED
@@ -244,6 +245,71 @@ def test_lines_for_the_later_database_of_others_stay_in_a_file_that_is_ours(
     assert run_module("postgres_hba", automatic)["changed"] is False
     assert run_module("postgres_hba", arguments)["changed"]
     assert files(cluster)[0] == ours
+
+
+def include(cluster: Any, text: str) -> None:
+    """A directory beside pg_hba.conf with one file of rules."""
+    (cluster.data / "hba.d").mkdir(mode=0o755, exist_ok=True)
+    put(cluster, "hba.d/10-theirs.conf", text)
+    (cluster.data / "hba.d").chmod(0o755)
+
+
+@pytest.mark.usefixtures("later")
+def test_rules_that_a_line_of_others_includes_stay_or_are_named(
+    cluster: Any, run_module: Run
+) -> None:
+    arguments = options(cluster)
+    run_module("postgres_hba", arguments)
+    ours = files(cluster)[0]
+    automatic = {**arguments, "exclusive": "auto"}
+    include(cluster, "host theirs later 127.0.0.1/32 scram-sha-256\n")
+    put(cluster, "pg_hba.conf", ours + "include_dir hba.d\n")
+    if cluster.major < _hba.INCLUDES_MAJOR:
+        result = run_module("postgres_hba", automatic)
+        assert "invalid connection type" in result["msg"] and "include_dir" in result["msg"]
+        return
+    foreseen = run_module("postgres_hba", automatic, check=True)
+    result = run_module("postgres_hba", automatic)
+    assert "msg" not in result and foreseen["diff"] == result["diff"]
+    assert any("include_dir hba.d" in warning for warning in result["warnings"])
+    kept = files(cluster)[0]
+    assert kept.startswith(ours) and kept.splitlines()[-1] == "include_dir hba.d"
+    assert enters(cluster, "theirs", "later")
+    assert not enters(cluster, "mydb", "outsider")
+    assert run_module("postgres_hba", automatic)["changed"] is False
+    for rule in (
+        "host all all 0.0.0.0/0 trust",
+        "host mydb outsider 127.0.0.1/32 scram-sha-256",
+        "host theirs app_user 127.0.0.1/32 scram-sha-256",
+        "host theirs all 127.0.0.1/32 trust",
+        "host theirs +later 127.0.0.1/32 scram-sha-256",
+        "host /^m later 127.0.0.1/32 scram-sha-256",
+        "host theirs nonsense",
+    ):
+        include(cluster, f"# a comment\n{rule}\n")
+        for check in (True, False):
+            result = run_module("postgres_hba", automatic, check=check)
+            place = f"{cluster.data}/hba.d/10-theirs.conf line 2: "
+            assert "'include_dir hba.d' in it would bring rules" in result["msg"], rule
+            assert place in result["msg"], rule
+        assert files(cluster)[0] == kept
+    include(cluster, "host all all 0.0.0.0/0 trust\n")
+    result = run_module("postgres_hba", arguments)
+    assert any("'include_dir hba.d' is removed" in warning for warning in result["warnings"])
+    assert files(cluster)[0] == ours
+    assert not enters(cluster, "mydb", "outsider")
+
+
+def test_nobody_else_adds_to_our_map_through_another_file(cluster: Any, run_module: Run) -> None:
+    include(cluster, "pooled nobody pgbouncer_auth\n")
+    put(cluster, "pg_ident.conf", "include hba.d/10-theirs.conf\n")
+    result = run_module("postgres_hba", options(cluster))
+    if cluster.major < _hba.INCLUDES_MAJOR:
+        # There the word is the name of a map.
+        assert "msg" not in result or "pg_ident.conf" in result["msg"]
+        return
+    assert f"{cluster.data}/hba.d/10-theirs.conf line 1; remove them" in result["msg"]
+    assert files(cluster)[0] == PACKAGED
 
 
 def test_drift_is_removed_where_only_the_model_is(cluster: Any, run_module: Run) -> None:

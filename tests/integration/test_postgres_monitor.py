@@ -129,8 +129,9 @@ def test_check_mode_foresees_a_server_that_is_not_there(run_module: Run) -> None
         *SETTINGS,
         "GRANT CONNECT ON DATABASE postgres TO prometheus",
         "GRANT CONNECT ON DATABASE mydb TO prometheus",
-        "CREATE EXTENSION pg_stat_statements",
-        "GRANT USAGE ON SCHEMA public TO prometheus",
+        "CREATE SCHEMA pooled_extensions",
+        "CREATE EXTENSION pg_stat_statements SCHEMA pooled_extensions",
+        "GRANT USAGE ON SCHEMA pooled_extensions TO prometheus",
     ]
     failed = run_module("postgres_monitor", {"login_unix_socket": "/nowhere"}, check=True)
     assert failed["msg"].startswith("can't connect to the server: ")

@@ -385,10 +385,11 @@ def test_a_worker_waits_in_the_name_of_its_leader(major, crowd, info):
 def test_a_prepared_transaction_blocks_too(major, make_cluster, info):
     cluster = make_cluster(major)
     with (cluster.data / "postgresql.conf").open("a") as conf:
-        conf.write("max_prepared_transactions = 2\n")
+        conf.write("max_prepared_transactions = 3\n")
     cluster.restart()
     with new_crowd(cluster) as crowd:
         cluster.sql("BEGIN; SELECT pg_advisory_xact_lock(9); PREPARE TRANSACTION 'left'")
+        cluster.sql("BEGIN; CREATE TABLE not_waited_for (); PREPARE TRANSACTION 'other'")
         crowd.running("waiter", "postgres", "postgres", query="SELECT pg_advisory_lock(9)")
         until(lambda: cluster.sql(BLOCKED), lambda rows: rows == [(1,)])
         tree = info(cluster)
@@ -397,7 +398,14 @@ def test_a_prepared_transaction_blocks_too(major, make_cluster, info):
         (0, "prepared transaction"),
         (crowd.pids["waiter"], "active"),
     ]
-    assert any(line.startswith("  prepared ") for line in tree["lines"])
+    (holder, _waiter) = tree["blocking"]
+    assert (holder["query"], holder["role"], holder["database"]) == (
+        "PREPARE TRANSACTION 'left'",
+        "postgres",
+        "postgres",
+    )
+    (line,) = [line for line in tree["lines"] if line.startswith("  prepared ")]
+    assert line.endswith("PREPARE TRANSACTION 'left'")
 
 
 # (rights of the login, whether it sees states, why it can't end)

@@ -102,7 +102,7 @@ def test_nothing_takes_a_session_back() -> None:
 
 # (options that the user gives, read-only, what must be in there, last)
 OPTIONS = [
-    (None, False, "-c search_path=pg_catalog -c row_security=off"),
+    (None, False, "-c role=none -c search_path=pg_catalog -c row_security=off"),
     ("-c search_path=public", True, "-c default_transaction_read_only=on"),
 ]
 
@@ -112,15 +112,26 @@ def test_what_a_user_gives_comes_before_what_is_pinned(
     monkeypatch: pytest.MonkeyPatch, given: str | None, read_only: bool, pinned: str
 ) -> None:
     seen: dict[str, str] = {}
+    first: list[list[str]] = []
 
     class Connection:
         autocommit = False
+        server_version = 170004
 
-        def cursor(self) -> Any:
-            settings = {**_postgres.SESSION, **_postgres.READ_ONLY}
-            found = tuple(settings[name] for name in ("search_path", *_postgres.READ_ONLY))
+        def get_parameter_status(self, name: str) -> str:
+            assert name == "is_superuser"
+            return "on" if read_only else "off"
+
+        def cursor(self, **_options: object) -> Any:
+            pinned = {**_postgres.SESSION, **(_postgres.READ_ONLY if read_only else {})}
             cursor = MagicMock()
-            cursor.__enter__.return_value.fetchone.return_value = found
+            opened = cursor.__enter__.return_value
+            opened.fetchone.return_value = tuple(
+                pinned[name] for name in ("search_path", *_postgres.READ_ONLY)
+            )
+            opened.execute.side_effect = lambda _query, *values: first.extend(
+                one["names"] for one in values
+            )
             return cursor
 
     def connect(async_: bool = False, **arguments: str) -> Connection:
@@ -136,8 +147,11 @@ def test_what_a_user_gives_comes_before_what_is_pinned(
     }  # fmt: skip
     _postgres.connect(params, read_only=read_only)
     assert pinned in seen["options"]
-    assert seen["options"].startswith(given or "-c search_path")
-    assert ("-c default_transaction_read_only=on" in seen["options"]) is read_only
+    assert seen["options"].startswith(given or "-c role=none")
+    timeouts = ["idle_session_timeout", "transaction_timeout"]
+    assert first == [[*timeouts, *(["lc_messages"] if read_only else [])]]
+    last = seen["options"].rpartition("-c default_transaction_read_only=")[2]
+    assert last.startswith("on" if read_only else "off ")
     assert seen["options"].rindex("search_path=pg_catalog") >= seen["options"].index("search_path=")
     assert seen["client_encoding"] == "UTF8"
     seen.clear()
@@ -150,3 +164,27 @@ def test_options_are_written_as_the_server_reads_them() -> None:
         _postgres.session_options({"a": "read committed", "b": "", "c": "x\\y"})
         == "-c a=read\\ committed -c b= -c c=x\\\\y"
     )
+
+
+REFUSALS = [
+    ('FATAL:  no pg_hba.conf entry for host "[local]", user "postgres"', True),
+    ("FATAL:  kein pg_hba.conf-Eintrag für Host »[local]«, Benutzer »postgres«", True),
+    ('FATAL:  Peer authentication failed for user "postgres"', True),
+    ("FATAL:  Peer-Authentifizierung für Benutzer »postgres« fehlgeschlagen", True),
+    ("FATAL:  authentification peer échouée pour l'utilisateur « postgres »", True),
+    ("fe_sendauth: no password supplied", True),
+    ("connection to server on socket failed: No such file or directory", False),
+    ("FATAL:  the database system is starting up", False),
+    ("FATAL:  sorry, too many clients already", False),
+]
+
+
+@pytest.mark.parametrize(("text", "refused"), REFUSALS)
+def test_a_refused_login_is_told_from_a_server_that_is_away(text: str, refused: bool) -> None:
+    assert bool(_postgres.refusal(text, "postgres", "postgres")) == refused
+
+
+def test_a_refused_login_of_another_os_user_needs_a_map() -> None:
+    advice = _postgres.refusal("no pg_hba.conf entry", "postgres", "dba")
+    assert "OS user 'dba' log in as 'postgres'" in advice
+    assert "with a map that lets 'dba' be 'postgres'" in advice

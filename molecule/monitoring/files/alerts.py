@@ -115,7 +115,7 @@ systemctl stop standby
 {CONSOLE} -c 'DISABLE mydb'
 """  # noqa: S608 # nothing in it comes from elsewhere
 COME_BACK = f"""
-{SQL} -c 'CREATE EXTENSION pg_stat_statements'
+{SQL} -c 'CREATE EXTENSION pg_stat_statements SCHEMA pooled_extensions'
 {SQL} -c "SELECT pg_drop_replication_slot('standby')"
 {CONSOLE} -c 'ENABLE mydb'
 """

@@ -490,6 +490,31 @@ def test_owner_of_the_database_needs_no_right_of_public():
     assert texts(wanted(), actual) == ["REVOKE CREATE ON SCHEMA public FROM PUBLIC"]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "locale", "refused"),
+    [
+        ("UTF8", "de_DE.ISO-8859-1", False),
+        ("LATIN1", "de_DE.ISO-8859-1", True),
+        ("LATIN1", "de_DE", True),
+        ("SQL_ASCII", "C", False),
+        ("SQL_ASCII", "en_US.UTF-8", False),
+        ("SQL_ASCII", "de_DE.utf8@euro", False),
+    ],
+)
+def test_a_locale_for_another_encoding_is_refused_before_anything_changes(
+    encoding, locale, refused
+):
+    new = new_cluster(17, ADMIN, ("mydb",))
+    actual = replace(new, template_encoding=encoding, pristine_locale=locale)
+    try:
+        plan(wanted(role("app")), actual)
+    except ValueError as error:
+        assert refused
+        assert f"the server's locale {locale!r} is for another one" in str(error)
+    else:
+        assert not refused
+
+
 def test_nothing_is_revoked_from_an_owner():
     grants = (Grant("app_user", "TRUNCATE", True, "app_user"),)
     needs = rights_needs("tables", "app_user", grants, RIGHTS, True)

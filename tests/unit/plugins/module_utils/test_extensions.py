@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._extensions import (
     Extension,
     Surroundings,
     creation,
+    in_order,
 )
 
 MOVES = Extension(relocatable=True)
@@ -67,3 +70,22 @@ def test_a_script_never_runs_where_others_create(
 ) -> None:
     with pytest.raises(ValueError, match=f"others may create in schema '{schema}'; revoke CREATE"):
         creation("x", "public", extension, around)
+
+
+REQUIRING = {
+    "c": Extension(requires=("b", "a")),
+    "b": Extension(requires=("a",)),
+    "a": Extension(),
+    "alone": Extension(requires=("not listed",)),
+}
+
+
+@pytest.mark.parametrize("listed", list(itertools.permutations(REQUIRING)))
+def test_each_comes_after_those_that_it_requires(listed: tuple[str, ...]) -> None:
+    found = in_order(listed, REQUIRING)
+    assert sorted(found) == sorted(listed)
+    assert found.index("a") < found.index("b") < found.index("c")
+
+
+def test_the_order_is_kept_where_nothing_is_required() -> None:
+    assert in_order(("z", "earthdistance", "y", "cube"), {}) == ("z", "cube", "earthdistance", "y")

@@ -503,7 +503,12 @@ KEPT = [
     ('host theirs their"their" 10.0.0.0/8 md5', False),
     ("host theirs ,their 10.0.0.0/8 md5", False),
     ("host theirs their, 10.0.0.0/8 md5", False),
-    ("include theirs", False),
+    # What it brings is judged by what the server reads: see below.
+    ("include theirs", True),
+    ("  include_dir hba.d  # theirs", True),
+    ("include_if_exists theirs", True),
+    ("included theirs", False),
+    ('"include" theirs', False),
     ("# host theirs their 10.0.0.0/8 md5", False),
 ]
 
@@ -519,7 +524,7 @@ def test_lines_for_what_only_others_have(line: str, kept: bool) -> None:
     )
     again = _hba.lines_of_others(text, ["theirs"], ["their", "+x y"])
     assert _hba.hba_text(text, ONE, True, again) == text
-    assert _hba.lines_of_others(text, [], []) == ()
+    assert _hba.lines_of_others(text, [], []) == _hba.include_lines(text)
 
 
 def test_others() -> None:
@@ -566,3 +571,33 @@ def test_what_others_lines_name() -> None:
     text = f"{WHOLE}host one,two  a,+group 10.0.0.0/8 md5\nlocal all b peer\nnonsense\n"
     databases, roles = _hba.named_by_others(text)
     assert (sorted(databases), sorted(roles)) == (["one", "two"], ["a", "b"])
+
+
+# (what an included rule lets in, whether a managed file can have it)
+INCLUDED = [
+    (("theirs",), ("their",), "trust", "", True),
+    (("theirs",), ("all",), "scram-sha-256", "", True),
+    (("theirs",), ("all",), "reject", "", True),
+    (("theirs",), ("all",), "trust", "", False),
+    (("theirs",), ("all", "their"), "scram-sha-256", "", False),
+    (("theirs", "mydb"), ("their",), "scram-sha-256", "", False),
+    (("theirs",), ("their", "app_user"), "scram-sha-256", "", False),
+    (("all",), ("their",), "scram-sha-256", "", False),
+    (("theirs",), ("+their",), "scram-sha-256", "", False),
+    (("/^their",), ("their",), "scram-sha-256", "", False),
+    (("@file",), ("their",), "scram-sha-256", "", False),
+    (("replication",), ("their",), "scram-sha-256", "", False),
+    ((), (), "", "authentication option not allowed", False),
+]
+
+
+@pytest.mark.parametrize(("databases", "users", "method", "error", "kept"), INCLUDED)
+def test_what_an_included_file_may_say(
+    databases: tuple[str, ...], users: tuple[str, ...], method: str, error: str, kept: bool
+) -> None:
+    rule = _hba.IncludedRule("/d/x.conf", 3, "host", databases, users, method, error)
+    # Names that mean more than themselves do so whoever has them.
+    names = ["theirs", "all", "+their", "/^their", "@file", "replication"]
+    found = _hba.decided_by_the_model([rule], names, ["their", "+their"])
+    assert found == (() if kept else (rule,))
+    assert str(rule).startswith("/d/x.conf line 3: ")

@@ -24,7 +24,7 @@ FULL = [
     {
         "name": "mydb",
         "schemas": ["public", "app"],
-        "extensions": ["hstore"],
+        "extensions": ["hstore", {"name": "cube", "schema": "geo"}, {"name": "citext"}],
         "roles": [
             {
                 "name": "app_user",
@@ -50,8 +50,9 @@ def test_everything_is_parsed():
     assert (database.name, database.schemas, database.extensions) == (
         "mydb",
         ("public", "app"),
-        ("hstore",),
+        ("hstore", "cube", "citext"),
     )
+    assert database.extension_schemas == (("cube", "geo"),)
     assert user == _model.Role(
         "app_user",
         "user",
@@ -134,6 +135,36 @@ WRONG = [
     ),
     ([{"name": "template1"}], f"{AT}.name: 'template1' is reserved; choose another name"),
     ([{"name": "pgbouncer"}], f"{AT}.name: 'pgbouncer' is reserved; choose another name"),
+    (
+        [{"name": "a", "schemas": ["pooled_extensions"]}],
+        f"{AT}.schemas: 'pooled_extensions' is where extensions of this collection's own are, so"
+        " that no role creates in it; choose another name",
+    ),
+    (
+        [{"name": "a", "extensions": "hstore"}],
+        f"{AT}.extensions: give a list, not str",
+    ),
+    (
+        [{"name": "a", "extensions": [{"name": "hstore", "shema": "x"}]}],
+        f"{AT}.extensions[0]: unknown key shema; allowed are name, schema",
+    ),
+    (
+        [{"name": "a", "extensions": [{"schema": "x"}]}],
+        f"{AT}.extensions[0]: None is no name for a extension: give a non-empty string",
+    ),
+    (
+        [{"name": "a", "extensions": [{"name": "x", "schema": "pg_catalog"}]}],
+        f"{AT}.extensions[0].schema: 'pg_catalog' belongs to the server itself",
+    ),
+    (
+        [{"name": "a", "extensions": [{"name": "x", "schema": "pgbouncer"}]}],
+        f"{AT}.extensions[0].schema: 'pgbouncer' is where PgBouncer's function lives; choose"
+        " another name",
+    ),
+    (
+        [{"name": "a", "extensions": ["x", {"name": "x", "schema": "y"}]}],
+        f"{AT}.extensions: 'x' is listed twice",
+    ),
     (
         [{"name": "a"}, {"name": "a"}],
         "pooled_databases[1].name: database 'a' is listed twice",

@@ -98,8 +98,9 @@ def test_usage_of_the_extensions_schemas_is_granted_by_name() -> None:
 def test_databases_and_extensions_that_are_missing() -> None:
     assert statements(RIGHT, {"postgres": True, "my db": False}, {"pg_stat_statements": False}) == [
         'GRANT CONNECT ON DATABASE "my db" TO prometheus',
-        "CREATE EXTENSION pg_stat_statements",
-        "GRANT USAGE ON SCHEMA public TO prometheus",
+        "CREATE SCHEMA pooled_extensions",
+        "CREATE EXTENSION pg_stat_statements SCHEMA pooled_extensions",
+        "GRANT USAGE ON SCHEMA pooled_extensions TO prometheus",
     ]
 
 
@@ -110,8 +111,9 @@ def test_names_are_never_sql() -> None:
         'GRANT pg_monitor TO "x""; DROP"',
         *(f"""ALTER ROLE "x""; DROP" SET {name} = '{value}'""" for name, value in SETTINGS.items()),
         'GRANT CONNECT ON DATABASE "d""b" TO "x""; DROP"',
-        "CREATE EXTENSION plpgsql",
-        'GRANT USAGE ON SCHEMA public TO "x""; DROP"',
+        "CREATE SCHEMA pooled_extensions",
+        "CREATE EXTENSION plpgsql SCHEMA pooled_extensions",
+        'GRANT USAGE ON SCHEMA pooled_extensions TO "x""; DROP"',
     ]
 
 
