@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _files, _guc, _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown_setting
 
 # A server logs a few lines when it refuses to start; more would be somebody else's.
 LOG_LINES = 12
@@ -394,6 +395,26 @@ class Server:
         if errors:
             raise Refused(f"it would not start any more: {'; '.join(errors)}")
 
+    def canonical(self, definition: _guc.Definition, text: str) -> str:
+        """A value of a library's setting as pg_settings shows it.
+
+        What its type does not say, the library does: a session tries the value.
+
+        Raises:
+            ValueError: saying why it is not a valid value.
+        """
+        value = _guc.canonical(definition, text)
+        known = definition.vartype != "string" or definition.context not in ("user", "superuser")
+        if known or shown_setting(definition.name, text) != text:
+            return value
+        attempt = _postgres.sql.SQL("SELECT set_config({}, {}, true) AS value").format(
+            _postgres.sql.Literal(definition.name), _postgres.sql.Literal(text)
+        )
+        try:
+            return str(self.rows(attempt)[0].value)
+        except Refused as error:
+            raise ValueError(str(error)) from error
+
     def is_fresh(self) -> bool:
         """Whether nobody uses the server yet."""
         return bool(self.rows(FRESH)[0].fresh)
@@ -427,7 +448,7 @@ class Server:
             wrong = []
             if self.loaded_at() > before:
                 live = self.live()
-                wrong = [change.name for change in expected if not _confirmed(change, live)]
+                wrong = [change.name for change in expected if self._denies(change, live)]
                 if not wrong:
                     break
             if time.monotonic() > deadline:
@@ -454,9 +475,27 @@ class Server:
             Refused: when not, naming the settings.
         """
         live = self.live()
-        wrong = [change.name for change in expected if not _confirmed(change, live)]
+        wrong = [denial for change in expected if (denial := self._denies(change, live))]
         if wrong:
-            raise Refused(f"it has other values than it shall have: {', '.join(wrong)}")
+            raise Refused(f"it has other values than it must have: {', '.join(wrong)}")
+
+    def _denies(self, change: _guc.Change, live: Mapping[str, _guc.Live]) -> str:
+        """What the server has instead of a changed setting's value; empty when it has that."""
+        row = live.get(change.name.lower())
+        if row is None or row.pending_restart or row.source in (*_guc.HIDDEN_SOURCES, "override"):
+            return ""
+        if row.setting == change.expected:
+            return ""
+        reason = ""
+        if "." in change.name:
+            # The library may have been loaded since: only now is known what the value's text means.
+            try:
+                if self.canonical(row.definition, change.expected) == row.setting:
+                    return ""
+            except ValueError as error:
+                reason = f" ({error})"
+        now = _guc.display(row.definition, row.setting)
+        return f"{change.name} is {shown_setting(change.name, now)}, not {change.after}{reason}"
 
     def restart(self, timeout_s: int) -> None:
         """Restart the service, and wait until the server answers and stays up.
@@ -513,10 +552,3 @@ class Server:
             ["systemctl", "is-active", self.cluster.service], handle_exceptions=False
         )
         return str(out).strip() in COMING
-
-
-def _confirmed(change: _guc.Change, live: dict[str, _guc.Live]) -> bool:
-    row = live.get(change.name.lower())
-    if row is None or row.pending_restart or row.source in (*_guc.HIDDEN_SOURCES, "override"):
-        return True
-    return row.setting == change.expected

@@ -273,14 +273,17 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
     def normalise(definition: _guc.Definition, text: str) -> str:
         value = _guc.canonical(definition, text)
         row = live.get(definition.name.lower())
-        if row is None or row.setting == value or "." in definition.name:
+        if row is None or row.setting == value:
             return value
         try:
+            if "." in definition.name:
+                return server.canonical(definition, text)
             return Configuration(cluster, "").ask(definition.name, {definition.name: text})
-        except Refused as error:
+        except (Refused, ValueError) as error:
             raise ValueError(f"settings.{definition.name}: {error}") from error
 
-    plan = _guc.plan(wanted, drop_in, live, rows, normalise)
+    libraries = _guc.libraries_catalog_of(cluster.major)
+    plan = _guc.plan(wanted, drop_in, live, rows, normalise, libraries)
     after = ManagedFile(cluster.drop_in, plan.content, cluster.os_user, cluster.os_group, MODE)
     at_work = {name: row.setting for name, row in live.items()}
     foreseen = module.params["assume_files"] if module.check_mode else []

@@ -23,6 +23,7 @@ from ansible_collections.pooled.postgres.plugins.modules import postgres_setting
 from tests.integration import faults
 from tests.integration.certificates import Authority
 from tests.integration.conftest import INSTALLED
+from tests.integration.documented import documented_settings
 
 # What the module runs instead of systemd: it restarts the test's own server, and can be told to
 # kill the module before or after the server has stopped, not to wait for the new one, to start it
@@ -340,6 +341,97 @@ def test_equal_values_are_no_change(managed, one, other):
     assert managed.state() == before
 
 
+# Values of libraries that the server has not loaded, with what it makes of them, and other
+# spellings of the same.
+OF_LIBRARIES = {
+    "auto_explain.log_min_duration": ("5s", "5000", 5000),
+    "auto_explain.log_format": ("JSON", "json", "json"),
+    "auto_explain.sample_rate": (".50", "0.5", 0.5),
+    "auto_explain.log_analyze": ("1", "on", True),
+    "auto_explain.log_level": ("DEBUG", "debug2", "debug2"),
+    "auto_explain.log_timing": ("n", "off", "NO"),
+}
+OF_STATEMENTS = {
+    "pg_stat_statements.max": ("1e4", "10000", 10000),
+    "pg_stat_statements.track": ("All", "all", "all"),
+}
+LISTS = {
+    "plpgsql.extra_warnings": (
+        ["too_many_rows", "shadowed_variables"],
+        "too_many_rows, shadowed_variables",
+        "too_many_rows, shadowed_variables",
+    )
+}
+
+
+# (libraries are preloaded by, their settings are known before that, the server is used)
+WAYS_TO_LOAD = [
+    ("shared_preload_libraries", True, True),
+    ("shared_preload_libraries", False, False),
+    ("session_preload_libraries", True, False),
+    ("session_preload_libraries", False, True),
+]
+
+
+@pytest.mark.parametrize(("place", "known", "used"), WAYS_TO_LOAD)
+def test_values_of_a_library_are_those_of_the_library(managed, monkeypatch, place, known, used):
+    if not known:
+        monkeypatch.setattr(_guc, "_LIBRARIES", {})
+    shared = place.startswith("shared")
+    values = {**OF_LIBRARIES, **LISTS, **(OF_STATEMENTS if shared else {})}
+    libraries = [*(["pg_stat_statements"] if shared else []), "auto_explain"]
+    if used:
+        managed.cluster.sql("CREATE DATABASE somebodys")
+    restart = "always" if used else "fresh"
+    wanted = {place: libraries, **{name: value[0] for name, value in values.items()}}
+    result = managed.run(wanted, restart=restart)
+    assert not result.get("failed"), result["msg"]
+    assert len(managed.calls.read_text().splitlines()) == (1 if shared else 0)
+    with managed.cluster.connect() as connection:
+        connection.execute("DO 'BEGIN END'")
+        found = dict(connection.execute("SELECT name, reset_val FROM pg_settings").fetchall())
+    assert {name: found[name] for name in values} == {n: value[1] for n, value in values.items()}
+    again = managed.predicted_run(wanted, restart=restart)
+    assert (again["changed"], again["pending_restart"]) == (False, [])
+    other = {place: libraries, **{name: value[2] for name, value in values.items()}}
+    same = managed.predicted_run(other, restart=restart)
+    assert same["settings"] == []
+    assert not managed.predicted_run(other, restart=restart)["changed"]
+    managed.stop()
+    started = managed.run(wanted, restart=restart)
+    assert (started["settings"], started["started"]) == ([], True)
+
+
+def test_a_value_that_only_its_library_refuses_is_taken_back(managed, monkeypatch):
+    monkeypatch.setattr(_guc, "_LIBRARIES", {})
+    before = managed.cluster.sql("SELECT name, setting FROM pg_settings")
+    wanted = {"shared_preload_libraries": "auto_explain", "auto_explain.log_min_duration": "5x"}
+    result = managed.run(wanted, restart="always")
+    assert result["failed"]
+    assert "auto_explain.log_min_duration is -1, not 5x" in result["msg"]
+    assert "runs with them" in result["msg"]
+    assert not managed.drop_in.exists()
+    assert managed.cluster.sql("SELECT name, setting FROM pg_settings") == before
+
+
+def test_every_example_of_the_docs_works(managed, authority):
+    names = ("ssl_cert_file", "ssl_key_file")
+    own = managed.cluster.data / "server"
+    files = dict(zip(names, authority.hand_over("server", own, managed.cluster.user)))
+    examples = documented_settings()
+    assert any("auto_explain.log_min_duration" in example for example in examples.values())
+    query = (
+        "SELECT name, applied, error FROM pg_file_settings WHERE sourcefile LIKE '%zz-pooled.conf'"
+    )
+    for place, example in examples.items():
+        wanted = {name: files.get(name, value) for name, value in example.items()}
+        result = managed.predicted_run(wanted, restart="always")
+        assert result["pending_restart"] == [], place
+        given = {name.lower() for name, value in wanted.items() if value is not None}
+        assert set(managed.cluster.sql(query)) == {(name, True, None) for name in given}, place
+        assert not managed.run(wanted, restart="always")["changed"], place
+
+
 # (settings, what the message says)
 REFUSED = [
     (
@@ -355,6 +447,20 @@ REFUSED = [
         "settings.temp_buffers: '1kB' is outside the range 100 (800kB) .. 1073741823",
     ),
     ({"jit": "maybe"}, "settings.jit: 'maybe' is no boolean; use on or off"),
+    # Of libraries that are not loaded.
+    (
+        {"auto_explain.log_min_duration": "5x"},
+        "settings.auto_explain.log_min_duration: '5x' has no valid unit; valid are us, ms, s",
+    ),
+    (
+        {"auto_explain.log_format": "html"},
+        "settings.auto_explain.log_format: 'html' is not allowed; choose one of text, xml, json",
+    ),
+    (
+        {"auto_explain.log_min_duratoin": "5s"},
+        "auto_explain of Postgres {major} has no such setting; did you mean"
+        " auto_explain.log_min_duration?",
+    ),
     ({"temp_buffers": {"a": 1}}, "is no value for a setting"),
     ({"data_directory": "/tmp"}, "belongs to the cluster itself"),
     # What only the server can know.
