@@ -82,7 +82,7 @@ def settings_of(bin_directory: pathlib.Path, folder: str, *options: str) -> list
     """pg_settings of a throw-away cluster that is made in a folder."""
     data, target = pathlib.Path(folder, "data"), pathlib.Path(folder, "settings.json")
     if not data.exists():
-        initdb = [bin_directory / "initdb", "-D", data, "-U", "postgres", "-E", "UTF8"]
+        initdb = [str(bin_directory / "initdb"), "-D", str(data), "-U", "postgres", "-E", "UTF8"]
         subprocess.run([*initdb, "--locale=C", "-N"], stdout=subprocess.DEVNULL, check=True)
     subprocess.run(
         [bin_directory / "postgres", "--single", "-D", data, *options, "postgres"],
@@ -128,10 +128,10 @@ def dump_libraries(bin_directory: pathlib.Path) -> dict[str, Any]:
     be in the path, can reach it.
     """
     kept: list[dict[str, Any]] = []
-    control = [bin_directory / "pg_ctl", "-D", "data", "-l", "log", "-w", "-s"]
+    control = [str(bin_directory / "pg_ctl"), "-D", "data", "-l", "log", "-w", "-s"]
     psql = ["psql", "-X", "-q", "-U", "postgres", "-d", "postgres", "-c"]
     with tempfile.TemporaryDirectory() as folder:
-        initdb = [bin_directory / "initdb", "-D", "data", "-U", "postgres", "--locale=C", "-N"]
+        initdb = [str(bin_directory / "initdb"), "-D", "data", "-U", "postgres", "--locale=C", "-N"]
         subprocess.run(initdb, cwd=folder, stdout=subprocess.DEVNULL, check=True)
         target = pathlib.Path(folder, "settings.json")
         for library in LIBRARIES:

@@ -744,20 +744,32 @@ def plan(
         else:
             now = _effective(row, own, normalise)
             restart = definition.needs_restart
-        if now == goal or (row and row.source == "override" and key in old):
+        if now == goal:
+            continue
+        if _works_out(row, old.get(key), goal, normalise):
+            if key not in old:
+                # In a file it would be another value than the one that works, until a restart.
+                del kept[name]
             continue
         before, after = _shown(definition, now), display(definition, goal)
         changes.append(Change(name, *shown_change(name, before, after), restart, goal))
         if not (restart and row and row.pending_restart):
             reload = True
-    for key in sorted(set(old) - set(held)):
+    unheld = set(old) | {key for key, row in live.items() if row.pending_restart}
+    for key in sorted(unheld - set(held)):
         row = live.get(key)
         if row is None or row.source in _BEYOND_FILES:
             continue
         own = [other for other in rows if other.name.lower() == key]
-        goal = _without(drop_in, row, own, normalise)
+        elsewhere = [other for other in own if other.path != drop_in.path]
+        goal = _from_files(row, elsewhere, normalise)
         now = _effective(row, own, normalise)
-        if now == goal:
+        stays = now == goal and not elsewhere and row.source != "default"
+        if stays and row.definition.needs_restart:
+            # Postgres says of a setting that goes from all files that it waits for a restart,
+            # whatever its value: it stays, as long as nothing else says another.
+            kept[row.definition.name] = old.get(key, row.setting)
+        if now == goal or key not in old:
             continue
         definition = row.definition
         before, after = _shown(definition, now), display(definition, goal)
@@ -813,14 +825,15 @@ def _effective(
     return row.setting
 
 
-def _without(
-    drop_in: DropIn,
-    row: Live,
-    own: Sequence[FileRow],
-    normalise: Callable[[Definition, str], str],
-) -> str:
-    """The value that the rest of the configuration leads to."""
-    return _from_files(row, [other for other in own if other.path != drop_in.path], normalise)
+def _works_out(
+    row: Live | None, old: str | None, goal: str, normalise: Callable[[Definition, str], str]
+) -> bool:
+    """Whether the server itself has chosen a value, as it is asked to."""
+    if row is None or row.pending_restart or row.source not in ("override", "default"):
+        return False
+    # Since 15, what it works out is a default too, but not the one that is built in.
+    asked = old if old is not None and row.source == "override" else row.definition.default
+    return _equal(row.definition, asked, goal, normalise)
 
 
 def _from_files(

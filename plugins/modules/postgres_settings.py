@@ -396,6 +396,7 @@ def waiting_for_restart(
 ) -> set[str]:
     """Settings that only a restart applies: those of the plan, and what others have left."""
     ours = {name.lower() for name in wanted} | set(drop_in.settings())
+    ours |= set(dict(_guc.parse_file(plan.content)))
     others = {row.definition.name for key, row in live.items() if row.pending_restart} - {
         live[key].definition.name for key in ours if key in live
     }

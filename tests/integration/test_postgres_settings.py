@@ -600,6 +600,48 @@ def test_settings_that_are_no_longer_given_go_back(managed):
     ]
 
 
+PENDING = "SELECT name FROM pg_settings WHERE pending_restart"
+
+
+def test_a_removed_setting_that_was_the_default_waits_for_no_restart(managed):
+    managed.run({"max_wal_senders": 10})
+    managed.stop()
+    managed.cluster.start()
+    for restart in ("never", "always"):
+        result = managed.predicted_run({}, restart=restart)
+        assert (result["settings"], result["pending_restart"]) == ([], [])
+        assert managed.cluster.sql(PENDING) == []
+    assert not result["changed"]
+    # As earlier versions of the collection left it.
+    managed.write("zz-pooled.conf", _guc.render_file({}))
+    managed.cluster.sql("SELECT pg_reload_conf()")
+    while not managed.cluster.sql(PENDING):
+        time.sleep(0.05)
+    assert managed.predicted_run({}, restart="always")["actions"][-1] == "reload"
+    assert managed.cluster.sql(PENDING) == []
+    # What is kept for that does not stand in the way of others.
+    managed.write("aa.conf", "max_wal_senders = 11\n")
+    result = managed.predicted_run({}, restart="never")
+    assert result["pending_restart"] == ["max_wal_senders"]
+    assert "max_wal_senders" not in managed.drop_in.read_text()
+    assert managed.calls.read_text() == ""
+
+
+def test_a_value_that_the_server_works_out_waits_for_no_restart(managed, major):
+    automatic = {"wal_buffers": -1}
+    automatic |= {"transaction_buffers": "0"} if major >= 17 else {}
+    automatic |= {"io_max_concurrency": -1} if major >= 18 else {}
+    result = managed.predicted_run(automatic, restart="always")
+    assert (result["settings"], result["pending_restart"]) == ([], [])
+    assert (managed.cluster.sql(PENDING), managed.calls.read_text()) == ([], "")
+    chosen = {**automatic, "wal_buffers": "4MB"}
+    for _run in range(2):
+        waits = managed.predicted_run(chosen, restart="never")
+        assert waits["pending_restart"] == ["wal_buffers"]
+    assert managed.predicted_run(chosen, restart="always")["pending_restart"] == []
+    assert managed.show("wal_buffers") == "4MB"
+
+
 def test_a_file_that_is_read_later_is_named(managed):
     managed.write("zzz.conf", "# mine\nwork_mem = 3MB\n")
     managed.cluster.sql("SELECT pg_reload_conf()")
