@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gettext
 import grp
 import os
 import pwd
@@ -21,8 +22,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._secrets import sh
 LOG_LINES = 12
 TELLING = (
     *("FATAL:", "PANIC:", "ERROR:", "HINT:", "DETAIL:"),
-    *("configuration file", "could not load", "was not reloaded"),
+    *("configuration file", "could not ", "was not reloaded"),
 )
+# What a server logs, in the language of its lc_messages, when it goes on with its old TLS.
+TLS_NOT_RELOADED = "SSL configuration was not reloaded"
 RELOAD_TIMEOUT_S = 15
 POLL_S = 0.1
 # How long the logging collector may take to write what the server has said.
@@ -56,6 +59,10 @@ LOGIN_ERRORS = "SELECT line_number, error FROM pg_hba_file_rules WHERE error IS 
 LIBRARY_PLACES = """
 SELECT current_setting('dynamic_library_path') AS path,
        (SELECT setting FROM pg_config WHERE name = 'PKGLIBDIR') AS libdir
+"""
+LANGUAGE = """
+SELECT reset_val AS language, (SELECT setting FROM pg_config WHERE name = 'LOCALEDIR') AS directory
+FROM pg_settings WHERE name = 'lc_messages'
 """
 
 
@@ -195,15 +202,27 @@ class Cluster:
         except OSError:
             return 0
 
+    def log_text(self, size: int) -> str:
+        """All that the server has logged since."""
+        return _files.read_bytes(self.log_file, self.rights, size).decode("utf-8", "replace")
+
     def log_since(self, size: int) -> str:
         """What the server has logged since: its errors if there are any, else its last lines."""
         try:
-            text = _files.read_bytes(self.log_file, self.rights, size).decode("utf-8", "replace")
+            text = self.log_text(size)
         except OSError as error:
             return f"(no log: {error})"
-        lines = text.splitlines()
-        told = [line for line in lines if any(mark in line for mark in TELLING)]
-        return "\n".join((told or lines)[-LOG_LINES:]) or f"(nothing in {self.log_file})"
+        return telling_lines(text) or f"(nothing in {self.log_file})"
+
+
+def telling_lines(text: str) -> str:
+    """Lines of a log that say what went wrong; the last ones when none is known to.
+
+    For people only: in other languages than English the words are others.
+    """
+    lines = text.splitlines()
+    told = [line for line in lines if any(mark in line for mark in TELLING)]
+    return "\n".join((told or lines)[-LOG_LINES:])
 
 
 class Configuration:
@@ -240,7 +259,10 @@ class Configuration:
                 handle.write(f"{self._text}\n{_guc.MARKER} = 'read'\n")
             with open(main, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as out:
                 out.write(self._main(candidate_path)[0])
-            overriding = [argument for key in values for argument in ("-c", f"{key}={values[key]}")]
+            # Its words are passed on, so that they are to be in English.
+            given = {"lc_messages": "C"} if name != "lc_messages" else {}
+            given.update(values)
+            overriding = [argument for key in given for argument in ("-c", f"{key}={given[key]}")]
             cluster = self._cluster
             code, answer, words = cluster.as_server(
                 f"{cluster.binary_directory}/postgres",
@@ -459,9 +481,17 @@ class Server:
         if any(change.name.startswith("ssl") for change in expected):
             if live["logging_collector"].setting == "on":
                 time.sleep(COLLECTOR_S)
-            words = self.cluster.log_since(size)
-            if "SSL configuration was not reloaded" in words:
-                raise Refused(words)
+            text = self.cluster.log_text(size)
+            if any(line in text for line in (TLS_NOT_RELOADED, self.translated(TLS_NOT_RELOADED))):
+                raise Refused(telling_lines(text))
+
+    def translated(self, text: str) -> str:
+        """A text of the server in the language in which it logs."""
+        found = self.rows(LANGUAGE)[0]
+        domain = f"postgres-{self.cluster.major}"
+        languages = [found.language or "C"]
+        catalog = gettext.translation(domain, found.directory, languages, fallback=True)
+        return catalog.gettext(text)
 
     def reset(self, names: Sequence[str]) -> None:
         """Take settings out of postgresql.auto.conf."""

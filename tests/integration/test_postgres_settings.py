@@ -1064,6 +1064,63 @@ def test_files_for_tls_are_checked_before_anything_changes(managed, authority, s
     assert not managed.run({**wanted, "ssl": False}, check=True).get("failed")
 
 
+# (settings, what the message says)
+REFUSED_BY_OPENSSL = [
+    ({"ssl_ciphers": "NOSUCH"}, "settings.ssl_ciphers: OpenSSL does not take 'NOSUCH': "),
+    ({"ssl_ecdh_curve": "nosuch"}, "settings.ssl_ecdh_curve: OpenSSL does not take 'nosuch': "),
+    (
+        {"ssl_min_protocol_version": "TLSv1.3", "ssl_max_protocol_version": "TLSv1.2"},
+        "settings.ssl_min_protocol_version: TLSv1.3 is newer than ssl_max_protocol_version",
+    ),
+]
+
+
+@pytest.fixture
+def german(managed, monkeypatch):
+    """A server that speaks German, where it has the words."""
+    folder = managed.cluster.directory / "locales"
+    folder.mkdir(exist_ok=True)
+    command = ["localedef", "-i", "de_DE", "-f", "UTF-8", str(folder / "de_DE.UTF-8")]
+    subprocess.run(command, check=True)
+    monkeypatch.setenv("LOCPATH", str(folder))
+    managed.stop()
+    managed.write("aa.conf", "lc_messages = 'de_DE.UTF-8'\n")
+    managed.cluster.start()
+    assert managed.show("lc_messages") == "de_DE.UTF-8"
+    return managed
+
+
+def test_options_for_tls_are_refused_whatever_the_servers_language(
+    german, authority, major, monkeypatch
+):
+    managed = german
+    user = managed.cluster.user
+    certificate, key = authority.hand_over("server", managed.cluster.data / "server", user)
+    tls = {"ssl": True, "ssl_cert_file": certificate, "ssl_key_file": key}
+    assert not managed.run(tls).get("failed")
+    before = managed.state()
+    for settings, message in REFUSED_BY_OPENSSL[: 1 if major >= 18 else None]:
+        for check in (True, False):
+            result = managed.run({**tls, **settings}, check=check)
+            assert result["failed"]
+            assert message in result["msg"]
+    assert managed.state() == before
+    # What only the server knows it says in its log. Debian's has the words, and its OpenSSL.
+    if str(managed.cluster.bindir).startswith("/usr/lib"):
+        monkeypatch.setattr(postgres_settings, "check_tls_files", lambda *_: [])
+        result = managed.run({**tls, "ssl_ciphers": "NOSUCH"})
+        assert result["failed"]
+        assert "konnte Cipher-Liste nicht setzen" in result["msg"]
+        assert "SSL-Konfiguration wurde nicht neu geladen" in result["msg"]
+        assert "the files are as they were" in result["msg"]
+        assert managed.show("ssl_ciphers") != "NOSUCH"
+        managed.cluster.restart()
+    # Of a file that no server takes, the words are always English.
+    managed.write("bb.conf", "work_mem = 5apples\n")
+    assert 'invalid value for parameter "work_mem"' in managed.run({"work_mem": "6MB"})["msg"]
+    managed.write("bb.conf", "")
+
+
 def test_a_certificate_that_expires_soon_is_warned_of(managed, authority):
     authority.issue("brief", days=5)
     certificate, key = authority.hand_over(
