@@ -113,6 +113,11 @@ class Cluster:
         return f"{self.config_directory}/conf.d/zz-pooled.conf"
 
     @property
+    def start_conf(self) -> str:
+        """Path of the file in which Debian has whether the server comes back after a reboot."""
+        return f"{self.config_directory}/start.conf"
+
+    @property
     def auto_conf(self) -> str:
         """Path of the file that ALTER SYSTEM writes."""
         return f"{self.data_directory}/postgresql.auto.conf"

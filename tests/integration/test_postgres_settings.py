@@ -38,6 +38,7 @@ if [ "$1" = is-active ]; then
     exit
 fi
 echo "$@" >> "$STUB_CALLS"
+[ "$1" = daemon-reload ] && exit
 touch "$STUB_CALLS.busy"
 trap 'rm -f "$STUB_CALLS.busy"' EXIT
 [ "$STUB_KILL" = before ] && kill -9 $PPID && exit 1
@@ -192,7 +193,8 @@ class Managed:
             path.unlink()
         for name in self.left_over():
             (self.cluster.data / name).unlink()
-        (self.cluster.data / "recovery.signal").unlink(missing_ok=True)
+        for name in ("recovery.signal", "start.conf"):
+            (self.cluster.data / name).unlink(missing_ok=True)
         (self.cluster.data / "postgresql.auto.conf").write_text("")
         self.calls.write_text("")
         self.cluster.start()
@@ -908,6 +910,58 @@ def test_a_stopped_server_is_started_with_the_wanted_settings(managed):
     assert result["diff"] == predicted["diff"]
     assert (managed.show("work_mem"), managed.show("shared_buffers")) == ("6MB", "24MB")
     assert not managed.run({"work_mem": "6MB", "shared_buffers": "24MB"})["changed"]
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_a_server_that_nothing_starts_at_boot_is_started_then_too(managed, stopped):
+    start = managed.cluster.data / "start.conf"
+    start.write_text("# Somebody's words\nmanual # by hand\n")
+    managed.own(start)
+    if stopped:
+        managed.stop()
+        predicted = managed.run({"work_mem": "6MB"}, check=True)
+        assert (start.read_text(), managed.calls.read_text()) == (
+            "# Somebody's words\nmanual # by hand\n",
+            "",
+        )
+        result = managed.run({"work_mem": "6MB"})
+        assert predicted["actions"] == result["actions"]
+    else:
+        managed.run({"work_mem": "6MB"})
+        start.write_text("# Somebody's words\nmanual # by hand\n")
+        result = managed.predicted_run({"work_mem": "6MB"})
+    assert result["actions"][0] == f"write auto into {start}"
+    assert result["diff"]["after"].endswith(f"{start}: auto\n")
+    assert start.read_text() == "# Somebody's words\nauto\n"
+    assert "daemon-reload" in managed.calls.read_text()
+    assert managed.show("work_mem") == "6MB"
+    assert not managed.predicted_run({"work_mem": "6MB"})["changed"]
+
+
+def test_a_server_that_is_disabled_is_refused(managed):
+    start = managed.cluster.data / "start.conf"
+    start.write_text("disabled\n")
+    managed.own(start)
+    before = managed.state()
+    for check in (True, False):
+        result = managed.run({"work_mem": "6MB"}, check=check)
+        assert result["failed"]
+        assert f"{start} says disabled" in result["msg"]
+    assert (managed.state(), start.read_text()) == (before, "disabled\n")
+
+
+def test_a_new_cluster_that_is_not_as_asked_is_refused(managed, major):
+    asked = {"data_checksums": True, "locale": "C"}
+    has = managed.show("data_checksums") == "on"
+    before = managed.state()
+    result = managed.run({"work_mem": "6MB"}, new_cluster=asked)
+    assert bool(result.get("failed")) is not has
+    if not has:
+        assert "its data pages have no checksums" in result["msg"]
+        assert managed.state() == before
+    result = managed.run({"work_mem": "6MB"}, new_cluster={"locale": "de_DE.UTF-8"})
+    assert "its locale is C, not de_DE.UTF-8" in result["msg"]
+    assert not managed.run({"work_mem": "6MB"}, new_cluster={"locale": "C"}).get("failed")
 
 
 def test_a_cluster_that_does_not_exist_is_foreseen_only_in_check_mode(managed, tmp_path):
