@@ -420,6 +420,7 @@ def test_every_example_of_the_docs_works(managed, authority):
     names = ("ssl_cert_file", "ssl_key_file")
     own = managed.cluster.data / "server"
     files = dict(zip(names, authority.hand_over("server", own, managed.cluster.user)))
+    sockets = str(managed.cluster.socket_directory)
     examples = documented_settings()
     assert any("auto_explain.log_min_duration" in example for example in examples.values())
     query = (
@@ -427,6 +428,9 @@ def test_every_example_of_the_docs_works(managed, authority):
     )
     for place, example in examples.items():
         wanted = {name: files.get(name, value) for name, value in example.items()}
+        if "unix_socket_directories" in wanted:
+            told = wanted["unix_socket_directories"]
+            wanted["unix_socket_directories"] = told.replace("/var/run/postgresql", sockets)
         result = managed.predicted_run(wanted, restart="always")
         assert result["pending_restart"] == [], place
         given = {name.lower() for name, value in wanted.items() if value is not None}
