@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gettext
 import grp
 import os
 import pwd
@@ -15,13 +16,16 @@ from types import MappingProxyType
 from typing import Any, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _files, _guc, _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown_setting
 
 # A server logs a few lines when it refuses to start; more would be somebody else's.
 LOG_LINES = 12
 TELLING = (
     *("FATAL:", "PANIC:", "ERROR:", "HINT:", "DETAIL:"),
-    *("configuration file", "could not load", "was not reloaded"),
+    *("configuration file", "could not ", "was not reloaded"),
 )
+# What a server logs, in the language of its lc_messages, when it goes on with its old TLS.
+TLS_NOT_RELOADED = "SSL configuration was not reloaded"
 RELOAD_TIMEOUT_S = 15
 POLL_S = 0.1
 # How long the logging collector may take to write what the server has said.
@@ -55,6 +59,10 @@ LOGIN_ERRORS = "SELECT line_number, error FROM pg_hba_file_rules WHERE error IS 
 LIBRARY_PLACES = """
 SELECT current_setting('dynamic_library_path') AS path,
        (SELECT setting FROM pg_config WHERE name = 'PKGLIBDIR') AS libdir
+"""
+LANGUAGE = """
+SELECT reset_val AS language, (SELECT setting FROM pg_config WHERE name = 'LOCALEDIR') AS directory
+FROM pg_settings WHERE name = 'lc_messages'
 """
 
 
@@ -103,6 +111,11 @@ class Cluster:
     def drop_in(self) -> str:
         """Path of the managed file."""
         return f"{self.config_directory}/conf.d/zz-pooled.conf"
+
+    @property
+    def start_conf(self) -> str:
+        """Path of the file in which Debian has whether the server comes back after a reboot."""
+        return f"{self.config_directory}/start.conf"
 
     @property
     def auto_conf(self) -> str:
@@ -194,15 +207,27 @@ class Cluster:
         except OSError:
             return 0
 
+    def log_text(self, size: int) -> str:
+        """All that the server has logged since."""
+        return _files.read_bytes(self.log_file, self.rights, size).decode("utf-8", "replace")
+
     def log_since(self, size: int) -> str:
         """What the server has logged since: its errors if there are any, else its last lines."""
         try:
-            text = _files.read_bytes(self.log_file, self.rights, size).decode("utf-8", "replace")
+            text = self.log_text(size)
         except OSError as error:
             return f"(no log: {error})"
-        lines = text.splitlines()
-        told = [line for line in lines if any(mark in line for mark in TELLING)]
-        return "\n".join((told or lines)[-LOG_LINES:]) or f"(nothing in {self.log_file})"
+        return telling_lines(text) or f"(nothing in {self.log_file})"
+
+
+def telling_lines(text: str) -> str:
+    """Lines of a log that say what went wrong; the last ones when none is known to.
+
+    For people only: in other languages than English the words are others.
+    """
+    lines = text.splitlines()
+    told = [line for line in lines if any(mark in line for mark in TELLING)]
+    return "\n".join((told or lines)[-LOG_LINES:])
 
 
 class Configuration:
@@ -239,7 +264,10 @@ class Configuration:
                 handle.write(f"{self._text}\n{_guc.MARKER} = 'read'\n")
             with open(main, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as out:
                 out.write(self._main(candidate_path)[0])
-            overriding = [argument for key in values for argument in ("-c", f"{key}={values[key]}")]
+            # Its words are passed on, so that they are to be in English.
+            given = {"lc_messages": "C"} if name != "lc_messages" else {}
+            given.update(values)
+            overriding = [argument for key in given for argument in ("-c", f"{key}={given[key]}")]
             cluster = self._cluster
             code, answer, words = cluster.as_server(
                 f"{cluster.binary_directory}/postgres",
@@ -394,6 +422,26 @@ class Server:
         if errors:
             raise Refused(f"it would not start any more: {'; '.join(errors)}")
 
+    def canonical(self, definition: _guc.Definition, text: str) -> str:
+        """A value of a library's setting as pg_settings shows it.
+
+        What its type does not say, the library does: a session tries the value.
+
+        Raises:
+            ValueError: saying why it is not a valid value.
+        """
+        value = _guc.canonical(definition, text)
+        known = definition.vartype != "string" or definition.context not in ("user", "superuser")
+        if known or shown_setting(definition.name, text) != text:
+            return value
+        attempt = _postgres.sql.SQL("SELECT set_config({}, {}, true) AS value").format(
+            _postgres.sql.Literal(definition.name), _postgres.sql.Literal(text)
+        )
+        try:
+            return str(self.rows(attempt)[0].value)
+        except Refused as error:
+            raise ValueError(str(error)) from error
+
     def is_fresh(self) -> bool:
         """Whether nobody uses the server yet."""
         return bool(self.rows(FRESH)[0].fresh)
@@ -427,7 +475,7 @@ class Server:
             wrong = []
             if self.loaded_at() > before:
                 live = self.live()
-                wrong = [change.name for change in expected if not _confirmed(change, live)]
+                wrong = [change.name for change in expected if self._denies(change, live)]
                 if not wrong:
                     break
             if time.monotonic() > deadline:
@@ -438,9 +486,17 @@ class Server:
         if any(change.name.startswith("ssl") for change in expected):
             if live["logging_collector"].setting == "on":
                 time.sleep(COLLECTOR_S)
-            words = self.cluster.log_since(size)
-            if "SSL configuration was not reloaded" in words:
-                raise Refused(words)
+            text = self.cluster.log_text(size)
+            if any(line in text for line in (TLS_NOT_RELOADED, self.translated(TLS_NOT_RELOADED))):
+                raise Refused(telling_lines(text))
+
+    def translated(self, text: str) -> str:
+        """A text of the server in the language in which it logs."""
+        found = self.rows(LANGUAGE)[0]
+        domain = f"postgres-{self.cluster.major}"
+        languages = [found.language or "C"]
+        catalog = gettext.translation(domain, found.directory, languages, fallback=True)
+        return catalog.gettext(text)
 
     def reset(self, names: Sequence[str]) -> None:
         """Take settings out of postgresql.auto.conf."""
@@ -454,9 +510,27 @@ class Server:
             Refused: when not, naming the settings.
         """
         live = self.live()
-        wrong = [change.name for change in expected if not _confirmed(change, live)]
+        wrong = [denial for change in expected if (denial := self._denies(change, live))]
         if wrong:
-            raise Refused(f"it has other values than it shall have: {', '.join(wrong)}")
+            raise Refused(f"it has other values than it must have: {', '.join(wrong)}")
+
+    def _denies(self, change: _guc.Change, live: Mapping[str, _guc.Live]) -> str:
+        """What the server has instead of a changed setting's value; empty when it has that."""
+        row = live.get(change.name.lower())
+        if row is None or row.pending_restart or row.source in (*_guc.HIDDEN_SOURCES, "override"):
+            return ""
+        if row.setting == change.expected:
+            return ""
+        reason = ""
+        if "." in change.name:
+            # The library may have been loaded since: only now is known what the value's text means.
+            try:
+                if self.canonical(row.definition, change.expected) == row.setting:
+                    return ""
+            except ValueError as error:
+                reason = f" ({error})"
+        now = _guc.display(row.definition, row.setting)
+        return f"{change.name} is {shown_setting(change.name, now)}, not {change.after}{reason}"
 
     def restart(self, timeout_s: int) -> None:
         """Restart the service, and wait until the server answers and stays up.
@@ -513,10 +587,3 @@ class Server:
             ["systemctl", "is-active", self.cluster.service], handle_exceptions=False
         )
         return str(out).strip() in COMING
-
-
-def _confirmed(change: _guc.Change, live: dict[str, _guc.Live]) -> bool:
-    row = live.get(change.name.lower())
-    if row is None or row.pending_restart or row.source in (*_guc.HIDDEN_SOURCES, "override"):
-        return True
-    return row.setting == change.expected

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import ssl
 import stat
 import time
 from typing import Collection, Mapping
@@ -22,6 +23,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._cluster import Cl
 # Warned of as long as there is time left to renew a certificate.
 EXPIRES_SOON_DAYS = 14
 _POLL_S = 0.1
+_PROTOCOL_RANGE = ("ssl_min_protocol_version", "ssl_max_protocol_version")
+_OPTIONS = {"ssl_ciphers", "ssl_ecdh_curve", *_PROTOCOL_RANGE}
 _FILES = ("ssl_ca_file", "ssl_cert_file", "ssl_crl_file", "ssl_key_file")
 
 
@@ -56,6 +59,7 @@ def check_tls_files(
         for name in _FILES
         if values.get(name)
     }
+    check_tls_options({name: values[name] for name in _OPTIONS & set(wanted)}, values)
     asked = [name for name in paths if name in wanted and paths[name] not in foreseen]
     for name in asked:
         _check_readable(cluster, name, paths[name])
@@ -72,6 +76,37 @@ def check_tls_files(
     if left < EXPIRES_SOON_DAYS:
         return [f"settings.ssl_cert_file: {certificate} expires in {left:.0f} days; renew it"]
     return []
+
+
+def check_tls_options(asked: Mapping[str, str], values: Mapping[str, str]) -> None:
+    """Refuse what OpenSSL refuses.
+
+    A server takes such values, says only in its log that it goes on with the old ones, and does
+    not start any more.
+
+    Args:
+        asked: the settings of these that are asked for.
+        values: all settings.
+
+    Raises:
+        ValueError: naming the setting, the value and the reason.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    attempts = {"ssl_ciphers": context.set_ciphers, "ssl_ecdh_curve": context.set_ecdh_curve}
+    for name, attempt in attempts.items():
+        try:
+            if name in asked:
+                attempt(asked[name])
+        except (ssl.SSLError, ValueError) as error:
+            raise ValueError(
+                f"settings.{name}: OpenSSL does not take {asked[name]!r}: {error.args[-1]}"
+            ) from error
+    least, most = (values.get(name, "") for name in _PROTOCOL_RANGE)
+    if set(_PROTOCOL_RANGE) & set(asked) and least and most and least.lower() > most.lower():
+        raise ValueError(
+            f"settings.ssl_min_protocol_version: {least} is newer than ssl_max_protocol_version ="
+            f" {most}; with these the server does not start"
+        )
 
 
 def renewed_certificate(

@@ -14,12 +14,16 @@ import difflib
 import math
 import re
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._guc_catalog import (
     FIRST_MAJOR,
     LAST_MAJOR,
     TABLE,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._guc_libraries import (
+    TABLE as TABLE_OF_LIBRARIES,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model import setting_text
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
@@ -50,6 +54,13 @@ _TIME_MS = {"d": 86400e3, "h": 3600e3, "min": 60e3, "s": 1e3, "ms": 1.0, "us": 1
 _INT_MAX = 2**31 - 1
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
+# Words that the server takes for values of enums and does not show.
+_ENUM_WORDS = {
+    "debug": "debug2",
+    **dict.fromkeys(_TRUE, "on"),
+    **dict.fromkeys(_FALSE, "off"),
+}
+_OLD_WAL_LEVELS = ("archive", "hot_standby")
 _OCTAL = ("data_directory_mode", "log_file_mode", "unix_socket_permissions")
 _ENTRY = re.compile(
     r"""\s*(?P<name>[A-Za-z_][\w$]*(?:\.[A-Za-z_][\w$]*)*)(?:\s*=\s*|\s+)
@@ -166,9 +177,9 @@ class Plan:
     waiting: tuple[str, ...]
 
 
-def _catalog() -> dict[str, list[tuple[int, int, Definition]]]:
+def _catalog(table: str) -> dict[str, list[tuple[int, int, Definition]]]:
     catalog: dict[str, list[tuple[int, int, Definition]]] = {}
-    for line in TABLE.splitlines():
+    for line in table.splitlines():
         name, majors, context, vartype, unit, least, most, values, default, _end = line.split("|")
         first, last = (int(major) for major in majors.split("-"))
         allowed = tuple(values.split(",")) if values else ()
@@ -177,20 +188,36 @@ def _catalog() -> dict[str, list[tuple[int, int, Definition]]]:
     return catalog
 
 
-_CATALOG = _catalog()
+_CATALOG = _catalog(TABLE)
+_LIBRARIES = _catalog(TABLE_OF_LIBRARIES)
 
 
 def known_definition(name: str, major: int) -> Definition | None:
-    """What the catalog says of a setting; None when that major has none of that name."""
-    for first, last, definition in _CATALOG.get(name.lower(), []):
+    """What the catalogs say of a setting; None when that major has none of that name.
+
+    Settings of libraries that do not come with the server are not known.
+    """
+    key = name.lower()
+    for first, last, definition in _CATALOG.get(key) or _LIBRARIES.get(key, []):
         if first <= major <= last:
             return definition
     return None
 
 
 def catalog_of(major: int) -> dict[str, Definition]:
-    """All settings of a major, by lower-case name."""
-    found = {name: known_definition(name, major) for name in _CATALOG}
+    """All settings of a major's server, without its libraries', by lower-case name."""
+    return _of_major(_CATALOG, major)
+
+
+def libraries_catalog_of(major: int) -> dict[str, Definition]:
+    """All settings of the libraries that come with a major, by lower-case name."""
+    return _of_major(_LIBRARIES, major)
+
+
+def _of_major(
+    catalog: Mapping[str, list[tuple[int, int, Definition]]], major: int
+) -> dict[str, Definition]:
+    found = {name: known_definition(name, major) for name in catalog}
     return {name: definition for name, definition in found.items() if definition}
 
 
@@ -274,7 +301,9 @@ def check_role_settings(settings: Mapping[str, str], major: int, variable: str) 
 
 
 def check_setting_name(given: Any, major: int, variable: str) -> str:
-    """The name as the server writes it. Settings of extensions (C(a.b)) are taken as they are.
+    """The name as the server writes it.
+
+    Settings (C(a.b)) of libraries that do not come with the server are taken as they are.
 
     Raises:
         ValueError: when that major has no such setting, or no file may hold it.
@@ -289,18 +318,21 @@ def check_setting_name(given: Any, major: int, variable: str) -> str:
     definition = known_definition(name, major)
     if definition:
         return definition.name
-    if "." in name:
+    library = name.partition(".")[0]
+    siblings = [other for other in libraries_catalog_of(major) if other.startswith(f"{library}.")]
+    majors = _CATALOG.get(name) or _LIBRARIES.get(name)
+    if "." in name and not siblings and not majors:
         return name
-    majors = _CATALOG.get(name)
     if majors:
         first, last = majors[0][0], majors[-1][1]
         span = f"exists since Postgres {first}" if major < first else f"is gone since {last + 1}"
         raise ValueError(
             f"{variable}.{given}: {span}, and this server is Postgres {major}; leave it out"
         )
-    near = difflib.get_close_matches(name, sorted(catalog_of(major)), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, siblings or sorted(catalog_of(major)), n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise ValueError(f"{variable}.{given}: Postgres {major} has no such setting{hint}")
+    owner = f"{library} of Postgres {major}" if siblings else f"Postgres {major}"
+    raise ValueError(f"{variable}.{given}: {owner} has no such setting{hint}")
 
 
 def value_text(where: str, value: Any) -> str:
@@ -366,9 +398,11 @@ def _canonical_enum(definition: Definition, text: str) -> str:
         if value.lower() == text.lower():
             return value
     # Enums that grew out of booleans still take all the words.
-    for words, result in ((_TRUE, "on"), (_FALSE, "off")):
-        if text.lower() in words and result in definition.values:
-            return result
+    meant = _ENUM_WORDS.get(text.lower(), "")
+    if definition.name == "wal_level" and text.lower() in _OLD_WAL_LEVELS:
+        meant = "replica"
+    if meant in definition.values and meant:
+        return meant
     raise ValueError(f"is not allowed; choose one of {', '.join(definition.values)}")
 
 
@@ -671,6 +705,7 @@ def plan(
     live: Mapping[str, Live],
     rows: Sequence[FileRow],
     normalise: Callable[[Definition, str], str] = canonical,
+    libraries: Mapping[str, Definition] = MappingProxyType({}),
 ) -> Plan:
     """What has to happen for the server to have the wanted settings, and no others of ours.
 
@@ -681,6 +716,7 @@ def plan(
         rows: pg_file_settings.
         normalise: canonical form of a value, the server's own where types do not say it;
             ValueError for what is no value.
+        libraries: settings of libraries that the server may not have loaded, by lower-case name.
     """
     held = {name.lower(): name for name in wanted}
     old = drop_in.settings()
@@ -690,7 +726,7 @@ def plan(
     reload = False
     for key, name in held.items():
         row = live.get(key)
-        definition = row.definition if row else _placeholder(name)
+        definition = row.definition if row else libraries.get(key) or _placeholder(name)
         goal = normalise(definition, wanted[name])
         kept[name] = wanted[name]
         if key in old and _equal(definition, old[key], goal, normalise):
@@ -700,22 +736,40 @@ def plan(
         if above:
             overrides.append(f"{name} is overridden by {above}")
             continue
-        now = _effective(row, own, normalise)
-        if now == goal or (row and row.source == "override" and key in old):
+        if row is None:
+            # Nothing reads it before its library is loaded, so that no restart waits for it alone.
+            text = own[-1].value if own else old.get(key)
+            now = goal if text and _equal(definition, text, goal, normalise) else text
+            restart = False
+        else:
+            now = _effective(row, own, normalise)
+            restart = definition.needs_restart
+        if now == goal:
+            continue
+        if _works_out(row, old.get(key), goal, normalise):
+            if key not in old:
+                # In a file it would be another value than the one that works, until a restart.
+                del kept[name]
             continue
         before, after = _shown(definition, now), display(definition, goal)
-        restart = definition.needs_restart
         changes.append(Change(name, *shown_change(name, before, after), restart, goal))
         if not (restart and row and row.pending_restart):
             reload = True
-    for key in sorted(set(old) - set(held)):
+    unheld = set(old) | {key for key, row in live.items() if row.pending_restart}
+    for key in sorted(unheld - set(held)):
         row = live.get(key)
         if row is None or row.source in _BEYOND_FILES:
             continue
         own = [other for other in rows if other.name.lower() == key]
-        goal = _without(drop_in, row, own, normalise)
+        elsewhere = [other for other in own if other.path != drop_in.path]
+        goal = _from_files(row, elsewhere, normalise)
         now = _effective(row, own, normalise)
-        if now == goal:
+        stays = now == goal and not elsewhere and row.source != "default"
+        if stays and row.definition.needs_restart:
+            # Postgres says of a setting that goes from all files that it waits for a restart,
+            # whatever its value: it stays, as long as nothing else says another.
+            kept[row.definition.name] = old.get(key, row.setting)
+        if now == goal or key not in old:
             continue
         definition = row.definition
         before, after = _shown(definition, now), display(definition, goal)
@@ -736,7 +790,7 @@ def plan(
 
 
 def _placeholder(name: str) -> Definition:
-    """A setting of an extension that is not loaded: any text will do."""
+    """A setting of a library that is neither loaded nor known: any text will do."""
     return Definition(name, "user", "string", "", "", "", (), "")
 
 
@@ -763,24 +817,23 @@ def _overriding(drop_in: DropIn, own: Sequence[FileRow], row: Live | None) -> st
 
 
 def _effective(
-    row: Live | None, own: Sequence[FileRow], normalise: Callable[[Definition, str], str]
-) -> str | None:
-    """The value that sessions get unless a role or database says otherwise; None when unset."""
-    if row is None:
-        return own[-1].value if own else None
+    row: Live, own: Sequence[FileRow], normalise: Callable[[Definition, str], str]
+) -> str:
+    """The value that sessions get unless a role or database says otherwise."""
     if row.source in HIDDEN_SOURCES:
         return _from_files(row, own, normalise)
     return row.setting
 
 
-def _without(
-    drop_in: DropIn,
-    row: Live,
-    own: Sequence[FileRow],
-    normalise: Callable[[Definition, str], str],
-) -> str:
-    """The value that the rest of the configuration leads to."""
-    return _from_files(row, [other for other in own if other.path != drop_in.path], normalise)
+def _works_out(
+    row: Live | None, old: str | None, goal: str, normalise: Callable[[Definition, str], str]
+) -> bool:
+    """Whether the server itself has chosen a value, as it is asked to."""
+    if row is None or row.pending_restart or row.source not in ("override", "default"):
+        return False
+    # Since 15, what it works out is a default too, but not the one that is built in.
+    asked = old if old is not None and row.source == "override" else row.definition.default
+    return _equal(row.definition, asked, goal, normalise)
 
 
 def _from_files(

@@ -56,7 +56,6 @@ _LOOSE_UNITS = {
 _BASE_UNITS = {"B": 1, "kB": KIB, "8kB": 8 * KIB, "MB": MIB}
 # initdb writes this into postgresql.conf; the default that the oldest servers report is lower.
 _INITDB_DEFAULTS = {"shared_buffers": "128MB"}
-_EXTENSIONS_DEFAULTS = {"pg_stat_statements.max": 5000}
 
 
 @dataclass(frozen=True)
@@ -137,9 +136,7 @@ def _number(name: str, major: int, text: str | None) -> float:
     """What the server makes of a value, or its default."""
     definition = _guc.known_definition(name, major)
     if definition is None:
-        if text is not None and re.match(r"[0-9]{1,10}\Z", text.strip()):
-            return float(text)
-        return float(_EXTENSIONS_DEFAULTS.get(name, 0))
+        return 0.0
     if text is None:
         text = _INITDB_DEFAULTS.get(name, definition.default)
     return float(_guc.canonical(definition, text))

@@ -103,6 +103,7 @@ def machine(
             "driver": False,
             "libraries": {},
             "umask_file": False,
+            "createcluster": {"included": True, "later": {}},
             "package_lists": True,
         },
         "variables": decided,

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _guc
+from ansible_collections.pooled.postgres.plugins.module_utils import _debian, _guc
 
 # Where Debian's postgresql@.service puts its instances.
 DEFAULT_SLICE = "system-postgresql.slice"
@@ -452,12 +452,13 @@ def cluster(major: int, name: str, texts: Iterable[str]) -> dict[str, Any]:
     """A cluster by its configuration files, in the order in which the server reads them."""
     values: dict[str, str] = {}
     for text in texts:
-        values.update(configured(text, ("port", "data_directory")))
+        values.update(configured(text, ("port", "data_directory", "unix_socket_directories")))
     return {
         "major": major,
         "name": name,
         "port": int(values["port"]) if values.get("port", "").isdigit() else 5432,
         "data_directory": values.get("data_directory", f"/var/lib/postgresql/{major}/{name}"),
+        "socket_directories": values.get("unix_socket_directories", _debian.SOCKET_DIRECTORY),
     }
 
 

@@ -111,8 +111,8 @@ distribution:
   sample: {id: debian, release: '12', codename: bookworm}
 postgres:
   description:
-    - Whether a server is installed, its majors, and its clusters with C(major), C(name), C(port)
-      and C(data_directory).
+    - Whether a server is installed, its majors, and its clusters with C(major), C(name), C(port),
+      C(data_directory), C(socket_directories), and what its C(start.conf) says (C(start)).
     - C(standby) is whether a cluster is, or will start as, a standby or recovers from a backup, which takes no changes.
     - C(running_connections) is the C(max_connections) that a cluster was last started with, 0 when
       that is not known.
@@ -129,6 +129,8 @@ postgres:
         port: 5432
         data_directory: /var/lib/postgresql/15/main
         standby: false
+        socket_directories: /var/run/postgresql
+        start: auto
         running_connections: 80
         managed_settings: {work_mem: 16MB}
 pgbouncer:
@@ -188,6 +190,13 @@ asked:
   returned: always
   type: dict
   sample: {version: '17', cluster: main}
+createcluster:
+  description:
+    - Whether C(/etc/postgresql-common/createcluster.conf) includes the directory C(createcluster.d) (C(included)), and what is read after
+      C(pooled.conf) there (C(later)), by name, with C(value) and C(file).
+  returned: always
+  type: dict
+  sample: {included: true, later: {}}
 package_lists:
   description: Whether apt has lists of packages, so that it can resolve names in check mode.
   returned: always
@@ -204,6 +213,7 @@ from typing import Any, Collection, Iterable
 from ansible_collections.pooled.postgres.plugins.module_utils import (
     _certificate_files,
     _certificates,
+    _debian,
     _files,
     _hardening,
     _identity,
@@ -286,10 +296,12 @@ def clusters_configured(module: PooledModule) -> list[dict[str, Any]]:
         with _identity.acting_as(owner):
             standby = any(os.path.exists(signal) for signal in signals)
         drop_in = os.path.join(os.path.dirname(path), "conf.d", "zz-pooled.conf")
+        start_conf = os.path.join(os.path.dirname(path), "start.conf")
         clusters.append(
             {
                 **cluster,
                 "standby": standby,
+                "start": _debian.start_mode(text_of_cluster(start_conf)),
                 "running_connections": _resources.running_connections(report),
                 "managed_settings": _resources.managed_settings(text_of_cluster(drop_in)),
             }
@@ -301,6 +313,14 @@ def unmanaged_files() -> list[str]:
     """Those of the files that are written whole that somebody else has written."""
     texts = {path: text_of(path) for path in WHOLE_FILES}
     return [path for path, text in texts.items() if text and HEADER not in text]
+
+
+def createcluster() -> dict[str, Any]:
+    """What the host says of new clusters."""
+    path, directory = _debian.CREATECLUSTER_FILE, _debian.CREATECLUSTER_DIRECTORY
+    text = text_of(path) if os.path.exists(path) else None
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    return _debian.createcluster_entries(text, names, text_of)
 
 
 def shown_units(module: PooledModule, names: Collection[str]) -> tuple[dict[str, str], ...]:
@@ -513,6 +533,7 @@ def main() -> None:
         driver=os.path.exists(DRIVER),
         certificates=_certificate_files.look_all(_certificates.DIRECTORY),
         asked=dict(module.params),
+        createcluster=createcluster(),
         package_lists=bool(glob.glob("/var/lib/apt/lists/*_Packages*")),
     )
 

@@ -17,7 +17,8 @@ description:
   - The server's own binary reads the whole new configuration before anything is written. What it refuses changes nothing.
   - Reloads the server and waits until it confirms each value. What only a restart can apply is named, and restarted as O(restart) allows.
   - A server that shows another certificate than C(ssl_cert_file) has by now, because the file was renewed, is reloaded.
-  - A server that is stopped is started.
+  - A server that is stopped is started, and its C(start.conf) is set to C(auto), so that it comes back after a reboot. One whose C(start.conf)
+    says C(disabled) is refused.
   - When the server does not come back, puts the last good files back, starts it again and fails with the server's own words.
   - Files that this run has not changed stay when the server does not start with them; the message says so.
   - A server that is still starting after O(restart_timeout) is left to it. The run fails, and the next one carries on.
@@ -78,6 +79,19 @@ options:
       - Otherwise a missing cluster is an error.
     type: bool
     default: false
+  new_cluster:
+    description:
+      - What a cluster that this run has created was asked to be; one that is not so is refused before it is used.
+      - Not checked when it is not given.
+    type: dict
+    suboptions:
+      data_checksums:
+        description: Whether its data pages must have checksums.
+        type: bool
+        default: false
+      locale:
+        description: Its locale.
+        type: str
   assume_files:
     description: Files that a run would have written by now. Check mode takes for granted that those among the settings' files are new and usable.
     type: list
@@ -177,7 +191,7 @@ started:
 from dataclasses import replace
 from typing import Any, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _guc, _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils import _debian, _guc, _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._cluster import (
     RELOAD_TIMEOUT_S,
     Cluster,
@@ -201,6 +215,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._files import (
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 
+NEW_CLUSTER = """
+SELECT current_setting('data_checksums') AS checksums, datcollate AS locale,
+       pg_encoding_to_char(encoding) AS encoding
+FROM pg_database WHERE datname = 'template1'
+"""
 MODE = 0o640
 # No server takes that, as it takes no file that it can't read.
 UNREADABLE = "This file was not readable for the server's OS user\n"
@@ -260,6 +279,15 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
     """Compare with the server, prove the new configuration, and unless in check mode, apply it."""
     server = Server(cluster, module.params)
     runs = server.runs()
+    start = read_file(cluster.start_conf, cluster.rights)
+    if _debian.start_mode(start.content) == "disabled":
+        raise ValueError(
+            f"{start.path} says disabled, so that nothing starts this server; write auto there if"
+            " it is to run"
+        )
+    starts = _debian.start_mode(start.content) == "auto"
+    if runs:
+        check_new(cluster, server)
     before = drop_in_file(cluster)
     current = Configuration(cluster, before.content or "")
     live, rows = (server.live(), server.files()) if runs else current.at_rest(wanted)
@@ -273,14 +301,17 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
     def normalise(definition: _guc.Definition, text: str) -> str:
         value = _guc.canonical(definition, text)
         row = live.get(definition.name.lower())
-        if row is None or row.setting == value or "." in definition.name:
+        if row is None or row.setting == value:
             return value
         try:
+            if "." in definition.name:
+                return server.canonical(definition, text)
             return Configuration(cluster, "").ask(definition.name, {definition.name: text})
-        except Refused as error:
+        except (Refused, ValueError) as error:
             raise ValueError(f"settings.{definition.name}: {error}") from error
 
-    plan = _guc.plan(wanted, drop_in, live, rows, normalise)
+    libraries = _guc.libraries_catalog_of(cluster.major)
+    plan = _guc.plan(wanted, drop_in, live, rows, normalise, libraries)
     after = ManagedFile(cluster.drop_in, plan.content, cluster.os_user, cluster.os_group, MODE)
     at_work = {name: row.setting for name, row in live.items()}
     foreseen = module.params["assume_files"] if module.check_mode else []
@@ -291,6 +322,8 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
         plan = replace(plan, reload=True)
     write = differs(before, after)
     check_files(cluster, before, write)
+    if not starts:
+        check_changeable(start.path, cluster.rights)
     broken = any(row.error and not row.name for row in rows)
     if write or broken or not runs:
         Configuration(cluster, plan.content).prove()
@@ -303,10 +336,16 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
     if restart and not logins:
         server.check_logins()
     actions = actions_of(cluster, plan, write, restart, runs, logins)
+    actions = actions if starts else [f"write auto into {start.path}", *actions]
+    if not starts and not module.check_mode:
+        text = _debian.with_start(start.content)
+        write_file(replace(start, content=text), cluster.rights)
+        module.run_command(["systemctl", "daemon-reload"], handle_exceptions=False)
     if actions and not module.check_mode:
         good = last_good(cluster, before, after, _guc.running(wanted, live) if runs else {})
         waiting = apply(server, plan, good, before, after, restart, logins)
         check_served(cluster, wanted, server)
+        check_new(cluster, server)
     elif restart:
         waiting = set()
     elif not module.check_mode:
@@ -317,11 +356,37 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
     result = report(plan, before, after, actions, sorted(waiting))
     if renewed:
         result["diff"]["after"] += f"{renewed}: read anew\n"
+    if not starts:
+        result["diff"]["before"] += f"{start.path}: {_debian.start_mode(start.content)}\n"
+        result["diff"]["after"] += f"{start.path}: auto\n"
     return {
         **result,
         "port": running[1] if running else int(wanted.get("port", module.params["login_port"])),
         "started": not runs,
     }
+
+
+def check_new(cluster: Cluster, server: Server) -> None:
+    """See that a cluster that this run has created is what it was asked to be.
+
+    Raises:
+        ValueError: when not.
+    """
+    asked = server.params["new_cluster"]
+    row = server.rows(NEW_CLUSTER)[0] if asked else None
+    problems = (
+        _debian.new_cluster_problems(asked, row.checksums == "on", row.locale, row.encoding)
+        if row
+        else []
+    )
+    if problems:
+        version, _separator, name = cluster.service.partition("@")[2].partition("-")
+        raise ValueError(
+            f"the new cluster is not as it was asked for: {'; '.join(problems)}. What this host has"
+            f" in {_debian.CREATECLUSTER_FILE}, or postgres_initdb_options, say otherwise. It is"
+            f" empty: put that right, remove it with pg_dropcluster --stop {version} {name}, and"
+            " run again"
+        )
 
 
 def check_served(cluster: Cluster, wanted: dict[str, str], server: Server) -> None:
@@ -393,6 +458,7 @@ def waiting_for_restart(
 ) -> set[str]:
     """Settings that only a restart applies: those of the plan, and what others have left."""
     ours = {name.lower() for name in wanted} | set(drop_in.settings())
+    ours |= set(dict(_guc.parse_file(plan.content)))
     others = {row.definition.name for key, row in live.items() if row.pending_restart} - {
         live[key].definition.name for key in ours if key in live
     }
@@ -615,6 +681,13 @@ def main() -> None:
             },
             "restart_timeout": {"type": "int", "default": 120},
             "assume_new": {"type": "bool", "default": False},
+            "new_cluster": {
+                "type": "dict",
+                "options": {
+                    "data_checksums": {"type": "bool", "default": False},
+                    "locale": {"type": "str"},
+                },
+            },
             "assume_files": {"type": "list", "elements": "path", "default": []},
             "config_directory": {"type": "path"},
             "binary_directory": {"type": "path"},

@@ -23,6 +23,7 @@ from ansible_collections.pooled.postgres.plugins.modules import postgres_setting
 from tests.integration import faults
 from tests.integration.certificates import Authority
 from tests.integration.conftest import INSTALLED
+from tests.integration.documented import documented_settings
 
 # What the module runs instead of systemd: it restarts the test's own server, and can be told to
 # kill the module before or after the server has stopped, not to wait for the new one, to start it
@@ -37,6 +38,7 @@ if [ "$1" = is-active ]; then
     exit
 fi
 echo "$@" >> "$STUB_CALLS"
+[ "$1" = daemon-reload ] && exit
 touch "$STUB_CALLS.busy"
 trap 'rm -f "$STUB_CALLS.busy"' EXIT
 [ "$STUB_KILL" = before ] && kill -9 $PPID && exit 1
@@ -191,7 +193,8 @@ class Managed:
             path.unlink()
         for name in self.left_over():
             (self.cluster.data / name).unlink()
-        (self.cluster.data / "recovery.signal").unlink(missing_ok=True)
+        for name in ("recovery.signal", "start.conf"):
+            (self.cluster.data / name).unlink(missing_ok=True)
         (self.cluster.data / "postgresql.auto.conf").write_text("")
         self.calls.write_text("")
         self.cluster.start()
@@ -340,6 +343,101 @@ def test_equal_values_are_no_change(managed, one, other):
     assert managed.state() == before
 
 
+# Values of libraries that the server has not loaded, with what it makes of them, and other
+# spellings of the same.
+OF_LIBRARIES = {
+    "auto_explain.log_min_duration": ("5s", "5000", 5000),
+    "auto_explain.log_format": ("JSON", "json", "json"),
+    "auto_explain.sample_rate": (".50", "0.5", 0.5),
+    "auto_explain.log_analyze": ("1", "on", True),
+    "auto_explain.log_level": ("DEBUG", "debug2", "debug2"),
+    "auto_explain.log_timing": ("n", "off", "NO"),
+}
+OF_STATEMENTS = {
+    "pg_stat_statements.max": ("1e4", "10000", 10000),
+    "pg_stat_statements.track": ("All", "all", "all"),
+}
+LISTS = {
+    "plpgsql.extra_warnings": (
+        ["too_many_rows", "shadowed_variables"],
+        "too_many_rows, shadowed_variables",
+        "too_many_rows, shadowed_variables",
+    )
+}
+
+
+# (libraries are preloaded by, their settings are known before that, the server is used)
+WAYS_TO_LOAD = [
+    ("shared_preload_libraries", True, True),
+    ("shared_preload_libraries", False, False),
+    ("session_preload_libraries", True, False),
+    ("session_preload_libraries", False, True),
+]
+
+
+@pytest.mark.parametrize(("place", "known", "used"), WAYS_TO_LOAD)
+def test_values_of_a_library_are_those_of_the_library(managed, monkeypatch, place, known, used):
+    if not known:
+        monkeypatch.setattr(_guc, "_LIBRARIES", {})
+    shared = place.startswith("shared")
+    values = {**OF_LIBRARIES, **LISTS, **(OF_STATEMENTS if shared else {})}
+    libraries = [*(["pg_stat_statements"] if shared else []), "auto_explain"]
+    if used:
+        managed.cluster.sql("CREATE DATABASE somebodys")
+    restart = "always" if used else "fresh"
+    wanted = {place: libraries, **{name: value[0] for name, value in values.items()}}
+    result = managed.run(wanted, restart=restart)
+    assert not result.get("failed"), result["msg"]
+    assert len(managed.calls.read_text().splitlines()) == (1 if shared else 0)
+    with managed.cluster.connect() as connection:
+        connection.execute("DO 'BEGIN END'")
+        found = dict(connection.execute("SELECT name, reset_val FROM pg_settings").fetchall())
+    assert {name: found[name] for name in values} == {n: value[1] for n, value in values.items()}
+    again = managed.predicted_run(wanted, restart=restart)
+    assert (again["changed"], again["pending_restart"]) == (False, [])
+    other = {place: libraries, **{name: value[2] for name, value in values.items()}}
+    same = managed.predicted_run(other, restart=restart)
+    assert same["settings"] == []
+    assert not managed.predicted_run(other, restart=restart)["changed"]
+    managed.stop()
+    started = managed.run(wanted, restart=restart)
+    assert (started["settings"], started["started"]) == ([], True)
+
+
+def test_a_value_that_only_its_library_refuses_is_taken_back(managed, monkeypatch):
+    monkeypatch.setattr(_guc, "_LIBRARIES", {})
+    before = managed.cluster.sql("SELECT name, setting FROM pg_settings")
+    wanted = {"shared_preload_libraries": "auto_explain", "auto_explain.log_min_duration": "5x"}
+    result = managed.run(wanted, restart="always")
+    assert result["failed"]
+    assert "auto_explain.log_min_duration is -1, not 5x" in result["msg"]
+    assert "runs with them" in result["msg"]
+    assert not managed.drop_in.exists()
+    assert managed.cluster.sql("SELECT name, setting FROM pg_settings") == before
+
+
+def test_every_example_of_the_docs_works(managed, authority):
+    names = ("ssl_cert_file", "ssl_key_file")
+    own = managed.cluster.data / "server"
+    files = dict(zip(names, authority.hand_over("server", own, managed.cluster.user)))
+    sockets = str(managed.cluster.socket_directory)
+    examples = documented_settings()
+    assert any("auto_explain.log_min_duration" in example for example in examples.values())
+    query = (
+        "SELECT name, applied, error FROM pg_file_settings WHERE sourcefile LIKE '%zz-pooled.conf'"
+    )
+    for place, example in examples.items():
+        wanted = {name: files.get(name, value) for name, value in example.items()}
+        if "unix_socket_directories" in wanted:
+            told = wanted["unix_socket_directories"]
+            wanted["unix_socket_directories"] = told.replace("/var/run/postgresql", sockets)
+        result = managed.predicted_run(wanted, restart="always")
+        assert result["pending_restart"] == [], place
+        given = {name.lower() for name, value in wanted.items() if value is not None}
+        assert set(managed.cluster.sql(query)) == {(name, True, None) for name in given}, place
+        assert not managed.run(wanted, restart="always")["changed"], place
+
+
 # (settings, what the message says)
 REFUSED = [
     (
@@ -355,6 +453,20 @@ REFUSED = [
         "settings.temp_buffers: '1kB' is outside the range 100 (800kB) .. 1073741823",
     ),
     ({"jit": "maybe"}, "settings.jit: 'maybe' is no boolean; use on or off"),
+    # Of libraries that are not loaded.
+    (
+        {"auto_explain.log_min_duration": "5x"},
+        "settings.auto_explain.log_min_duration: '5x' has no valid unit; valid are us, ms, s",
+    ),
+    (
+        {"auto_explain.log_format": "html"},
+        "settings.auto_explain.log_format: 'html' is not allowed; choose one of text, xml, json",
+    ),
+    (
+        {"auto_explain.log_min_duratoin": "5s"},
+        "auto_explain of Postgres {major} has no such setting; did you mean"
+        " auto_explain.log_min_duration?",
+    ),
     ({"temp_buffers": {"a": 1}}, "is no value for a setting"),
     ({"data_directory": "/tmp"}, "belongs to the cluster itself"),
     # What only the server can know.
@@ -492,6 +604,48 @@ def test_settings_that_are_no_longer_given_go_back(managed):
         "10MB",
         "16MB",
     ]
+
+
+PENDING = "SELECT name FROM pg_settings WHERE pending_restart"
+
+
+def test_a_removed_setting_that_was_the_default_waits_for_no_restart(managed):
+    managed.run({"max_wal_senders": 10})
+    managed.stop()
+    managed.cluster.start()
+    for restart in ("never", "always"):
+        result = managed.predicted_run({}, restart=restart)
+        assert (result["settings"], result["pending_restart"]) == ([], [])
+        assert managed.cluster.sql(PENDING) == []
+    assert not result["changed"]
+    # As earlier versions of the collection left it.
+    managed.write("zz-pooled.conf", _guc.render_file({}))
+    managed.cluster.sql("SELECT pg_reload_conf()")
+    while not managed.cluster.sql(PENDING):
+        time.sleep(0.05)
+    assert managed.predicted_run({}, restart="always")["actions"][-1] == "reload"
+    assert managed.cluster.sql(PENDING) == []
+    # What is kept for that does not stand in the way of others.
+    managed.write("aa.conf", "max_wal_senders = 11\n")
+    result = managed.predicted_run({}, restart="never")
+    assert result["pending_restart"] == ["max_wal_senders"]
+    assert "max_wal_senders" not in managed.drop_in.read_text()
+    assert managed.calls.read_text() == ""
+
+
+def test_a_value_that_the_server_works_out_waits_for_no_restart(managed, major):
+    automatic = {"wal_buffers": -1}
+    automatic |= {"transaction_buffers": "0"} if major >= 17 else {}
+    automatic |= {"io_max_concurrency": -1} if major >= 18 else {}
+    result = managed.predicted_run(automatic, restart="always")
+    assert (result["settings"], result["pending_restart"]) == ([], [])
+    assert (managed.cluster.sql(PENDING), managed.calls.read_text()) == ([], "")
+    chosen = {**automatic, "wal_buffers": "4MB"}
+    for _run in range(2):
+        waits = managed.predicted_run(chosen, restart="never")
+        assert waits["pending_restart"] == ["wal_buffers"]
+    assert managed.predicted_run(chosen, restart="always")["pending_restart"] == []
+    assert managed.show("wal_buffers") == "4MB"
 
 
 def test_a_file_that_is_read_later_is_named(managed):
@@ -762,6 +916,58 @@ def test_a_stopped_server_is_started_with_the_wanted_settings(managed):
     assert not managed.run({"work_mem": "6MB", "shared_buffers": "24MB"})["changed"]
 
 
+@pytest.mark.parametrize("stopped", [False, True], ids=["running", "stopped"])
+def test_a_server_that_nothing_starts_at_boot_is_started_then_too(managed, stopped):
+    start = managed.cluster.data / "start.conf"
+    start.write_text("# Somebody's words\nmanual # by hand\n")
+    managed.own(start)
+    if stopped:
+        managed.stop()
+        predicted = managed.run({"work_mem": "6MB"}, check=True)
+        assert (start.read_text(), managed.calls.read_text()) == (
+            "# Somebody's words\nmanual # by hand\n",
+            "",
+        )
+        result = managed.run({"work_mem": "6MB"})
+        assert predicted["actions"] == result["actions"]
+    else:
+        managed.run({"work_mem": "6MB"})
+        start.write_text("# Somebody's words\nmanual # by hand\n")
+        result = managed.predicted_run({"work_mem": "6MB"})
+    assert result["actions"][0] == f"write auto into {start}"
+    assert result["diff"]["after"].endswith(f"{start}: auto\n")
+    assert start.read_text() == "# Somebody's words\nauto\n"
+    assert "daemon-reload" in managed.calls.read_text()
+    assert managed.show("work_mem") == "6MB"
+    assert not managed.predicted_run({"work_mem": "6MB"})["changed"]
+
+
+def test_a_server_that_is_disabled_is_refused(managed):
+    start = managed.cluster.data / "start.conf"
+    start.write_text("disabled\n")
+    managed.own(start)
+    before = managed.state()
+    for check in (True, False):
+        result = managed.run({"work_mem": "6MB"}, check=check)
+        assert result["failed"]
+        assert f"{start} says disabled" in result["msg"]
+    assert (managed.state(), start.read_text()) == (before, "disabled\n")
+
+
+def test_a_new_cluster_that_is_not_as_asked_is_refused(managed, major):
+    asked = {"data_checksums": True, "locale": "C"}
+    has = managed.show("data_checksums") == "on"
+    before = managed.state()
+    result = managed.run({"work_mem": "6MB"}, new_cluster=asked)
+    assert bool(result.get("failed")) is not has
+    if not has:
+        assert "its data pages have no checksums" in result["msg"]
+        assert managed.state() == before
+    result = managed.run({"work_mem": "6MB"}, new_cluster={"locale": "de_DE.UTF-8"})
+    assert "its locale is C, not de_DE.UTF-8" in result["msg"]
+    assert not managed.run({"work_mem": "6MB"}, new_cluster={"locale": "C"}).get("failed")
+
+
 def test_a_cluster_that_does_not_exist_is_foreseen_only_in_check_mode(managed, tmp_path):
     missing = {"config_directory": str(tmp_path / "none"), "assume_new": True}
     predicted = managed.run({"work_mem": "6MB", "shared_buffers": "1GB"}, check=True, **missing)
@@ -914,6 +1120,63 @@ def test_files_for_tls_are_checked_before_anything_changes(managed, authority, s
         assert managed.state() == before
     # What nobody uses is not looked at.
     assert not managed.run({**wanted, "ssl": False}, check=True).get("failed")
+
+
+# (settings, what the message says)
+REFUSED_BY_OPENSSL = [
+    ({"ssl_ciphers": "NOSUCH"}, "settings.ssl_ciphers: OpenSSL does not take 'NOSUCH': "),
+    ({"ssl_ecdh_curve": "nosuch"}, "settings.ssl_ecdh_curve: OpenSSL does not take 'nosuch': "),
+    (
+        {"ssl_min_protocol_version": "TLSv1.3", "ssl_max_protocol_version": "TLSv1.2"},
+        "settings.ssl_min_protocol_version: TLSv1.3 is newer than ssl_max_protocol_version",
+    ),
+]
+
+
+@pytest.fixture
+def german(managed, monkeypatch):
+    """A server that speaks German, where it has the words."""
+    folder = managed.cluster.directory / "locales"
+    folder.mkdir(exist_ok=True)
+    command = ["localedef", "-i", "de_DE", "-f", "UTF-8", str(folder / "de_DE.UTF-8")]
+    subprocess.run(command, check=True)
+    monkeypatch.setenv("LOCPATH", str(folder))
+    managed.stop()
+    managed.write("aa.conf", "lc_messages = 'de_DE.UTF-8'\n")
+    managed.cluster.start()
+    assert managed.show("lc_messages") == "de_DE.UTF-8"
+    return managed
+
+
+def test_options_for_tls_are_refused_whatever_the_servers_language(
+    german, authority, major, monkeypatch
+):
+    managed = german
+    user = managed.cluster.user
+    certificate, key = authority.hand_over("server", managed.cluster.data / "server", user)
+    tls = {"ssl": True, "ssl_cert_file": certificate, "ssl_key_file": key}
+    assert not managed.run(tls).get("failed")
+    before = managed.state()
+    for settings, message in REFUSED_BY_OPENSSL[: 1 if major >= 18 else None]:
+        for check in (True, False):
+            result = managed.run({**tls, **settings}, check=check)
+            assert result["failed"]
+            assert message in result["msg"]
+    assert managed.state() == before
+    # What only the server knows it says in its log. Debian's has the words, and its OpenSSL.
+    if str(managed.cluster.bindir).startswith("/usr/lib"):
+        monkeypatch.setattr(postgres_settings, "check_tls_files", lambda *_: [])
+        result = managed.run({**tls, "ssl_ciphers": "NOSUCH"})
+        assert result["failed"]
+        assert "konnte Cipher-Liste nicht setzen" in result["msg"]
+        assert "SSL-Konfiguration wurde nicht neu geladen" in result["msg"]
+        assert "the files are as they were" in result["msg"]
+        assert managed.show("ssl_ciphers") != "NOSUCH"
+        managed.cluster.restart()
+    # Of a file that no server takes, the words are always English.
+    managed.write("bb.conf", "work_mem = 5apples\n")
+    assert 'invalid value for parameter "work_mem"' in managed.run({"work_mem": "6MB"})["msg"]
+    managed.write("bb.conf", "")
 
 
 def test_a_certificate_that_expires_soon_is_warned_of(managed, authority):

@@ -283,6 +283,7 @@ KNOWN = {
     "host_resources_info.py": {
         *("text_of", "unit_texts", "majors_with", "shown_units", "pgbouncer", "main"),
         "sandbox",  # /run/systemd
+        "createcluster",  # /etc/postgresql-common
         *("clusters_configured", "wal_filesystem"),  # with reached(), or as the clusters' owner
     },
 }

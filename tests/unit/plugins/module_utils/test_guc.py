@@ -33,12 +33,15 @@ CHECKED = [
     ({"wal_compression": True}, 17, {"wal_compression": "on"}),
     ({"wal_compression": "lz4"}, 15, {"wal_compression": "lz4"}),
     ({"log_connections": "authorization"}, 18, {"log_connections": "authorization"}),
+    ({"Auto_Explain.Log_Format": "JSON"}, 13, {"auto_explain.log_format": "JSON"}),
+    ({"pgaudit.log": ["ddl", "role"]}, 17, {"pgaudit.log": "ddl, role"}),
+    ({"log_min_messages": "debug", "wal_level": "archive"}, 17, None),
 ]
 
 
 @pytest.mark.parametrize(("settings", "major", "expected"), CHECKED)
 def test_check_settings(settings, major, expected):
-    assert _guc.check_settings(settings, major) == expected
+    assert _guc.check_settings(settings, major) == (settings if expected is None else expected)
 
 
 # (settings, major, message)
@@ -51,6 +54,30 @@ REFUSED = [
         "postgres_settings.wrok_mem: Postgres 17 has no such setting; did you mean work_mem?",
     ),
     ({"qqqq": 1}, 17, "postgres_settings.qqqq: Postgres 17 has no such setting"),
+    (
+        {"auto_explain.log_min_duration": "5x"},
+        17,
+        "postgres_settings.auto_explain.log_min_duration: '5x' has no valid unit; valid"
+        " are us, ms, s, min, h, d (capitals matter)",
+    ),
+    (
+        {"pg_stat_statements.track": "some"},
+        13,
+        "postgres_settings.pg_stat_statements.track: 'some' is not allowed; choose one of none,"
+        " top, all",
+    ),
+    (
+        {"pg_stat_statements.trak": "all"},
+        17,
+        "postgres_settings.pg_stat_statements.trak: pg_stat_statements of Postgres 17 has no such"
+        " setting; did you mean pg_stat_statements.track?",
+    ),
+    (
+        {"isn.weak": True},
+        17,
+        "postgres_settings.isn.weak: exists since Postgres 18, and this server is Postgres 17;"
+        " leave it out",
+    ),
     ({"a b": 1}, 17, "postgres_settings: 'a b' is no name of a setting"),
     ({"work_mem\nport": 1}, 17, "postgres_settings: 'work_mem\\nport' is no name of a setting"),
     ({5: 1}, 17, "postgres_settings: 5 is no name of a setting"),

@@ -441,12 +441,25 @@ CLUSTERS = [
     ),
     (["data_directory='/srv/it''s'\n"], {"port": 5432, "data_directory": "/srv/it's"}),
     ([""], {"port": 5432, "data_directory": "/var/lib/postgresql/15/main"}),
+    (
+        ["unix_socket_directories = '/tmp'\n", "unix_socket_directories = '/tmp, /x'\n"],
+        {
+            "port": 5432,
+            "data_directory": "/var/lib/postgresql/15/main",
+            "socket_directories": "/tmp, /x",
+        },
+    ),
 ]
 
 
 @pytest.mark.parametrize(("texts", "expected"), CLUSTERS)
 def test_cluster(texts: list[str], expected: dict[str, object]) -> None:
-    assert _resources.cluster(15, "main", texts) == {"major": 15, "name": "main", **expected}
+    assert _resources.cluster(15, "main", texts) == {
+        "major": 15,
+        "name": "main",
+        "socket_directories": "/var/run/postgresql",
+        **expected,
+    }
 
 
 @pytest.mark.parametrize(
