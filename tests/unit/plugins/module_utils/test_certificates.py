@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.pooled.postgres.plugins.action import tls_certificate as action
@@ -69,7 +69,6 @@ def test_no_certificate_is_a_reason_of_its_own() -> None:
     assert reasons(WANTED, None, FAR, NOW) == ["there is none"]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     days=st.integers(1, 3650),
     before=st.integers(0, 3649),

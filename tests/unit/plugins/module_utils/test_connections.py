@@ -575,7 +575,7 @@ def roomy(poolers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"max_client_conn": 10**6, **pooler} for pooler in poolers]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(models, pooler_lists)
 def test_auto_always_fits_and_the_table_adds_up(
     databases: list[dict[str, Any]], poolers: list[dict[str, Any]]
@@ -593,7 +593,7 @@ def test_auto_always_fits_and_the_table_adds_up(
         connection_budget(databases, roomy(poolers), budget.needed - 1)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(models, pooler_lists, st.integers(1, 5000))
 def test_what_exceeds_never_passes(
     databases: list[dict[str, Any]], poolers: list[dict[str, Any]], allowed: int
@@ -640,7 +640,7 @@ def number(pattern: str, line: str) -> int | None:
     return int(found.group(1)) if found else None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(models, pooler_lists, st.integers(1, 400))
 def test_the_ways_out_fit_and_are_the_best(
     databases: list[dict[str, Any]], poolers: list[dict[str, Any]], allowed: int
@@ -687,7 +687,7 @@ def test_the_ways_out_fit_and_are_the_best(
             connection_budget(capped(databases, 1), poolers if direct else least, allowed)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     models,
     pooler_lists,
@@ -720,7 +720,7 @@ def test_more_of_anything_never_needs_less(
             assert after.role_connections[role] >= least
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(models, pooler_lists)
 def test_the_least_limit_of_a_role_is_told(
     databases: list[dict[str, Any]], poolers: list[dict[str, Any]]

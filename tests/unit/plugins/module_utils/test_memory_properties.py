@@ -32,7 +32,7 @@ EXAMPLES = int(os.environ.get("POOLED_EXAMPLES", "50"))
 BASE_UNITS = {"kB": KIB, "8kB": 8 * KIB, "MB": MIB}
 TEXT_UNITS = {"kB": KIB, "MB": MIB, "GB": GIB}
 
-properties = settings(max_examples=EXAMPLES, deadline=None)
+properties = settings(max_examples=EXAMPLES)
 
 
 def size(budget: Budget, name: str) -> int:

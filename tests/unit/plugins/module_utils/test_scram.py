@@ -68,7 +68,7 @@ def test_parse_verifier_takes_nothing_else(text):
     assert _scram.parse_verifier(text) is None
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(password=st.text(min_size=1), other=st.text(min_size=1), iterations=st.integers(1, 3))
 def test_password_matches_its_own_verifier_only(password, other, iterations):
     verifier = _scram.make_verifier(password, iterations, SALT)
