@@ -262,6 +262,7 @@ def predict(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> d
         drop_in,
         _guc.new_cluster(cluster.major),
         [],
+        libraries=_guc.libraries_catalog_of(cluster.major),
     )
     restart = bool(plan.waiting) and module.params["restart"] != "never"
     before = ManagedFile(cluster.drop_in, None, "", "", 0)
