@@ -274,7 +274,9 @@ def test_applications_work_again_within_seconds(pooler, tables, tmp_path, proces
             )
             for _process in range(2)
         ]  # fmt: skip
-        engines = [create_async_engine(url, connect_args={"password": PASSWORD}) for _ in range(2)]
+        engines = [
+            create_async_engine(url, connect_args={"password": PASSWORD}) for _engine in range(2)
+        ]
         statement = sqlalchemy.text("SELECT id, v, mood::text FROM t WHERE v = :v")
 
         async def by_asyncpg(pool: Any) -> Any:
@@ -293,8 +295,8 @@ def test_applications_work_again_within_seconds(pooler, tables, tmp_path, proces
             for number, one in enumerate(ones)
             for _worker in range(2)
         ]
-        idle = [await client(pooler) for _ in range(8)]
-        bare = [await client(pooler, statement_cache_size=0) for _ in range(4)]
+        idle = [await client(pooler) for _client in range(8)]
+        bare = [await client(pooler, statement_cache_size=0) for _client in range(4)]
         for one in (*idle, *bare):
             assert await outcome(one) == str([ROW])
         await asyncio.sleep(0.5)

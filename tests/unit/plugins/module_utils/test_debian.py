@@ -37,7 +37,8 @@ def cluster(**more):
     }
 
 
-def problems(name="main", port=5432, listen=None, settings=(), clusters=(), new=FRESH):
+def problems(name="main", port=5432, listen=None, settings=(), clusters=(), new=None):
+    new = FRESH if new is None else new
     return _debian.cluster_problems(name, 17, port, listen, dict(settings), clusters, new, OURS)
 
 
