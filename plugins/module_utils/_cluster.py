@@ -487,8 +487,10 @@ class Server:
             if live["logging_collector"].setting == "on":
                 time.sleep(COLLECTOR_S)
             text = self.cluster.log_text(size)
-            if any(line in text for line in (TLS_NOT_RELOADED, self.translated(TLS_NOT_RELOADED))):
-                raise Refused(telling_lines(text))
+            for said in (TLS_NOT_RELOADED, self.translated(TLS_NOT_RELOADED)):
+                if said in text:
+                    # The reason is right above it; below may be statements of all sessions.
+                    raise Refused(telling_lines(text[: text.rindex(said) + len(said)]))
 
     def translated(self, text: str) -> str:
         """A text of the server in the language in which it logs."""

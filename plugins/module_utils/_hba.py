@@ -358,6 +358,11 @@ def include_lines(existing: str) -> tuple[str, ...]:
     return tuple(line for line in lines if _includes(line))
 
 
+def has_includes(existing: str) -> bool:
+    """Whether a file brings other files' lines."""
+    return any(map(_includes, existing.splitlines()))
+
+
 def _includes(line: str) -> bool:
     return tokens(line)[:1] in [[word] for word in INCLUDES]
 

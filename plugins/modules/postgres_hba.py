@@ -448,14 +448,18 @@ def kept_lines(server: Server, hba: str, databases: Any) -> tuple[str, ...]:
     )
 
 
-def check_included(server: Server, hba: str, databases: Any, whole: bool) -> tuple[str, ...]:
+def check_included(
+    server: Server, hba: str, ident: str, databases: Any, whole: bool
+) -> tuple[str, ...]:
     """Refuse what other files say of what the model decides; of a file that is ours alone, name
     the lines that bring them and go.
 
     Raises:
         ValueError: naming each rule.
     """
-    if server.connection is not None and server.major >= _hba.INCLUDES_MAJOR:
+    # Of a file that it can't read, the server knows no maps either.
+    asked = server.connection is not None and server.major >= _hba.INCLUDES_MAJOR
+    if asked and _hba.has_includes(ident):
         maps = server.ask(INCLUDED_MAPS, IDENT_MAP)
         if maps:
             places = ", ".join(f"{row.file_name} line {row.line_number}" for row in maps)
@@ -546,7 +550,7 @@ def main() -> None:
         hba = server.file(server.hba_file, "".join(f"{line}\n" for line in _hba.PACKAGE_RULES))
         ident = server.file(server.ident_file, "")
         whole = wants_whole_file(server, hba.content or "", databases)
-        gone = check_included(server, hba.content or "", databases, whole)
+        gone = check_included(server, hba.content or "", ident.content or "", databases, whole)
         kept = kept_lines(server, hba.content or "", databases)
         rules = (
             *_hba.model_rules(

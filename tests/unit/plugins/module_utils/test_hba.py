@@ -601,3 +601,17 @@ def test_what_an_included_file_may_say(
     found = _hba.decided_by_the_model([rule], names, ["their", "+their"])
     assert found == (() if kept else (rule,))
     assert str(rule).startswith("/d/x.conf line 3: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", False),
+        ("pooled a b\n# include other\n", False),
+        ("pooled include b\n", False),
+        ("pooled a b\ninclude_if_exists other", True),
+        ("  include_dir maps.d\n", True),
+    ],
+)
+def test_files_of_others_are_noticed(text, expected):
+    assert _hba.has_includes(text) is expected
