@@ -15,7 +15,7 @@ from typing import Iterable, Mapping
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import name_list, quote_ident
 
 # Extensions that the collection itself asks for: applications don't call them, and what reflects
-# their schemas shall not find them there.
+# their schemas must not find them there.
 OWN = ("pg_stat_statements",)
 # What extensions of contrib require, for where no server can be asked yet.
 _REQUIRES = {
