@@ -138,14 +138,14 @@ pgbouncer:
     - Whether PgBouncer is installed, its version, and whether it may come to a Postgres elsewhere without TLS (C(plain)).
     - C(os_user) is the OS user that V(auto) means as O(pooled.postgres.pgbouncer_config#module:os_user) on this host, and C(os_users) are those
       of its usual users that there are.
-    - C(unit_user) is the one that it keeps while no restart is allowed, and C(fresh) says whether it is still as its package has installed it, or
-      would.
+    - C(unit_user) is the one that it keeps while no restart is allowed, C(pid_file) where it then has its pid file by default, and C(fresh) says
+      whether it is still as its package has installed it, or would.
     - C(unmanaged) is what a configuration has that neither this collection nor the package wrote, without secrets. It is there before PgBouncer is
       installed, too, where an earlier package left it, and none where there is no such configuration.
   returned: always
   type: dict
-  sample: {installed: true, version: 1.18.0, plain: true, os_user: pgbouncer, os_users: [pgbouncer, postgres], unit_user: postgres, fresh: true,
-    unmanaged: null}
+  sample: {installed: true, version: 1.18.0, plain: true, os_user: pgbouncer, os_users: [pgbouncer, postgres], unit_user: postgres,
+    pid_file: /var/run/postgresql/pgbouncer.pid, fresh: true, unmanaged: null}
 sandbox:
   description:
     - How much systemd can keep from a service on this host, found out by starting C(true) as one. V(full) where all works; V(mounts) without filters
@@ -492,6 +492,7 @@ def pgbouncer(module: PooledModule) -> dict[str, Any]:
         "os_user": user,
         "os_users": sorted(filter(_pgbouncer_user.exists, usual)),
         "unit_user": unit_user or _pgbouncer_user.PACKAGED,
+        "pid_file": _pgbouncer_user.layout(unit_user or _pgbouncer_user.PACKAGED)["pidfile"],
         "fresh": as_packaged or not installed,
         "unmanaged": unmanaged.as_fact() if unmanaged and not unmanaged.is_bare else None,
     }

@@ -54,7 +54,7 @@ def test_each_line_is_one_that_systemd_reads(tmp_path, release, sandbox, has, as
     play.write_text(PLAY)
     host = {
         "distribution": {"id": "debian", "release": release},
-        "pgbouncer": {"os_user": has},
+        "pgbouncer": {"os_user": has, "pid_file": "/run/a 100%/pgbouncer.pid"},
         "sandbox": sandbox,
         "exporters": [],
         "postgres": {"clusters": []},
@@ -78,6 +78,13 @@ def test_each_line_is_one_that_systemd_reads(tmp_path, release, sandbox, has, as
     units = sorted(path for path in tmp_path.iterdir() if path != play)
     assert len(units) == 4
     user = has if asked == "auto" else asked
+    own = [unit for unit in units if unit.name == "pgbouncer_exporter-templates-pooled.conf"]
+    assert '"--pgBouncer.pid-file=/run/a 100%%/pgbouncer.pid"' in own[0].read_text()
+    # One in Debian 12 asks its connection for the process.
+    others = [unit for unit in units if unit.name == "pgbouncer_exporter-templates-others.service"]
+    assert (release == "13") is (
+        "--pgBouncer.pid-file=/run/pgbouncer-%i/pgbouncer.pid" in others[0].read_text()
+    )
     for unit in units:
         text = unit.read_text()
         service = re.split(r"^\[.*\]$", text.partition("[Service]")[2], flags=re.MULTILINE)[0]

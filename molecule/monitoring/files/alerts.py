@@ -93,7 +93,7 @@ SQL = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1"
 CONSOLE = f"{SQL} -p 6432 -U pgbouncer pgbouncer".replace("-u postgres", "-u pgbouncer")
 FEW_DESCRIPTORS = """
 pid=$(systemctl show -p MainPID --value pgbouncer)
-runuser -u pgbouncer -- prlimit --pid "$pid" --nofile=50:1024
+runuser -u pgbouncer -- prlimit --pid "$pid" --nofile=60:1024
 """
 # It would start again within a second.
 GO_DOWN = """
