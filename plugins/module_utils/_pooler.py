@@ -17,7 +17,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Iterator, Sequence
+from typing import IO, Any, Callable, Iterator, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
     _files,
@@ -32,7 +32,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
 from ansible_collections.pooled.postgres.plugins.module_utils._files import Rights
 
 # How long a pooler may take to answer on its console after a start.
-START_TIMEOUT_S = 10
+START_TIMEOUT_S = 20
 CAP_SYS_RESOURCE = 24
 # Where any user may make a directory that is its own, with a path short enough for a socket.
 # TMPDIR may be root's alone.
@@ -258,12 +258,18 @@ class Pooler:
             ):
                 with _identity.acting_as(user):
                     Path(path).write_bytes(content.encode("utf-8"))
-            process = _spawn([self.binary, ini], user)
-            port = int(desired.options["listen_port"])
-            found = self._trial_state(process, directory, port, os_user)
-            words = _complaints(place["logfile"], Rights(os_user, everywhere=True))
-            if found is None:
-                raise PoolerError(f"PgBouncer does not start with it: {words}")
+            with tempfile.TemporaryFile("w+b") as printed:
+                process = _spawn([self.binary, ini], user, printed)
+                port = int(desired.options["listen_port"])
+                found = self._trial_state(process, directory, port, os_user)
+                words = _complaints(_log(place["logfile"], Rights(os_user, everywhere=True)))
+                if found is None:
+                    # What happens before it opens its log is only printed.
+                    printed.seek(0)
+                    words = words or _complaints(printed.read().decode("utf-8", "replace"))
+                    raise PoolerError(
+                        f"PgBouncer does not start with it: {words or _ended(process.poll())}"
+                    )
             dropped = self.rule_complaints(place["logfile"], 0, 0, os_user)
             if dropped:
                 files = [] if rules else _pgbouncer_hba.own_files(desired.options)
@@ -281,7 +287,7 @@ class Pooler:
 
     def complaints(self, logfile: str, offset: int) -> str:
         """What the pooler has logged since, about failures."""
-        words = _complaints(logfile, Rights(self.os_user), offset) if logfile else ""
+        words = _complaints(_log(logfile, Rights(self.os_user), offset)) if logfile else ""
         if words:
             return words
         _rc, out, _err = self.run(
@@ -405,13 +411,22 @@ def most_descriptors() -> int:
     return min(most, _open_files_limits(1)[1])
 
 
-def _spawn(command: list[str], user: pwd.struct_passwd) -> subprocess.Popen[bytes]:
+def _ended(code: int | None) -> str:
+    """What became of a pooler that said nothing."""
+    if code is None:
+        return f"it did not answer on its console within {START_TIMEOUT_S} s"
+    return f"it ended with exit code {code} and no message"
+
+
+def _spawn(
+    command: list[str], user: pwd.struct_passwd, output: IO[bytes]
+) -> subprocess.Popen[bytes]:
     """Start a program as a user, for half a minute at most even if this process is killed."""
     return subprocess.Popen(
         [*_identity.words_before(user), "timeout", "30", *command],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
         cwd="/",
     )
 
@@ -424,11 +439,11 @@ def _log(logfile: str, rights: Rights, offset: int = 0) -> str:
         return ""
 
 
-def _complaints(logfile: str, rights: Rights, offset: int = 0) -> str:
+def _complaints(log: str) -> str:
     """Lines of a log that tell of trouble, without their time and process."""
     words = [
         line.split("] ", 1)[-1]
-        for line in _log(logfile, rights, offset).splitlines()
+        for line in log.splitlines()
         if any(level in line for level in (" FATAL ", " ERROR ", " WARNING "))
     ]
     return " | ".join(words[-5:])

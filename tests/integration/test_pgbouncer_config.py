@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import suppress
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -81,6 +82,28 @@ def test_no_session_of_ours_runs_through_it_with_what_others_have_set(pooler, re
              "login_password": PASSWORD, "ssl_mode": "prefer"}  # fmt: skip
     with pytest.raises(_postgres.ConnectionFailed, match="give the port of the server itself"):
         _postgres.connect({**_pooler.CONSOLE, **given}, "mydb", read_only=read_only).close()
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ('echo "2026-11-27 09:00:00.000 UTC [7] FATAL nope" >&2; exit 1', "FATAL nope"),
+        ("exit 3", "it ended with exit code 3 and no message"),
+    ],
+)
+def test_a_program_that_ends_before_it_opens_its_log_is_heard(pooler, body, told):
+    pooler.configure()
+    before = (pooler.pid, pooler.files())
+    broken = pooler.home / "pgbouncer"
+    version = ".".join(str(part) for part in pooler.program.version)
+    broken.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && echo "PgBouncer {version}" && exit\n{body}\n'
+    )
+    broken.chmod(0o755)
+    pooler.program = replace(pooler.program, path=broken)
+    result = pooler.configure(options={"default_pool_size": 7})
+    assert result["msg"].endswith(f"PgBouncer does not start with it: {told}")
+    assert (pooler.pid, pooler.files()) == before
 
 
 def test_a_new_port_moves_the_pooler(pooler):

@@ -752,7 +752,8 @@ def test_pgbouncer_shows_the_certificate_and_each_that_comes_after_it(pooler, pl
 
 def test_who_does_not_take_tls_is_let_in_until_it_is_required(pooler, place):
     place.keep(known_as=["localhost"])
-    pooler.configure(options=options_of(place, "prefer"))
+    done = pooler.configure(options=options_of(place, "prefer"))
+    assert not done.get("failed"), done["msg"]
     authority = str(place.authorities / "clients.crt")
     assert ask(pooler, sslmode="disable") == 1
     assert ask(pooler, sslmode="verify-full", sslrootcert=authority) == 1
