@@ -30,6 +30,7 @@ PGB = 'instance=~"$pooler"'
 POOL = f'{PGB}, database=~"$database", database!="pgbouncer"'
 RATE = "[$__rate_interval]"
 APPLICATION = "{{usename}} {{application_name}}"
+TEXT = f"* on (instance, server, queryid) group_left (query) pg_stat_statements_query_id{{{PG}}}"
 TABLE = "{{datname}} {{schemaname}}.{{relname}}"
 
 
@@ -327,8 +328,9 @@ ROWS = [
             Panel(
                 "Slowest statements",
                 {
-                    "": "topk(20, max by (datname, usename, query, queryid)"
-                    f" (pooled_statement_mean_seconds{{{DB}}}))"
+                    "": "topk(20, max by (datname, user, query, queryid)"
+                    f" (pg_stat_statements_seconds_total{{{DB}}}"
+                    f" / pg_stat_statements_calls_total{{{DB}}} {TEXT}))"
                 },
                 unit="s",
                 kind="table",
@@ -340,7 +342,7 @@ ROWS = [
                 "Statements that take the most time",
                 {
                     "{{datname}} {{query}}": "topk(10, sum by (datname, query, queryid)"
-                    f" (rate(pooled_statement_seconds_total{{{DB}}}{RATE})))"
+                    f" (rate(pg_stat_statements_seconds_total{{{DB}}}{RATE}) {TEXT}))"
                 },
                 unit="s",
                 width=12,
@@ -350,7 +352,7 @@ ROWS = [
                 "Statements with the most blocks from outside shared_buffers",
                 {
                     "{{datname}} {{query}}": "topk(10, sum by (datname, query, queryid)"
-                    f" (rate(pooled_statement_blocks_read_total{{{DB}}}{RATE})))"
+                    f" (rate(pooled_statement_blocks_read_total{{{DB}}}{RATE}) {TEXT}))"
                 },
                 unit="ops",
                 width=12,
@@ -359,7 +361,7 @@ ROWS = [
                 "Statements with the most temporary blocks",
                 {
                     "{{datname}} {{query}}": "topk(10, sum by (datname, query, queryid)"
-                    f" (rate(pooled_statement_temp_blocks_written_total{{{DB}}}{RATE})))"
+                    f" (rate(pooled_statement_temp_blocks_written_total{{{DB}}}{RATE}) {TEXT}))"
                 },
                 unit="ops",
                 width=12,
@@ -427,7 +429,7 @@ ROWS = [
                 "Rows read by scans of whole tables",
                 {
                     TABLE: "topk(10, sum by (datname, schemaname, relname)"
-                    f" (rate(pooled_table_seq_rows_read_total{{{DB}}}{RATE})))"
+                    f" (rate(pg_stat_user_tables_seq_tup_read{{{DB}}}{RATE})))"
                 },
                 unit="ops",
             ),
@@ -435,14 +437,14 @@ ROWS = [
                 "Dead rows",
                 {
                     TABLE: "topk(10, max by (datname, schemaname, relname)"
-                    f" (pooled_table_dead_rows{{{DB}}}))"
+                    f" (pg_stat_user_tables_n_dead_tup{{{DB}}}))"
                 },
             ),
             Panel(
                 "Largest tables",
                 {
                     TABLE: "topk(10, max by (datname, schemaname, relname)"
-                    f" (pooled_table_size_bytes{{{DB}}}))"
+                    f" (pg_stat_user_tables_table_size_bytes{{{DB}}}))"
                 },
                 unit="bytes",
                 description="As of the last VACUUM or ANALYZE.",
@@ -457,7 +459,8 @@ ROWS = [
                 {
                     "": "topk(20, max by (datname, schemaname, relname, indexrelname)"
                     f' (pooled_index_size_bytes{{{DB}, kind="plain"}}'
-                    f' and pooled_index_scans_total{{{DB}, kind="plain"}} == 0))'
+                    " and on (instance, datname, schemaname, relname, indexrelname)"
+                    f" pg_stat_user_indexes_idx_scan{{{DB}}} == 0))"
                 },
                 unit="bytes",
                 kind="table",
@@ -470,7 +473,7 @@ ROWS = [
                 "Scans per second of the most used indexes",
                 {
                     "{{datname}} {{indexrelname}}": "topk(10, sum by (datname, schemaname,"
-                    f" indexrelname) (rate(pooled_index_scans_total{{{DB}}}{RATE})))"
+                    f" indexrelname) (rate(pg_stat_user_indexes_idx_scan{{{DB}}}{RATE})))"
                 },
                 unit="ops",
                 width=12,

@@ -52,8 +52,8 @@ HEALTHY: list[tuple[str, dict[str, str], Any]] = [
             "pooled_server_standbys": 1,
             "pooled_slot_active": 1,
             "pooled_slot_retained_bytes": 0,
-            "pooled_table_dead_rows": 0,
-            "pooled_table_live_rows": 1000,
+            "pg_stat_user_tables_n_dead_tup": 0,
+            "pg_stat_user_tables_n_live_tup": 1000,
             "pgbouncer_config_max_client_connections": 1000,
             "pgbouncer_databases_disabled": 0,
             "pgbouncer_databases_paused": 0,
@@ -219,13 +219,25 @@ CASES = [
     ),
     Case(
         "PostgresDeadRows",
-        [("pooled_table_dead_rows", TABLE, 100001), ("pooled_table_live_rows", TABLE, 200000)],
-        [("pooled_table_dead_rows", TABLE, 100000), ("pooled_table_live_rows", TABLE, 200000)],
+        [
+            ("pg_stat_user_tables_n_dead_tup", TABLE, 100001),
+            ("pg_stat_user_tables_n_live_tup", TABLE, 200000),
+        ],
+        [
+            ("pg_stat_user_tables_n_dead_tup", TABLE, 100000),
+            ("pg_stat_user_tables_n_live_tup", TABLE, 200000),
+        ],
     ),
     Case(
         "PostgresDeadRows",
-        [("pooled_table_dead_rows", TABLE, 300001), ("pooled_table_live_rows", TABLE, 600000)],
-        [("pooled_table_dead_rows", TABLE, 300000), ("pooled_table_live_rows", TABLE, 700000)],
+        [
+            ("pg_stat_user_tables_n_dead_tup", TABLE, 300001),
+            ("pg_stat_user_tables_n_live_tup", TABLE, 600000),
+        ],
+        [
+            ("pg_stat_user_tables_n_dead_tup", TABLE, 300000),
+            ("pg_stat_user_tables_n_live_tup", TABLE, 700000),
+        ],
     ),
     Case(
         "PostgresCheckpointsRequested",

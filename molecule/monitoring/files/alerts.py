@@ -72,8 +72,8 @@ NO_JOBS = {"PostgresMetricsMissing", "PgbouncerMetricsMissing"}
 # Samples that must have come from each host while it was busy: a view that R13 names, in each.
 VIEWS = (
     'pooled_activity_connections{state="idle in transaction"}',
-    'pooled_statement_calls_total{datname="mydb"}',
-    'pooled_table_dead_rows{datname="mydb",relname="provoked"}',
+    'pg_stat_statements_calls_total{datname="mydb"}',
+    'pg_stat_user_tables_n_dead_tup{datname="mydb",relname="provoked"}',
     'pooled_index_size_bytes{datname="mydb",indexrelname="provoked_pkey"}',
     'pooled_replication_lag_bytes{state="streaming"}',
     'pg_locks_count{datname="mydb",mode="accessexclusivelock"} > 0',
