@@ -15,7 +15,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Iterable, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _files, _guc, _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _conf_file,
+    _files,
+    _guc,
+    _postgres,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown_setting
 
 # A server logs a few lines when it refuses to start; more would be somebody else's.
@@ -332,7 +337,7 @@ class Configuration:
 
 def _entries(text: str) -> list[tuple[str, str]]:
     try:
-        return _guc.parse_file(text)
+        return _conf_file.parse(text)
     except ValueError:
         return []
 

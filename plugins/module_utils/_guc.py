@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
+from ansible_collections.pooled.postgres.plugins.module_utils import _conf_file
 from ansible_collections.pooled.postgres.plugins.module_utils._guc_catalog import (
     FIRST_MAJOR,
     LAST_MAJOR,
@@ -39,11 +40,6 @@ CREATED_WITH = {"log_line_prefix": "%m [%p] %q%u@%d ", "ssl": "on"}
 # Settings of the cluster itself, which Debian's postgresql.conf holds.
 NOT_OURS = ("config_file", "data_directory", "hba_file", "ident_file", "external_pid_file")
 
-HEADER = """\
-# Managed by Ansible (pooled.postgres): edits by hand are undone by the next run.
-# Set values in the inventory, in postgres_settings. A setting that is removed there goes back to
-# what the rest of the configuration says.
-"""
 
 # The setting in a candidate file whose presence proves that the server reads that file.
 MARKER = "pooled.candidate"
@@ -62,17 +58,11 @@ _ENUM_WORDS = {
 }
 _OLD_WAL_LEVELS = ("archive", "hot_standby")
 _OCTAL = ("data_directory_mode", "log_file_mode", "unix_socket_permissions")
-_ENTRY = re.compile(
-    r"""\s*(?P<name>[A-Za-z_][\w$]*(?:\.[A-Za-z_][\w$]*)*)(?:\s*=\s*|\s+)
-    (?:'(?P<quoted>(?:[^'\\\n]|\\.|'')*)'|(?P<plain>[^\s'\#=]+))\s*(?:\#.*)?\Z""",
-    re.VERBOSE,
-)
 _INCLUDE = re.compile(
     r"""(?P<indent>\s*)(?P<kind>include|include_if_exists|include_dir)(?:\s*=\s*|\s+)
     (?:'(?P<quoted>(?:[^']|'')*)'|(?P<plain>[^\s'\#=]+))\s*(?:\#.*)?\Z""",
     re.VERBOSE | re.IGNORECASE,
 )
-_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 # Sources in pg_settings that hide what the files say: a role's, a database's or a session's own.
 HIDDEN_SOURCES = ("database", "user", "database user", "client", "session", "global", "test")
 # Sources in pg_settings that no file changes.
@@ -135,7 +125,7 @@ class DropIn:
     def settings(self) -> dict[str, str]:
         """What it sets, by lower-case name; nothing when it can't be read."""
         try:
-            return dict(parse_file(self.text))
+            return dict(_conf_file.parse(self.text))
         except ValueError:
             return {}
 
@@ -509,67 +499,6 @@ def display(definition: Definition, setting: str) -> str:
     return f"{number:g}{definition.unit}"
 
 
-def parse_file(text: str) -> list[tuple[str, str]]:
-    """Names and values of a drop-in, in order; the server takes the last of a name.
-
-    Raises:
-        ValueError: naming the line that is no setting.
-    """
-    entries = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        found = _ENTRY.match(line)
-        if not found:
-            raise ValueError(f"line {number} is no setting: {line.strip()!r}")
-        quoted = found.group("quoted")
-        value = found.group("plain") if quoted is None else _unquoted(quoted)
-        entries.append((found.group("name").lower(), value))
-    return entries
-
-
-def _unquoted(text: str) -> str:
-    def plain(found: re.Match[str]) -> str:
-        escape = found.group(1)
-        if escape is None:
-            return "'"
-        if re.match(r"[0-7]+\Z", escape):
-            return chr(int(escape, 8) & 0xFF)
-        return _ESCAPES.get(escape, escape)
-
-    return re.sub(r"''|\\([0-7]{1,3}|.)", plain, text)
-
-
-def without_settings(text: str, names: Iterable[str]) -> str:
-    """A file's text without the lines that set these."""
-    gone = {name.lower() for name in names}
-    lines = text.splitlines(keepends=True)
-    matches = [_ENTRY.match(line) for line in lines]
-    return "".join(
-        line
-        for line, found in zip(lines, matches)
-        if not (found and found.group("name").lower() in gone)
-    )
-
-
-def is_part_of(text: str, whole: str) -> bool:
-    """Whether a file sets nothing that another one does not set likewise."""
-    try:
-        return set(parse_file(text)) <= set(parse_file(whole))
-    except ValueError:
-        return False
-
-
-def render_file(settings: Mapping[str, str]) -> str:
-    """The drop-in that holds these settings, sorted by name."""
-    lines = [f"{name} = {_quoted(settings[name])}\n" for name in sorted(settings, key=str.lower)]
-    return HEADER + "".join(lines)
-
-
-def _quoted(text: str) -> str:
-    return "'{}'".format(text.replace("\\", "\\\\").replace("'", "''"))
-
-
 def last_good(wanted: str, before: str, waiting: Iterable[str]) -> str:
     """The managed file with which a server runs while settings wait for its restart.
 
@@ -578,16 +507,16 @@ def last_good(wanted: str, before: str, waiting: Iterable[str]) -> str:
         before: the file that it last started with.
         waiting: settings of which it still has the value from before.
     """
-    settings = dict(parse_file(wanted))
+    settings = dict(_conf_file.parse(wanted))
     try:
-        old = dict(parse_file(before))
+        old = dict(_conf_file.parse(before))
     except ValueError:
         old = {}
     for name in (name.lower() for name in waiting):
         settings.pop(name, None)
         if name in old:
             settings[name] = old[name]
-    return render_file(settings)
+    return _conf_file.render(settings)
 
 
 def running(wanted: Iterable[str], live: Mapping[str, Live]) -> dict[str, str]:
@@ -659,7 +588,7 @@ def with_candidate(
             if path == drop_in:
                 included_at = number
             read = candidate if path == drop_in else path
-            result.append(f"{directive} {_quoted(read)}")
+            result.append(f"{directive} {_conf_file.quoted(read)}")
     return "\n".join(result) + "\n", included_at
 
 
@@ -777,7 +706,7 @@ def plan(
         changes.append(Change(definition.name, before, after, definition.needs_restart, goal))
     in_auto_conf = {row.name.lower() for row in rows if _in_auto_conf(row)}
     resets = tuple(sorted(held[key] for key in in_auto_conf & set(held)))
-    content = render_file(kept)
+    content = _conf_file.render(kept)
     changes.sort(key=lambda change: change.name.lower())
     return Plan(
         content=content,
@@ -863,7 +792,7 @@ def diff_lines(changes: Sequence[Change], before: str, after: str) -> tuple[list
     sides = []
     for text in (before, after):
         try:
-            sides.append(parse_file(text))
+            sides.append(_conf_file.parse(text))
         except ValueError as error:
             sides.append([("(unreadable)", str(error))])
     for side, own, other in ((lines[0], sides[0], sides[1]), (lines[1], sides[1], sides[0])):

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _debian, _guc
+from ansible_collections.pooled.postgres.plugins.module_utils import _conf_file, _debian
 
 # Where Debian's postgresql@.service puts its instances.
 DEFAULT_SLICE = "system-postgresql.slice"
@@ -416,7 +416,7 @@ def configured(text: str, names: Iterable[str]) -> dict[str, str]:
 def managed_settings(drop_in: str) -> dict[str, str]:
     """What the managed file sets, without what may hold a secret; nothing when it is broken."""
     try:
-        entries = dict(_guc.parse_file(drop_in))
+        entries = dict(_conf_file.parse(drop_in))
     except ValueError:
         return {}
     return {

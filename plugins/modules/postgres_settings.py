@@ -191,7 +191,12 @@ started:
 from dataclasses import replace
 from typing import Any, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _debian, _guc, _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils import (
+    _conf_file,
+    _debian,
+    _guc,
+    _postgres,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._cluster import (
     RELOAD_TIMEOUT_S,
     Cluster,
@@ -442,7 +447,7 @@ def last_good(
         try:
             Configuration(cluster, before.content).ask(_guc.MARKER)
         except Refused:
-            good.keep_instead(replace(after, content=_guc.render_file(running)))
+            good.keep_instead(replace(after, content=_conf_file.render(running)))
     return good
 
 
@@ -459,7 +464,7 @@ def waiting_for_restart(
 ) -> set[str]:
     """Settings that only a restart applies: those of the plan, and what others have left."""
     ours = {name.lower() for name in wanted} | set(drop_in.settings())
-    ours |= set(dict(_guc.parse_file(plan.content)))
+    ours |= set(dict(_conf_file.parse(plan.content)))
     others = {row.definition.name for key, row in live.items() if row.pending_restart} - {
         live[key].definition.name for key in ours if key in live
     }
@@ -555,7 +560,7 @@ def apply(
             if plan.reload:
                 server.reload(plan.changes)
         elif plan.resets:
-            text = _guc.without_settings(auto_conf.content or "", plan.resets)
+            text = _conf_file.without(auto_conf.content or "", plan.resets)
             write_file(replace(auto_conf, content=text), told)
         if restart or not runs:
             server.restart(server.params["restart_timeout"])
@@ -571,7 +576,7 @@ def apply(
         ) from error
     except (Refused, OSError, _postgres.ConnectionFailed) as error:
         back = good.put_back()
-        if _guc.is_part_of(
+        if _conf_file.is_part_of(
             read_file(cluster.auto_conf, told).content or "", good_auto_conf.content
         ):
             back = good_auto_conf.put_back() or back

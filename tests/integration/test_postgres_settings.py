@@ -18,7 +18,7 @@ from typing import Any, Callable, Iterator
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _cluster, _guc
+from ansible_collections.pooled.postgres.plugins.module_utils import _cluster, _conf_file, _guc
 from ansible_collections.pooled.postgres.plugins.modules import postgres_settings
 from tests.integration import faults
 from tests.integration.certificates import Authority
@@ -619,7 +619,7 @@ def test_a_removed_setting_that_was_the_default_waits_for_no_restart(managed):
         assert managed.cluster.sql(PENDING) == []
     assert not result["changed"]
     # As earlier versions of the collection left it.
-    managed.write("zz-pooled.conf", _guc.render_file({}))
+    managed.write("zz-pooled.conf", _conf_file.render({}))
     managed.cluster.sql("SELECT pg_reload_conf()")
     while not managed.cluster.sql(PENDING):
         time.sleep(0.05)

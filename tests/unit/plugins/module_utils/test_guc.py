@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _guc
+from ansible_collections.pooled.postgres.plugins.module_utils import _conf_file, _guc
 
 MAJORS = range(13, 19)
 DROP_IN = "/etc/postgresql/17/main/conf.d/zz-pooled.conf"
@@ -252,9 +252,9 @@ SETTINGS = st.dictionaries(
 
 @given(SETTINGS)
 def test_a_file_says_what_it_was_made_of(settings):
-    text = _guc.render_file(settings)
-    assert dict(_guc.parse_file(text)) == settings
-    assert list(dict(_guc.parse_file(text))) == sorted(settings)
+    text = _conf_file.render(settings)
+    assert dict(_conf_file.parse(text)) == settings
+    assert list(dict(_conf_file.parse(text))) == sorted(settings)
 
 
 # (text, entries)
@@ -272,19 +272,19 @@ FILES = [
 
 @pytest.mark.parametrize(("text", "entries"), FILES)
 def test_parse_file(text, entries):
-    assert _guc.parse_file(text) == entries
+    assert _conf_file.parse(text) == entries
 
 
 @pytest.mark.parametrize("line", ["what is this?", "a = 'b", "a = b c", "= 1", "a ="])
 def test_parse_file_names_the_line(line):
     with pytest.raises(ValueError, match="line 2 is no setting") as caught:
-        _guc.parse_file(f"work_mem = 1\n{line}\n")
+        _conf_file.parse(f"work_mem = 1\n{line}\n")
     assert repr(line.strip()) in str(caught.value)
 
 
 def test_without_settings_keeps_all_other_lines():
     text = "# do not edit\nwork_mem = '3MB'\nWORK_MEM = 4\nport = 5\n"
-    assert _guc.without_settings(text, ["work_mem"]) == "# do not edit\nport = 5\n"
+    assert _conf_file.without(text, ["work_mem"]) == "# do not edit\nport = 5\n"
 
 
 # (text of postgresql.conf, result, line that includes the managed file)
@@ -351,7 +351,7 @@ def row(name: str, value: str, path: str = DROP_IN, line: int = 5) -> _guc.FileR
 
 def test_a_new_cluster_gets_all_and_is_restarted():
     plan = _guc.plan({"work_mem": "8MB", "shared_buffers": "1GB"}, drop_in(), live(), [])
-    assert plan.content == _guc.HEADER + "shared_buffers = '1GB'\nwork_mem = '8MB'\n"
+    assert plan.content == _conf_file.HEADER + "shared_buffers = '1GB'\nwork_mem = '8MB'\n"
     assert plan.changes == (
         _guc.Change("shared_buffers", "128MB", "1GB", True, "131072"),
         _guc.Change("work_mem", "4MB", "8MB", False, "8192"),
@@ -365,7 +365,7 @@ def test_a_new_cluster_gets_all_and_is_restarted():
 
 
 def test_nothing_to_do_keeps_the_text_of_equal_values():
-    text = _guc.render_file({"work_mem": "8MB"})
+    text = _conf_file.render({"work_mem": "8MB"})
     plan = _guc.plan(
         {"work_mem": "8192kB"}, drop_in(text), live(work_mem="8192"), [row("work_mem", "8MB")]
     )
@@ -373,7 +373,7 @@ def test_nothing_to_do_keeps_the_text_of_equal_values():
 
 
 def test_what_already_waits_for_a_restart_needs_no_reload():
-    text = _guc.render_file({"shared_buffers": "1GB"})
+    text = _conf_file.render({"shared_buffers": "1GB"})
     settings = live()
     waiting = replace(settings["shared_buffers"], pending_restart=True)
     plan = _guc.plan(
@@ -386,7 +386,7 @@ def test_what_already_waits_for_a_restart_needs_no_reload():
 
 
 def test_alter_system_is_reset_for_what_is_managed():
-    text = _guc.render_file({"work_mem": "8MB"})
+    text = _conf_file.render({"work_mem": "8MB"})
     rows = [row("work_mem", "8MB"), row("Work_Mem", "3MB", AUTO), row("port", "1", AUTO)]
     plan = _guc.plan({"work_mem": "8MB"}, drop_in(text), live(work_mem="3072"), rows)
     assert plan.resets == ("work_mem",)
@@ -426,10 +426,10 @@ def test_the_command_line_is_named():
 
 
 def test_what_is_no_longer_given_goes_back_to_the_rest_of_the_files():
-    text = _guc.render_file({"work_mem": "8MB", "temp_buffers": "9MB", "gone.x": "1"})
+    text = _conf_file.render({"work_mem": "8MB", "temp_buffers": "9MB", "gone.x": "1"})
     rows = [row("work_mem", "5MB", MAIN, 3), row("work_mem", "8MB"), row("temp_buffers", "9MB")]
     plan = _guc.plan({}, drop_in(text), live(work_mem="8192", temp_buffers="1152"), rows)
-    assert plan.content == _guc.HEADER
+    assert plan.content == _conf_file.HEADER
     assert [(change.name, change.before, change.after) for change in plan.changes] == [
         ("temp_buffers", "9MB", "8MB"),
         ("work_mem", "8MB", "5MB"),
@@ -439,13 +439,13 @@ def test_what_is_no_longer_given_goes_back_to_the_rest_of_the_files():
 def test_a_value_of_the_session_hides_nothing():
     settings = live()
     settings["work_mem"] = replace(settings["work_mem"], setting="64", source="user")
-    text = _guc.render_file({"work_mem": "8MB"})
+    text = _conf_file.render({"work_mem": "8MB"})
     plan = _guc.plan({"work_mem": "8MB"}, drop_in(text), settings, [row("work_mem", "8MB")])
     assert plan.changes == ()
 
 
 def test_a_broken_file_is_written_anew():
-    text = _guc.render_file({"work_mem": "8MB"})
+    text = _conf_file.render({"work_mem": "8MB"})
     plan = _guc.plan({"work_mem": "8MB"}, drop_in("what?"), live(work_mem="8192"), [])
     assert (plan.content, plan.reload, plan.changes) == (text, True, ())
     assert _guc.diff_lines(plan.changes, "what?", plan.content) == (
@@ -467,7 +467,7 @@ VALID = {
 def test_after_a_plan_there_is_nothing_to_do(first, second):
     def applied(plan: _guc.Plan) -> tuple[_guc.DropIn, dict[str, _guc.Live], list[_guc.FileRow]]:
         settings, rows = live(), []
-        for name, text in _guc.parse_file(plan.content):
+        for name, text in _conf_file.parse(plan.content):
             value = _guc.canonical(settings[name].definition, text)
             settings[name] = replace(settings[name], setting=value, source="configuration file")
             rows.append(row(name, text))
@@ -531,7 +531,7 @@ LAST_GOOD = [
 @pytest.mark.parametrize(("before", "waiting", "expected"), LAST_GOOD)
 def test_last_good(before, waiting, expected):
     wanted = "a = '1'\nb = '1'\n"
-    assert _guc.last_good(wanted, before, waiting) == _guc.render_file(expected)
+    assert _guc.last_good(wanted, before, waiting) == _conf_file.render(expected)
 
 
 # (a file, another one, whether it sets nothing that the other does not set likewise)
@@ -545,4 +545,4 @@ PARTS = [
 
 @pytest.mark.parametrize(("text", "whole", "expected"), PARTS)
 def test_is_part_of(text, whole, expected):
-    assert _guc.is_part_of(text, whole) is expected
+    assert _conf_file.is_part_of(text, whole) is expected
