@@ -26,6 +26,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     server_message,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._quote import quote_ident
+from ansible_collections.pooled.postgres.plugins.module_utils._unlogged import keep_from_logs
 
 # How long a run waits for another one, which may have much to do.
 OTHER_RUN_TIMEOUT_S = 300
@@ -56,18 +57,6 @@ SELECT l.locktype, '' AS relation, a.pid, a.usename, a.application_name, a.state
  WHERE l.locktype = 'advisory' AND l.classid = 1886349164 AND l.objid = 1 AND l.objsubid = 2
    AND l.granted
 """
-# In statements of their own: in one string with the secret the server would log it all first.
-_DO_NOT_LOG = {
-    "log_statement": "'none'",
-    "log_min_duration_statement": "-1",
-    "log_min_duration_sample": "-1",
-    "log_min_error_statement": "'panic'",
-    "pg_stat_statements.track_utility": "off",
-    # What pg_stat_activity shows to members of pg_monitor, such as an exporter.
-    "track_activities": "off",
-}
-# From this major on somebody who is no superuser may be allowed to set one of them.
-_DELEGATED_SETTINGS_MAJOR = 15
 _DEADLOCK = "40P01"
 _LOCK_NOT_AVAILABLE = "55P03"
 _NOT_IN_REPERTOIRE = "22021"
@@ -75,10 +64,6 @@ _INTERNAL = "XX000"
 # Says the server, never translated, of a catalog's row that another transaction has just changed.
 _CHANGED_MEANWHILE = "tuple concurrently "
 
-_MAY_SET = """
-SELECT name FROM pg_settings
- WHERE name = ANY(%s) AND has_parameter_privilege(name, 'SET')
-"""
 _WAITS_FOR = f"""
 SELECT DISTINCT l.locktype, coalesce(l.relation::regclass::text, '') AS relation,
        a.pid, coalesce(a.usename, p.owner) AS usename, a.application_name, a.state, a.wait_event,
@@ -240,8 +225,7 @@ def _execute_all(
         about[:] = [place] if change.creates else [place, change.subject]
         if change.secret and not silent:
             silent = True
-            for name in _may_silence(connection, actual):
-                execute(connection, f"SET LOCAL {name} = {_DO_NOT_LOG[name]}")
+            keep_from_logs(connection)
         if change.as_role:
             execute(connection, f"SET LOCAL ROLE {quote_ident(change.as_role)}")
         connection.notices.clear()
@@ -255,15 +239,6 @@ def _execute_all(
     about[:] = [place]
     if not connection.autocommit:
         connection.commit()
-
-
-def _may_silence(connection: Any, actual: Actual) -> list[str]:
-    """Which settings the login may change to keep statements out of logs."""
-    if actual.login_is_superuser:
-        return list(_DO_NOT_LOG)
-    if actual.major < _DELEGATED_SETTINGS_MAJOR:
-        return []
-    return [row.name for row in fetch(connection, _MAY_SET, (list(_DO_NOT_LOG),))]
 
 
 def _may_pass(error: Any) -> bool:

@@ -59,6 +59,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     server_major,
     server_message,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
+    holds_secret,
+    is_secret_name,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._unlogged import keep_from_logs
 
 TEMPLATE = "template1"
 MAINTENANCE = ("postgres", TEMPLATE)
@@ -340,6 +345,8 @@ def _try_settings(
     canonical: dict[tuple[str, str], str] = {}
     errors: dict[tuple[str, str], str] = {}
     denied: set[tuple[str, str]] = set()
+    if any(is_secret_name(name) or holds_secret(value) for name, value in pairs):
+        keep_from_logs(connection)
     for name, value in sorted(pairs):
         if name in _IDENTITY_SETTINGS or contexts.get(name) in _SESSION_CONTEXTS:
             continue
