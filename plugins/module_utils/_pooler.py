@@ -108,7 +108,7 @@ class Pooler:
             shown.get("NeedDaemonReload") == "yes",
             _open_files_limits(pid)[0] if pid else None,
             int(default) if default.isdigit() else 1024,
-            _owner(pid) if pid else "",
+            owner(pid) if pid else "",
             shown.get("User", ""),
         )
 
@@ -129,7 +129,7 @@ class Pooler:
             return _pgbouncer_plan.Running(False, None, {}, {}, None)
         deadline = time.monotonic() + patience_s
         while True:
-            for directory, port in _console_sockets(service.pid, service.os_user):
+            for directory, port in console_sockets(service.pid, service.os_user):
                 try:
                     with self.console(directory, port, service.os_user) as console:
                         found = _state(console, service.descriptors)
@@ -175,7 +175,7 @@ class Pooler:
             PoolerError: with PgBouncer's answer, or when there is none.
         """
         service = self.service()
-        for directory, port in _console_sockets(service.pid, service.os_user):
+        for directory, port in console_sockets(service.pid, service.os_user):
             with self.console(directory, port, service.os_user) as console:
                 try:
                     _postgres.console_rows(console, command)
@@ -187,7 +187,7 @@ class Pooler:
     def clients(self) -> list[_pgbouncer_hba.Client]:
         """Who is connected, but for those on the console."""
         service = self.service()
-        for directory, port in _console_sockets(service.pid, service.os_user):
+        for directory, port in console_sockets(service.pid, service.os_user):
             with self.console(directory, port, service.os_user) as console:
                 return [
                     _pgbouncer_hba.Client(
@@ -327,7 +327,7 @@ def _state(console: Any, descriptors: int | None) -> _pgbouncer_plan.Running:
     return _pgbouncer_plan.Running(True, config, databases, users, descriptors, peers=peers)
 
 
-def _owner(pid: int) -> str:
+def owner(pid: int) -> str:
     """Name of the OS user that a process runs as; its number where it has no name."""
     try:
         with open(f"/proc/{pid}/status", encoding="utf-8") as handle:
@@ -360,7 +360,7 @@ def _proc_net(name: str) -> list[list[str]]:
         return []
 
 
-def _console_sockets(pid: int, os_user: str) -> list[tuple[str, int]]:
+def console_sockets(pid: int, os_user: str) -> list[tuple[str, int]]:
     """Directory and port of each unix socket that a process listens on."""
     held = _sockets(pid, os_user)
     found = []

@@ -264,7 +264,11 @@ KNOWN = {
     "_pooler.py": {
         "Pooler.version",  # /usr/sbin
         "Pooler.try_out",  # as the service's user
-        *("_sockets", "_proc_net", "_open_files_limits", "most_descriptors", "_owner"),  # /proc
+        *("_sockets", "_proc_net", "_open_files_limits", "most_descriptors", "owner"),  # /proc
+    },
+    "_pooler_pause.py": {
+        *("_resumed", "_started", "own_addresses"),  # /proc
+        "_hold",  # /dev/null
     },
     "_pooler_tls.py": {"_is_missing", "wanted_certificate", "read_files"},  # as it
     "_sessions_catalog.py": {"read_lines", "owner_of"},  # /proc, and who owns a socket
