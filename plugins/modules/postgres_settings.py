@@ -21,6 +21,8 @@ description:
     says C(disabled) is refused.
   - When the server does not come back, puts the last good files back, starts it again and fails with the server's own words.
   - Files that this run has not changed stay when the server does not start with them; the message says so.
+  - While a server restarts, clients of a PgBouncer on its host wait and do not fail. Its pools are paused before, when open transactions have
+    ended or after O(pause_timeout), and resumed afterwards, also when the restart fails or the module is killed.
   - A server that is still starting after O(restart_timeout) is left to it. The run fails, and the next one carries on.
   - A setting that is no longer given goes back to what the rest of the configuration says.
   - Entries of C(postgresql.auto.conf) (C(ALTER SYSTEM)) for given settings would win over any file; they are reset.
@@ -73,6 +75,19 @@ options:
     description: How many seconds a restarted server may take until it answers.
     type: int
     default: 120
+  pause_timeout:
+    description:
+      - How many seconds a restart waits for open transactions of PgBouncer's clients, while all others wait already. It then cuts those that are
+        left, and a warning names them.
+      - V(0) does not pause pools.
+    type: int
+    default: 10
+  pooler_service:
+    description:
+      - PgBouncer's systemd service on the server's host. Its further processes are instances of it, such as C(pgbouncer@2).
+      - Only those of its databases that lead to this server are paused, and none that somebody else has paused already.
+    type: str
+    default: pgbouncer
   assume_new:
     description:
       - In check mode, when there is no such cluster, predict what a run does after the package has created it.
@@ -123,6 +138,7 @@ attributes:
   idempotent:
     support: full
 seealso:
+  - module: pooled.postgres.pgbouncer_pause
   - module: pooled.postgres.postgres_hba
   - plugin: pooled.postgres.checked_settings
     plugin_type: filter
@@ -153,7 +169,7 @@ actions:
   returned: always
   type: list
   elements: str
-  sample: ["write /etc/postgresql/17/main/conf.d/zz-pooled.conf", "reload", "restart postgresql@17-main"]
+  sample: ["write /etc/postgresql/17/main/conf.d/zz-pooled.conf", "reload", "pause mydb of pgbouncer", "restart postgresql@17-main", "resume mydb of pgbouncer"]
 settings:
   description: The settings that were not as they shall be, as the server shows them.
   returned: always
@@ -182,6 +198,16 @@ port:
   returned: always
   type: int
   sample: 5432
+restarts:
+  description: Whether a server that runs is restarted by this run, or would be in check mode.
+  returned: always
+  type: bool
+addresses:
+  description: Addresses of the server's host but those of its loopback, for M(pooled.postgres.pgbouncer_pause) on other hosts.
+  returned: always
+  type: list
+  elements: str
+  sample: [10.0.0.5]
 started:
   description: Whether the server was stopped and is started by this run, or would be in check mode.
   returned: always
@@ -195,6 +221,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils import (
     _conf_file,
     _debian,
     _guc,
+    _pause,
+    _pooler_pause,
     _postgres,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._cluster import (
@@ -226,6 +254,8 @@ SELECT current_setting('data_checksums') AS checksums, datcollate AS locale,
 FROM pg_database WHERE datname = 'template1'
 """
 MODE = 0o640
+# What stopping a server may take.
+HOLD_MORE_S = 60
 # No server takes that, as it takes no file that it can't read.
 UNREADABLE = "This file was not readable for the server's OS user\n"
 
@@ -277,6 +307,8 @@ def predict(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> d
     return {
         **report(plan, before, after, actions, pending),
         "port": int(wanted.get("port", 5432)),
+        "restarts": restart,
+        "addresses": _pooler_pause.own_addresses(),
         "started": False,
     }
 
@@ -341,7 +373,8 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
     logins = kept_logins(cluster, current, live if runs else {}) if restart or not runs else []
     if restart and not logins:
         server.check_logins()
-    actions = actions_of(cluster, plan, write, restart, runs, logins)
+    pools = pools_before(module, cluster, live) if restart else []
+    actions = actions_of(cluster, plan, write, restart, runs, logins, pools)
     actions = actions if starts else [f"write auto into {start.path}", *actions]
     if not starts and not module.check_mode:
         text = _debian.with_start(start.content)
@@ -349,7 +382,12 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
         module.run_command(["systemctl", "daemon-reload"], handle_exceptions=False)
     if actions and not module.check_mode:
         good = last_good(cluster, before, after, _guc.running(wanted, live) if runs else {})
-        waiting = apply(server, plan, good, before, after, restart, logins)
+        hold = hold_of(module, pools)
+        try:
+            waiting = apply(server, plan, good, before, after, restart, logins, hold)
+        finally:
+            for warning in hold.release():
+                module.warn(warning)
         check_served(cluster, wanted, server)
         check_new(cluster, server)
     elif restart:
@@ -368,8 +406,40 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
     return {
         **result,
         "port": running[1] if running else int(wanted.get("port", module.params["login_port"])),
+        "restarts": restart,
+        "addresses": _pooler_pause.own_addresses(),
         "started": not runs,
     }
+
+
+def pools_before(
+    module: PooledModule, cluster: Cluster, live: dict[str, _guc.Live]
+) -> list[_pooler_pause.Pools]:
+    """The pools of PgBouncer on this host that lead to the running server."""
+    running = cluster.running_at()
+    service = module.params["pooler_service"]
+    if running is None or not service or not module.params["pause_timeout"]:
+        return []
+    places = live["unix_socket_directories"].setting.split(",")
+    directories = [running[0], *(place.strip(' "') for place in places)]
+    here = _pause.Server(
+        frozenset(_pooler_pause.NAMES.real_path(place) for place in directories if place),
+        running[1],
+        _pooler_pause.is_own_address,
+    )
+
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        code, out, err = module.run_command(list(command), handle_exceptions=False)
+        return int(code), str(out), str(err)
+
+    return _pooler_pause.find(run, service, here, module.warn)
+
+
+def hold_of(module: PooledModule, pools: list[_pooler_pause.Pools]) -> _pooler_pause.Hold:
+    """What pauses them; a module that hangs does not keep them for longer than all of it may take."""
+    pause_s, restart_s = module.params["pause_timeout"], module.params["restart_timeout"]
+    # It may be restarted twice: with the new settings, and with those before.
+    return _pooler_pause.Hold(pools, pause_s, pause_s + 2 * restart_s + HOLD_MORE_S)
 
 
 def check_new(cluster: Cluster, server: Server) -> None:
@@ -526,6 +596,7 @@ def apply(
     after: ManagedFile,
     restart: bool,
     logins: list[LastGood],
+    hold: _pooler_pause.Hold,
 ) -> set[str]:
     """Carry out the plan; on failure put everything back. A stopped server is started.
 
@@ -535,6 +606,7 @@ def apply(
         after: the file as it shall be.
         restart: whether to restart a running server.
         logins: last good files for logins, to put back before it starts.
+        hold: what pauses the pools before it restarts.
 
     Returns:
         The settings that wait for a restart.
@@ -563,6 +635,8 @@ def apply(
             text = _conf_file.without(auto_conf.content or "", plan.resets)
             write_file(replace(auto_conf, content=text), told)
         if restart or not runs:
+            for warning in hold.begin():
+                cluster.module.warn(warning)
             server.restart(server.params["restart_timeout"])
             server.confirm(plan.changes)
         waiting = server.waiting()
@@ -620,6 +694,7 @@ def actions_of(
     restart: bool,
     runs: bool = True,
     logins: Sequence[LastGood] = (),
+    pools: Sequence[_pooler_pause.Pools] = (),
 ) -> list[str]:
     """The plan as lines to read, in the order in which it is carried out."""
     actions = [f"put back {login.path}, which a run that was killed replaced" for login in logins]
@@ -630,7 +705,9 @@ def actions_of(
     if plan.reload:
         actions.append("reload")
     if restart:
+        actions += [_pause.action("pause", one.unit, one.databases) for one in pools]
         actions.append(f"restart {cluster.service}")
+        actions += [_pause.action("resume", one.unit, one.databases) for one in pools]
     return actions
 
 
@@ -686,6 +763,8 @@ def main() -> None:
                 "default": "fresh",
             },
             "restart_timeout": {"type": "int", "default": 120},
+            "pause_timeout": {"type": "int", "default": 10},
+            "pooler_service": {"type": "str", "default": "pgbouncer"},
             "assume_new": {"type": "bool", "default": False},
             "new_cluster": {
                 "type": "dict",
@@ -714,6 +793,7 @@ def main() -> None:
         log_file=params["log_file"] or f"/var/log/postgresql/postgresql-{major}-{name}.log",
     )
     try:
+        _pause.check_timeout(params["pause_timeout"])
         wanted = _guc.check_settings(params["settings"], major, "settings")
         if not cluster.installed:
             if module.check_mode and params["assume_new"]:

@@ -113,7 +113,11 @@ SYSTEMCTL = """\
 
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     command, name = words[0], words[1] if len(words) > 1 else ""
-    if command == "show":
+    if command == "show" and len(words) > 2 and "-p" not in words:
+        for one, pid in state["pids"].items():
+            state_now = "active" if alive(one) else "failed"
+            print(f"Id={{one}}.service\\nActiveState={{state_now}}\\nMainPID={{pid}}\\n")
+    elif command == "show":
         if name == "-p":
             print("DefaultLimitNOFILESoft=1024")
         else:

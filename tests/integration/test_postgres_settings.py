@@ -27,7 +27,7 @@ from tests.integration.documented import documented_settings
 
 # What the module runs instead of systemd: it restarts the test's own server, and can be told to
 # kill the module before or after the server has stopped, not to wait for the new one, to start it
-# late, or not to know the service.
+# late, or not to know the service. STUB_DOWN is for how many seconds the server is away.
 SYSTEMCTL = r"""#!/bin/sh
 server() {
     pid=$(head -n 1 "$STUB_DATA/postmaster.pid" 2> /dev/null)
@@ -37,6 +37,8 @@ if [ "$1" = is-active ]; then
     server && echo active || cat "$STUB_CALLS.state" 2> /dev/null || echo failed
     exit
 fi
+# There is no PgBouncer here.
+[ "$1" = show ] && exit
 echo "$@" >> "$STUB_CALLS"
 [ "$1" = daemon-reload ] && exit
 touch "$STUB_CALLS.busy"
@@ -47,6 +49,7 @@ if server; then
     kill -INT "$pid"
     while [ -e "$STUB_DATA/postmaster.pid" ]; do sleep 0.05; done
 fi
+sleep "${STUB_DOWN:-0}"
 [ "$STUB_KILL" = stopped ] && kill -9 $PPID && exit 1
 start() {
     exec setsid $STUB_DEMOTE "$STUB_POSTGRES" -D "$STUB_DATA" < /dev/null >> "$STUB_LOG" 2>&1
