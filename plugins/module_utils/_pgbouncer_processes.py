@@ -22,7 +22,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_user im
     log_directory,
     runtime_directory,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._units import hardening, quoted
+from ansible_collections.pooled.postgres.plugins.module_utils._units import (
+    hardening,
+    network_lines,
+    quoted,
+)
 
 # Since when requests to cancel a query find the process that runs it, whichever gets them.
 SINCE = (1, 21, 0)
@@ -33,31 +37,23 @@ HEADER = (
     "# Managed by Ansible, collection pooled.postgres: changes made here by hand are replaced.\n"
 )
 _DROP_IN = """\
-[Service]
+{about}[Service]
 {own}
 LimitNOFILE={limit}
 Restart=on-failure
-RestartSec=1
+{mode}RestartSec=1
 """
 # Restarts that nobody has asked for leave the other processes alone; those that somebody asks for
 # reach them all.
-_DROP_IN_OF_FIRST = """\
-[Unit]
-Wants={others}
-
-[Service]
-{own}
-LimitNOFILE={limit}
-Restart=on-failure
-RestartMode=direct
-RestartSec=1
-"""
+_MODE_OF_FIRST = "RestartMode=direct\n"
+# An address that comes late must not find that systemd has given up.
+_NETWORK_LIMIT = "StartLimitIntervalSec=0"
 _TEMPLATE = """\
 [Unit]
 Description=connection pooler for PostgreSQL, process %i
 Documentation=man:pgbouncer(1)
 After=network.target
-PartOf={service}.service
+{about}PartOf={service}.service
 ReloadPropagatedFrom={service}.service
 
 [Service]
@@ -253,10 +249,15 @@ def drop_in(
     directory = runtime_directory(first.service)
     if first.options["unix_socket_dir"] == directory:
         own.append(_link(directory, first.options["listen_port"]))
-    if not others:
-        return HEADER + _DROP_IN.format(own="\n".join(own), limit=limit)
-    wanted = " ".join(f"{other.service}.service" for other in others)
-    return HEADER + _DROP_IN_OF_FIRST.format(own="\n".join(own), limit=limit, others=wanted)
+    about = _network(first)
+    if others:
+        about.insert(0, f"Wants={' '.join(f'{other.service}.service' for other in others)}")
+    return HEADER + _DROP_IN.format(
+        about="\n".join(["[Unit]", *about, "", ""]) if about else "",
+        own="\n".join(own),
+        limit=limit,
+        mode=_MODE_OF_FIRST if others else "",
+    )
 
 
 def template(
@@ -275,8 +276,19 @@ def template(
     own.append(f"RuntimeDirectory={first.service}-%i")
     stem = os.path.splitext(first.config_file)[0]
     return HEADER + _TEMPLATE.format(
-        own="\n".join(own), limit=limit, service=first.service, stem=stem, binary=binary
+        about="".join(f"{line}\n" for line in _network(first)),
+        own="\n".join(own),
+        limit=limit,
+        service=first.service,
+        stem=stem,
+        binary=binary,
     )
+
+
+def _network(process: Process) -> list[str]:
+    """Lines of [Unit] for a process that listens where the network has to be up."""
+    lines = network_lines(process.options.get("listen_addr", ""))
+    return [*lines, _NETWORK_LIMIT] if lines else []
 
 
 def _own(

@@ -104,6 +104,8 @@ def machine(
             "libraries": {},
             "umask_file": False,
             "createcluster": {"included": True, "later": {}},
+            "locale_encoding": "UTF-8",
+            "network_drop_ins": {},
             "package_lists": True,
         },
         "variables": decided,

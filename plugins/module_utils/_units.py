@@ -1,7 +1,9 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What systemd keeps from our services: PgBouncer, its further processes, and the exporters.
+"""What systemd keeps from our services, and for what they and Postgres wait.
+
+The services are PgBouncer, its further processes, and the exporters.
 
 C(RemoveIPC) must not be among it: when a unit of the user C(postgres) stops, it also removes the
 shared memory of the Postgres server, which then takes no connections any more.
@@ -9,6 +11,7 @@ shared memory of the Postgres server, which then takes no connections any more.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Iterable
 
@@ -50,6 +53,12 @@ _FILTERS = (
 # How much of it the host's systemd can do, the most first.
 SANDBOXES = ("full", "mounts", "none")
 
+# The unit of Postgres has no other drop-in of this collection's.
+NETWORK_FILE = "pooled-network.conf"
+_NETWORK_HEADER = """\
+# Managed by Ansible (pooled.postgres): some of the addresses to listen on come with the network.
+"""
+
 _SHARED_DIRECTORIES = ("/tmp", "/var/tmp")  # noqa: S108 - whether somebody uses them is the question
 
 
@@ -81,6 +90,36 @@ def hardening(
         lines.append("PrivateTmp=yes")
     lines += [f"ReadWritePaths={quoted(f'-{path}')}" for path in directories]
     return [*lines, *_FILTERS] if sandbox == "full" else lines
+
+
+def network_lines(listen: str) -> list[str]:
+    """Lines for the [Unit] of a service, so that it starts when the host has its addresses.
+
+    Postgres and PgBouncer do without an address that is not there yet, and never look again;
+    PgBouncer ends when it has none at all, and systemd soon gives up starting it.
+
+    Args:
+        listen: addresses and names with commas between them.
+    """
+    if all(map(_is_there_at_once, listen.split(","))):
+        return []
+    return ["Wants=network-online.target", "After=network-online.target"]
+
+
+def network_drop_in(listen: str) -> str:
+    """The whole drop-in of a service that needs nothing else; empty when it needs none."""
+    lines = network_lines(listen)
+    return "\n".join([_NETWORK_HEADER + "[Unit]", *lines]) + "\n" if lines else ""
+
+
+def _is_there_at_once(address: str) -> bool:
+    """Whether one can listen there before the network is up: everywhere, and on loopback."""
+    text = address.strip().strip('"').lower()
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return text in ("", "*", "localhost")
+    return parsed.is_unspecified or parsed.is_loopback
 
 
 def probe(sandbox: str) -> list[str]:

@@ -27,6 +27,10 @@ options:
     description: Name of the cluster that is meant.
     type: str
     default: main
+  locale:
+    description: The locale that a new cluster is to have, to find out whether the host has it.
+    type: str
+    default: ''
 extends_documentation_fragment:
   - pooled.postgres.attributes
 attributes:
@@ -186,10 +190,15 @@ certificates:
   returned: always
   type: dict
 asked:
-  description: The O(version) and O(cluster) that this is about.
+  description: The O(version), O(cluster) and O(locale) that this is about.
   returned: always
   type: dict
-  sample: {version: '17', cluster: main}
+  sample: {version: '17', cluster: main, locale: C.UTF-8}
+locale_encoding:
+  description: Encoding of the O(locale), as the C library calls it; empty when the host does not have it, or none was asked for.
+  returned: always
+  type: str
+  sample: UTF-8
 createcluster:
   description:
     - Whether C(/etc/postgresql-common/createcluster.conf) includes the directory C(createcluster.d) (C(included)), and what is read after
@@ -197,6 +206,11 @@ createcluster:
   returned: always
   type: dict
   sample: {included: true, later: {}}
+network_drop_ins:
+  description: Text of the files with which units of Postgres wait for the network, by unit, as the role C(postgres) writes them.
+  returned: always
+  type: dict
+  sample: {}
 package_lists:
   description: Whether apt has lists of packages, so that it can resolve names in check mode.
   returned: always
@@ -204,6 +218,7 @@ package_lists:
 """
 
 import glob
+import locale
 import os
 import re
 from contextlib import suppress
@@ -321,6 +336,24 @@ def createcluster() -> dict[str, Any]:
     text = text_of(path) if os.path.exists(path) else None
     names = os.listdir(directory) if os.path.isdir(directory) else []
     return _debian.createcluster_entries(text, names, text_of)
+
+
+def locale_encoding(name: str) -> str:
+    """The encoding of a locale; empty when the host does not have it."""
+    before = locale.setlocale(locale.LC_ALL)
+    try:
+        locale.setlocale(locale.LC_ALL, name)
+        return locale.nl_langinfo(locale.CODESET)
+    except locale.Error:
+        return ""
+    finally:
+        locale.setlocale(locale.LC_ALL, before)
+
+
+def network_drop_ins() -> dict[str, str]:
+    """Text of the files with which units of Postgres wait for the network."""
+    found = glob.glob(f"/etc/systemd/system/postgresql@*.service.d/{_units.NETWORK_FILE}")
+    return {path.split("/")[4][: -len(".service.d")]: text_of(path) for path in sorted(found)}
 
 
 def shown_units(module: PooledModule, names: Collection[str]) -> tuple[dict[str, str], ...]:
@@ -516,6 +549,7 @@ def main() -> None:
         {
             "version": {"type": "str", "default": ""},
             "cluster": {"type": "str", "default": "main"},
+            "locale": {"type": "str", "default": ""},
         }
     )
     majors = majors_with("bin/postgres")
@@ -534,7 +568,9 @@ def main() -> None:
         driver=os.path.exists(DRIVER),
         certificates=_certificate_files.look_all(_certificates.DIRECTORY),
         asked=dict(module.params),
+        locale_encoding=locale_encoding(module.params["locale"]) if module.params["locale"] else "",
         createcluster=createcluster(),
+        network_drop_ins=network_drop_ins(),
         package_lists=bool(glob.glob("/var/lib/apt/lists/*_Packages*")),
     )
 

@@ -288,6 +288,7 @@ KNOWN = {
         *("text_of", "unit_texts", "majors_with", "shown_units", "pgbouncer", "main"),
         "sandbox",  # /run/systemd
         "createcluster",  # /etc/postgresql-common
+        "network_drop_ins",  # /etc/systemd/system
         *("clusters_configured", "wal_filesystem"),  # with reached(), or as the clusters' owner
     },
 }

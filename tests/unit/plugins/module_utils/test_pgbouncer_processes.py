@@ -203,6 +203,25 @@ def test_a_place_of_the_users_own_can_be_written_to():
     assert "\nPrivateTmp=yes\n" in usual
 
 
+@pytest.mark.parametrize(("listen", "waits"), [("*", False), ("127.0.0.1,10.0.0.5", True)])
+def test_processes_start_when_the_host_has_their_addresses(listen, waits):
+    only, several = processes(1, listen_addr=listen), processes(2, listen_addr=listen)
+    for text in (
+        _pgbouncer_processes.drop_in(2048, only, **WHO),
+        _pgbouncer_processes.drop_in(2048, several, **WHO),
+        _pgbouncer_processes.template(2048, several, binary="/usr/sbin/pgbouncer", **WHO),
+    ):
+        about = text.partition("[Unit]\n")[2].partition("[Service]\n")[0].splitlines()
+        for line in (
+            "Wants=network-online.target",
+            "After=network-online.target",
+            # One that is still late must not find that systemd has given up.
+            "StartLimitIntervalSec=0",
+        ):
+            assert (line in about) is waits, text
+        assert text.count("[Unit]") <= 1
+
+
 def test_files_of_processes_are_found_and_no_others():
     names = [
         "pgbouncer.ini", "pgbouncer-2.ini", "pgbouncer-10.ini", ".pgbouncer-3.ini.last-good",

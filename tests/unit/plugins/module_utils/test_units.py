@@ -1,12 +1,13 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What systemd keeps from our services."""
+"""What systemd keeps from our services, and for what they wait."""
 
 from __future__ import annotations
 
 import pytest
 
+from ansible_collections.pooled.postgres.plugins.filter.network_drop_in import FilterModule
 from ansible_collections.pooled.postgres.plugins.filter.unit_hardening import unit_hardening
 from ansible_collections.pooled.postgres.plugins.module_utils import _units
 
@@ -72,3 +73,28 @@ def test_a_probe_asks_for_all_of_it_as_somebody_else_than_root():
 )
 def test_quoted(word, quoted):
     assert _units.quoted(word) == quoted
+
+
+# Addresses to listen on, and whether a host that boots may lack one of them.
+ADDRESSES = [
+    ("", False),
+    ("*", False),
+    ("0.0.0.0", False),  # noqa: S104 - nothing listens there
+    ("::", False),
+    ("localhost", False),
+    ('127.0.0.1, ::1,"LOCALHOST"', False),
+    ("127.8.9.10", False),
+    ("10.0.0.5", True),
+    ("localhost,10.0.0.5", True),
+    ("::1, 2001:db8::5", True),
+    ("fe80::1%eth0", True),
+    ("db.internal", True),
+]
+
+
+@pytest.mark.parametrize(("listen", "waits"), ADDRESSES)
+def test_who_listens_on_an_address_of_the_network_waits_for_it(listen, waits):
+    lines = ["Wants=network-online.target", "After=network-online.target"]
+    assert _units.network_lines(listen) == (lines if waits else [])
+    text = FilterModule().filters()["network_drop_in"](listen)
+    assert text.splitlines()[1:] == (["[Unit]", *lines] if waits else [])
