@@ -44,6 +44,10 @@ options:
     description: What is asked of a new cluster, as in C(createcluster.conf).
     type: dict
     default: {}
+  new_locale:
+    description: The locale of a new cluster, which the host was asked about; empty where other options decide.
+    type: str
+    default: ''
 seealso:
   - plugin: pooled.postgres.checked_settings
     plugin_type: filter
@@ -74,6 +78,7 @@ def cluster_problems(
     listen_addresses: str | None = None,
     settings: Mapping[str, str | None] | None = None,
     new_options: Mapping[str, str] | None = None,
+    new_locale: str = "",
 ) -> list[str]:
     """The problems in words."""
     return _debian.cluster_problems(
@@ -85,6 +90,8 @@ def cluster_problems(
         host["postgres"]["clusters"],
         host["createcluster"],
         new_options or {},
+        new_locale,
+        host["locale_encoding"],
     )
 
 

@@ -14,6 +14,10 @@ CREATECLUSTER_FILE = "/etc/postgresql-common/createcluster.conf"
 CREATECLUSTER_DIRECTORY = "/etc/postgresql-common/createcluster.d"
 OUR_FILE = "pooled.conf"
 
+# The encoding of new clusters, as the C library calls it, and locales that are for any.
+UTF8 = "UTF-8"
+_ANY_ENCODING = ("C", "POSIX")
+
 _CLUSTER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]*\Z")
 _INCLUDE = re.compile(
     r"\s*(include(?:_dir|_if_exists)?)\s*=?\s*'([^']+)'\s*(?:#.*)?\Z", re.IGNORECASE
@@ -107,6 +111,8 @@ def cluster_problems(
     clusters: Iterable[Mapping[str, Any]],
     createcluster: Mapping[str, Any],
     new_options: Mapping[str, str],
+    new_locale: str = "",
+    new_locale_encoding: str = UTF8,
 ) -> list[str]:
     """Why the role can't set up, or go on with, such a cluster.
 
@@ -119,6 +125,8 @@ def cluster_problems(
         clusters: those that are there.
         createcluster: what L(createcluster_entries) found.
         new_options: what the role asks of new clusters, by name.
+        new_locale: C(postgres_locale), where it decides.
+        new_locale_encoding: that of the locale on the host; empty when the host does not have it.
     """
     found = list(clusters)
     own = [one for one in found if (one["major"], one["name"]) == (major, name)]
@@ -136,7 +144,13 @@ def cluster_problems(
             " nothing starts this cluster; write auto there if it is to run, or leave this host"
             " out of the run"
         )
-    return problems if own else [*problems, *_of_new_cluster(createcluster, new_options)]
+    if own:
+        return problems
+    return [
+        *problems,
+        *_of_locale(new_locale, new_locale_encoding),
+        *_of_new_cluster(createcluster, new_options),
+    ]
 
 
 def _of_name(name: str) -> list[str]:
@@ -190,6 +204,19 @@ def _of_places(
             f" such as '{', '.join([SOCKET_DIRECTORY, *_items(directories)])}'"
         )
     return problems
+
+
+def _of_locale(name: str, encoding: str) -> list[str]:
+    """The package is installed without a cluster when initdb does not take the locale."""
+    if not name or encoding == UTF8 or (encoding and name in _ANY_ENCODING):
+        return []
+    what = f"has the encoding {encoding}" if encoding else "is not there"
+    return [
+        f"postgres_locale: {name!r} {what} on this host, so that no cluster with encoding UTF8 can"
+        " be created with it; choose one that locale -a lists and that is for UTF-8, such as"
+        " C.UTF-8, or generate it before: install the package locales, add a line such as"
+        " 'de_DE.UTF-8 UTF-8' to /etc/locale.gen, and run locale-gen"
+    ]
 
 
 def _of_new_cluster(createcluster: Mapping[str, Any], options: Mapping[str, str]) -> list[str]:

@@ -239,6 +239,16 @@ def test_this_machine(run_module: Callable[..., dict[str, Any]]) -> None:
     assert found["huge_pages"]["page_bytes"] == 1024 * meminfo_number("Hugepagesize")
 
 
+def test_a_locale_is_one_that_the_host_has(run_module: Callable[..., dict[str, Any]]) -> None:
+    for name, encoding in (("C.UTF-8", "UTF-8"), ("xx_XX.UTF-8", ""), ("", "")):
+        result = run_module("host_resources_info", {"locale": name})
+        assert (result["locale_encoding"], result["asked"]["locale"]) == (encoding, name)
+    assert run_module("host_resources_info", {"locale": "C"})["locale_encoding"] not in (
+        "",
+        "UTF-8",
+    )
+
+
 def test_files_that_somebody_else_wrote_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_module: Callable[..., dict[str, Any]]
 ) -> None:

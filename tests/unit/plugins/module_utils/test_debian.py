@@ -37,9 +37,13 @@ def cluster(**more):
     }
 
 
-def problems(name="main", port=5432, listen=None, settings=(), clusters=(), new=None):
+def problems(
+    name="main", port=5432, listen=None, settings=(), clusters=(), new=None, locale=("", "UTF-8")
+):
     new = FRESH if new is None else new
-    return _debian.cluster_problems(name, 17, port, listen, dict(settings), clusters, new, OURS)
+    return _debian.cluster_problems(
+        name, 17, port, listen, dict(settings), clusters, new, OURS, *locale
+    )
 
 
 # start.conf, what it says
@@ -87,6 +91,8 @@ PROBLEMS = [
         "unix_socket_directories: '' leaves out /var/run/postgresql",
     ),
     ({"clusters": [cluster(socket_directories="/tmp")]}, "postgresql.conf: unix_socket_dir"),
+    ({"locale": ("de_DE.UTF-8", "")}, "postgres_locale: 'de_DE.UTF-8' is not there on this host"),
+    ({"locale": ("de_DE", "ISO-8859-1")}, "postgres_locale: 'de_DE' has the encoding ISO-8859-1"),
     ({"clusters": [cluster(start="disabled")]}, "17/main/start.conf says disabled"),
     ({"clusters": [cluster(name="other")]}, "port 5432 belongs to cluster 17/other"),
     ({"new": {"included": False, "later": {}}}, "include_dir '/etc/postgresql-common/createcl"),
@@ -107,6 +113,11 @@ def test_problems_are_named(given, message):
 # What is no problem.
 FINE = [
     {},
+    {"locale": ("C.UTF-8", "UTF-8")},
+    {"locale": ("C", "ANSI_X3.4-1968")},
+    {"locale": ("", "")},
+    # Its locale stays what it is.
+    {"locale": ("de_DE.UTF-8", ""), "clusters": [cluster()]},
     {"settings": {"port": "5432", "listen_addresses": "*", "unix_socket_directories": None}},
     {"settings": {"listen_addresses": "localhost, ::1"}, "listen": "localhost,::1"},
     {"settings": {"unix_socket_directories": '"/tmp", /run/postgresql/'}},
