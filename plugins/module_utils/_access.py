@@ -25,6 +25,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access_login impo
     lent,
     role_problems,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access_objects import summary
 from ansible_collections.pooled.postgres.plugins.module_utils._access_pooler import (
     pooler_changes,
     pooler_problems,
@@ -153,6 +154,7 @@ def server_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
                 yield f"{_setting_place(name, role.name)}: {value!r} is refused: {message}"
     yield from leaving_problems(wanted, actual)
     yield from pooler_problems(wanted, actual)
+    yield from _template_problems(actual)
     for database in wanted.databases:
         yield from _encoding_problems(database, actual)
         yield from _extension_problems(database, actual)
@@ -208,6 +210,24 @@ def _pooler_problems(wanted: Wanted) -> Iterator[str]:
                 f"{MODEL}: schema {POOLER_SCHEMA!r} of database {database.name!r} is where"
                 " PgBouncer's function lives; choose another name"
             )
+
+
+def _template_problems(actual: Actual) -> Iterator[str]:
+    """Why CREATE DATABASE would fail after everything before it was done."""
+    missing = [name for name, state in actual.databases.items() if not state.exists]
+    what = f"{MODEL}: {name_list(missing)} can't be created from database template1"
+    if actual.template_users:
+        yield (
+            f"{what}, which others are connected to: {summary(actual.template_users)}; end that,"
+            " and let tools connect to the database postgres instead"
+        )
+    if actual.template_collations:
+        recorded, provided = actual.template_collations
+        yield (
+            f"{what}, which was made with version {recorded} of the operating system's collations,"
+            f" and now there is {f'version {provided}' if provided else 'none'}; run REINDEX"
+            " DATABASE template1 there, and then ALTER DATABASE template1 REFRESH COLLATION VERSION"
+        )
 
 
 def _encoding_problems(database: Database, actual: Actual) -> Iterator[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any, Callable, Iterable, Mapping
 
@@ -59,6 +60,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     server_major,
     server_message,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._quote import quote_ident
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
     holds_secret,
     is_secret_name,
@@ -66,6 +68,14 @@ from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
 from ansible_collections.pooled.postgres.plugins.module_utils._unlogged import keep_from_logs
 
 TEMPLATE = "template1"
+# How long somebody may be in the template that databases are made from, as long as the server
+# itself waits.
+TEMPLATE_PATIENCE_S = 5.0
+TEMPLATE_POLL_S = 0.2
+# From this major on a database remembers the version of its collations.
+_COLLATIONS_MAJOR = 15
+# What the server leaves of a database when DROP DATABASE was interrupted.
+_INVALID = -2
 MAINTENANCE = ("postgres", TEMPLATE)
 # Settings that a session can't try out without becoming somebody else.
 _IDENTITY_SETTINGS = frozenset({"role", "session_authorization"})
@@ -147,9 +157,29 @@ SELECT m.rolname AS member, coalesce(by.rolname, '') AS grantor
 """
 _DATABASES = """
 SELECT datname, pg_get_userbyid(datdba) AS owner,
-       coalesce(datacl, acldefault('d', datdba))::text[] AS acl
+       coalesce(datacl, acldefault('d', datdba))::text[] AS acl,
+       datallowconn, datconnlimit
   FROM pg_database
  WHERE datname = ANY(%(databases)s)
+"""
+_OLD_COLLATIONS = """
+SELECT datname, datcollversion AS recorded,
+       coalesce(pg_database_collation_actual_version(oid), '') AS provided
+  FROM pg_database
+ WHERE (datname = ANY(%(databases)s) OR datname = %(template)s)
+   AND datcollversion IS NOT NULL
+   AND datcollversion IS DISTINCT FROM pg_database_collation_actual_version(oid)
+"""
+# The server itself sends autovacuum away.
+_TEMPLATE_USERS = """
+SELECT format('pid %%s', pid) AS who, usename, application_name
+  FROM pg_stat_activity
+ WHERE datname = %(template)s AND backend_type <> 'autovacuum worker'
+ UNION ALL
+SELECT format('prepared transaction %%L', gid), owner, ''
+  FROM pg_prepared_xacts
+ WHERE database = %(template)s
+ ORDER BY 1
 """
 _SUPERUSER_LIMIT = "SELECT rolconnlimit FROM pg_roles WHERE oid = 10"
 _AVAILABLE = "SELECT name FROM pg_available_extensions"
@@ -221,10 +251,12 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         superuser_limit=fetch(connection, _SUPERUSER_LIMIT)[0].rolconnlimit,
     )
     present = {row.datname: row for row in fetch(connection, _DATABASES, values)}
+    collations = _old_collations(connection, values) if actual.major >= _COLLATIONS_MAJOR else {}
     connection.rollback()
     databases: dict[str, ActualDatabase] = {}
     for database in wanted.databases:
         row = present.get(database.name)
+        _check_usable(row)
         if not row and actual.template_encoding != UTF8:
             template = pristine(actual.major, actual.bootstrap_superuser)
             template = replace(template, surroundings=Surroundings(template.extension_schemas))
@@ -245,13 +277,67 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         finally:
             other.close()
         databases[database.name] = (
-            replace(state, name=database.name, owner=row.owner, grants=_acl(row.acl))
+            replace(
+                state,
+                name=database.name,
+                owner=row.owner,
+                grants=_acl(row.acl),
+                connection_limit=row.datconnlimit,
+                collations=collations.get(database.name, ()),
+            )
             if row
             else created_database(database.name, actual.login_user, state)
         )
-    return replace(
-        actual, databases=databases, maintenance=_maintenance(wanted, connect, connection)
-    )
+    maintenance = _maintenance(wanted, connect, connection)
+    if actual.template_encoding == UTF8 and len(present) < len(wanted.databases):
+        actual = replace(
+            actual,
+            template_users=_template_users(connection, values),
+            template_collations=collations.get(TEMPLATE, ()),
+        )
+    return replace(actual, databases=databases, maintenance=maintenance)
+
+
+def _check_usable(row: Any) -> None:
+    """See that one can look into a database.
+
+    Raises:
+        ValueError: saying what keeps everybody out, and what to do.
+    """
+    if row is None:
+        return
+    if row.datconnlimit == _INVALID:
+        raise ValueError(
+            f"database {row.datname!r} is invalid: it is what an interrupted DROP DATABASE has"
+            f" left; run DROP DATABASE {quote_ident(row.datname)}, and a new one is created"
+        )
+    if not row.datallowconn:
+        raise ValueError(
+            f"database {row.datname!r} takes no connections, so nobody can look into it or work"
+            f" with it; run ALTER DATABASE {quote_ident(row.datname)} ALLOW_CONNECTIONS true, or"
+            " take it out of the model"
+        )
+
+
+def _old_collations(connection: Any, values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    rows = fetch(connection, _OLD_COLLATIONS, values)
+    return {row.datname: (row.recorded, row.provided) for row in rows}
+
+
+def _template_users(connection: Any, values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Who is in the template, in words, for so long that the server would not make a copy."""
+    deadline = time.monotonic() + TEMPLATE_PATIENCE_S
+    while True:
+        rows = fetch(connection, _TEMPLATE_USERS, values)
+        connection.rollback()
+        if not rows or time.monotonic() > deadline:
+            return tuple(_template_user(row) for row in rows)
+        time.sleep(TEMPLATE_POLL_S)
+
+
+def _template_user(row: Any) -> str:
+    application = f", application {row.application_name!r}" if row.application_name else ""
+    return f"{row.who} (role {row.usename!r}{application})"
 
 
 def _maintenance(

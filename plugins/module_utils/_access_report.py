@@ -57,6 +57,7 @@ def reports(database: Database, wanted: Wanted, actual: Actual) -> Iterator[str]
     """What in a database keeps the model from holding, each with what to do about it."""
     state = actual.databases[database.name]
     yield from _maintenance(database)
+    yield from _whole_database(database, state)
     yield from _owners(database, state, wanted, actual)
     yield from _creators(database, state, wanted, actual)
     yield from _default_rights(database, state, wanted, actual)
@@ -86,6 +87,26 @@ def _other_schemas(database: Database, schemas: tuple[OtherSchema, ...]) -> Iter
         f"database {database.name!r}: {are} not in the model, so the model's roles get no rights"
         f" there; add {them} to schemas if they must have rights there"
     )
+
+
+def _whole_database(database: Database, state: ActualDatabase) -> Iterator[str]:
+    """What a database itself says, of which neither the model nor the connection budget knows."""
+    if state.connection_limit >= 0:
+        yield (
+            f"database {database.name!r} takes {state.connection_limit} connection(s) at most,"
+            " which the connection budget does not know: logins beyond it are refused; run ALTER"
+            f" DATABASE {quote_ident(database.name)} CONNECTION LIMIT -1, and limit roles instead"
+        )
+    if state.collations:
+        recorded, provided = state.collations
+        yield (
+            f"database {database.name!r} was made with version {recorded} of the operating"
+            " system's collations, and now there is"
+            f" {f'version {provided}' if provided else 'none'}: indexes"
+            " on text may miss rows and let duplicates in until they are built anew; run REINDEX"
+            f" DATABASE {quote_ident(database.name)} there, and then ALTER DATABASE"
+            f" {quote_ident(database.name)} REFRESH COLLATION VERSION"
+        )
 
 
 def _maintenance(database: Database) -> Iterator[str]:

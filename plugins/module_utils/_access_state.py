@@ -268,7 +268,9 @@ class ActualDatabase:
     C(mixed) are the (schema, class) pairs that hold objects of extensions too. C(definers_of_all)
     are the (schema, name) of routines that anybody executes with their owner's rights.
     C(extension_schemas) say where each extension is, C(immovable) which have to stay there. The
-    C(surroundings) of extensions are None when nobody can know yet.
+    C(surroundings) of extensions are None when nobody can know yet. C(collations) are the versions
+    of the operating system's collations that it was made with and that there are now; empty where
+    they are the same.
     """
 
     name: str
@@ -291,6 +293,8 @@ class ActualDatabase:
     other_rights: tuple[OtherRight, ...] = ()
     definers_of_all: tuple[tuple[str, str], ...] = ()
     surroundings: Surroundings | None = None
+    connection_limit: int = -1
+    collations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -325,6 +329,8 @@ class Actual:
     C(maintenance) are the databases that every server has, with their schema public, where the
     hardening profile closes them. C(superuser_limit) is the first superuser's connection limit.
     C(pristine_locale) is what a database made from template0 classes characters by.
+    C(template_users) are sessions in the template that databases are made from, in words, and
+    C(template_collations) are its collations as in ActualDatabase.
     """
 
     major: int
@@ -355,6 +361,8 @@ class Actual:
     maintenance: Mapping[str, ActualDatabase] = field(default_factory=dict)
     superuser_limit: int = -1
     pristine_locale: str = "C"
+    template_users: tuple[str, ...] = ()
+    template_collations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
