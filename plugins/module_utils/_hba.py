@@ -65,7 +65,10 @@ _METHODS_FOR_ALL = ("scram-sha-256", "md5", "reject")
 _ADDRESS_WORDS = ("all", "samehost", "samenet")
 _KEYWORDS = frozenset(("all", "sameuser", "samerole", "samegroup", "replication", *_ADDRESS_WORDS))
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.$-]*\Z")
-_HOST_NAME = re.compile(r"\.?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*\Z")
+# Resolvers take underscores too, though they are not in the standard.
+_HOST_NAME = re.compile(r"\.?[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\Z")
+# What pg_hba.conf itself takes for several names, a quoted one, or the name of a file.
+_FILE_SYNTAX = re.compile(r'.*[,"]|@')
 _OPTION_NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TOKEN = re.compile(r'(?:"(?:[^"]|"")*"|[^\s"#])+')
@@ -618,7 +621,16 @@ def _check_method(where: str, kind: str, method: str, insecure: bool) -> None:
 
 
 def _name_tokens(where: str, value: Any) -> tuple[str, ...]:
-    """Tokens of databases or users; keywords, +group and /regular expression keep their meaning."""
+    """Tokens of databases or users; keywords, +group and /regular expression keep their meaning.
+
+    A rule with a name that nothing has matches nobody, also one that is to reject.
+    """
+    if isinstance(value, str) and _FILE_SYNTAX.match(value) and not value.startswith("/"):
+        raise ValueError(
+            f"{where}: {value!r} is written as in pg_hba.conf, and here it would be one name; give"
+            " a list of names without quotes, such as [a, b]. If it is a name, give a list of just"
+            " it"
+        )
     names = value if isinstance(value, (list, tuple)) else [value]
     if not names:
         raise ValueError(f"{where}: give at least one name, or all")

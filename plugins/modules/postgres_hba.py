@@ -48,13 +48,13 @@ options:
         default: host
       database:
         description:
-          - Name of a database, or a list of them. C(all), C(sameuser), C(samerole) and
+          - Name of a database, or a list of them; one with commas or quotes in it only in a list. C(all), C(sameuser), C(samerole) and
             C(replication) have their meaning in C(pg_hba.conf), and so has a regular expression
             that starts with a slash.
         type: raw
         required: true
       user:
-        description: Name of a role, or a list of them. C(all), C(+group) and a regular expression
+        description: Name of a role, or a list of them; one with commas or quotes in it only in a list. C(all), C(+group) and a regular expression
           that starts with a slash have their meaning in C(pg_hba.conf).
         type: raw
         required: true

@@ -235,6 +235,14 @@ RULES = [
         {"database": "x", "user": "y", "address": "fd00::/8"},
         "host x y fd00::/8 scram-sha-256",
     ),
+    (
+        {"database": ["a,b"], "user": ['a"b', "@c"], "address": "my_app.internal"},
+        'host "a,b" "a""b","@c" my_app.internal scram-sha-256',
+    ),
+    (
+        {"database": "/^a{1,2}$", "user": "+staff", "address": "all"},
+        'host "/^a{1,2}$" +staff all scram-sha-256',
+    ),
 ]
 
 
@@ -301,6 +309,20 @@ BAD_RULES = [
     (
         [{**HOST, "address": "db example"}],
         "postgres_hba[0].address: 'db example' is neither a network nor the name of a host",
+    ),
+    *(
+        (
+            [{**HOST, key: text}],
+            f"postgres_hba[0].{key}: {text!r} is written as in pg_hba.conf, and here it would be"
+            " one name; give a list of names without quotes, such as [a, b]. If it is a name, give"
+            " a list of just it",
+        )
+        for key, text in (
+            ("database", "mydb,other"),
+            ("user", "one, two"),
+            ("user", '"app_user"'),
+            ("database", "@databases"),
+        )
     ),
     (
         [{**HOST, "user": []}],
