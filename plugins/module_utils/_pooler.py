@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import shutil
@@ -17,7 +18,7 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Callable, Iterator, Sequence
+from typing import IO, Any, Callable, Container, Iterator, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils import (
     _files,
@@ -370,6 +371,49 @@ def console_sockets(pid: int, os_user: str) -> list[tuple[str, int]]:
             directory, _slash, name = row[7].rpartition("/")
             found.append((directory, int(name.rsplit(".", 1)[1])))
     return found
+
+
+def why_not_listen(listen_addr: str, port: int, ours: Container[int] = ()) -> str:
+    """Why PgBouncer would not get an address to listen on; empty when it would get all.
+
+    Of a name, or C(*), one address is enough: PgBouncer goes on without the others.
+
+    Args:
+        listen_addr: addresses and names with commas between them.
+        port: where on each of them.
+        ours: ports where PgBouncer itself listens, which it leaves before it listens anew.
+    """
+    for wanted in filter(None, (part.strip() for part in listen_addr.split(","))):
+        try:
+            found = socket.getaddrinfo(
+                None if wanted == "*" else wanted,
+                port,
+                type=socket.SOCK_STREAM,
+                flags=socket.AI_PASSIVE,
+            )
+        except (socket.gaierror, UnicodeError):
+            return f"{wanted}: it is neither an address nor a name that this host knows"
+        errors = [_bind_error(family, address) for family, _type, _proto, _name, address in found]
+        if all(errors) and not (port in ours and errno.EADDRINUSE in errors):
+            reason = {
+                errno.EADDRINUSE: "another program listens there; ss -ltnp shows which",
+                errno.EADDRNOTAVAIL: "this host does not have the address",
+            }.get(errors[0], os.strerror(errors[0]))
+            return f"{wanted} port {port}: {reason}"
+    return ""
+
+
+def _bind_error(family: int, address: Any) -> int:
+    """Number of the error when a socket is bound to an address; 0 for none."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error.errno or errno.EINVAL
+    return 0
 
 
 def _tcp_sockets(pid: int, os_user: str) -> set[tuple[str, int]]:

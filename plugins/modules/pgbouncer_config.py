@@ -775,6 +775,13 @@ class Fleet:
         return len(self.poolers) + len(self.leaving) > 1
 
 
+def check_addresses(fleet: Fleet, options: Mapping[str, str]) -> str:
+    """Why a pooler that starts anew could not listen where it shall; empty when it could."""
+    running = [one for one in (*fleet.poolers, *fleet.leaving) if one.service().active]
+    ours = {port for one in running for _address, port in one.listens_on()}
+    return _pooler.why_not_listen(options["listen_addr"], int(options["listen_port"]), ours)
+
+
 def verify(
     pooler: _pooler.Pooler, desired: _pgbouncer_plan.Desired, steps: _pgbouncer_plan.Plan
 ) -> None:
@@ -1256,6 +1263,12 @@ def main() -> None:
         except (_pooler.PoolerError, OSError) as error:
             module.fail_json(
                 msg=f"PgBouncer refuses this configuration, and nothing was changed: {error}"
+            )
+    if installed is not None and (steps.first.start or steps.first.restart):
+        reason = check_addresses(fleet, desired.options)
+        if reason:
+            module.fail_json(
+                msg=f"listen_addr: PgBouncer can't listen on {reason}. Nothing was changed"
             )
     if module.check_mode or not actions:
         module.exit_json(**result)

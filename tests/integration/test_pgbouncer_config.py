@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 
@@ -182,9 +183,11 @@ def test_mistakes_are_refused_before_anything_changes(pooler):
             assert (pooler.files(), pooler.pid) == before
 
 
-def test_a_pooler_that_does_not_come_up_gets_its_files_back(pooler):
+def test_a_pooler_that_does_not_come_up_gets_its_files_back(pooler, monkeypatch):
     pooler.configure()
     before = pooler.files()
+    # The other program comes after the look for it.
+    monkeypatch.setattr(pgbouncer_config._pooler, "why_not_listen", lambda *_: "")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -223,6 +226,50 @@ def test_a_userlist_holds_the_servers_verifiers_and_can_be_left_again(pooler):
     # A reload would keep app_user as a user without a password.
     assert pooler.predicted_and_done() == ["restart for users of the old auth file"]
     assert pooler.query("SELECT 1") == 1
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port at which another program listens, on one loopback address."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.3", 0))
+        other.listen()
+        yield int(other.getsockname()[1])
+
+
+# Where it is to listen, whether at the port of another program, and why it can't.
+UNREACHABLE = [
+    ("127.0.0.3", True, "127.0.0.3 port {}: another program listens there; ss -ltnp shows which"),
+    ("127.0.0.1,192.0.2.77", False, "192.0.2.77 port {}: this host does not have the address"),
+    ("nowhere.invalid", False, "nowhere.invalid: it is neither an address nor a name that this"),
+]
+
+
+@pytest.mark.pgbouncer(since=(1, 24))
+def test_where_it_could_not_listen_it_is_not_restarted(pooler, taken):
+    pooler.configure()
+    before = (pooler.files(), pooler.pid)
+    for listen, others, reason in UNREACHABLE:
+        port = taken if others else pooler.port
+        for check in (True, False):
+            options = {"listen_addr": listen, "listen_port": port}
+            result = pooler.configure(check=check, options=options)
+            assert result["failed"]
+            told = f"listen_addr: PgBouncer can't listen on {reason.format(port)}"
+            assert result["msg"].startswith(told)
+            assert result["msg"].endswith(". Nothing was changed")
+            assert (pooler.files(), pooler.pid) == before
+    assert pooler.query("SELECT 1") == 1
+
+
+@pytest.mark.pgbouncer(since=(1, 24))
+def test_it_listens_where_its_own_socket_is_in_the_way(pooler):
+    pooler.configure()
+    for listen in ("*", "127.0.0.1, ::1"):
+        done = pooler.configure(options={"listen_addr": listen})
+        assert not done.get("failed"), done["msg"]
+        assert done["actions"][-1] == "restart for listen_addr"
+        assert pooler.query("SELECT 1") == 1
 
 
 @pytest.mark.parametrize(
