@@ -53,6 +53,29 @@ def test_an_alias_gives_sessions_to_those_who_need_them(pooler):
         connect(pooler, "mydb_session")
 
 
+def test_a_setting_meets_other_clients_until_the_pools_reconnect(pooler):
+    """But for what PgBouncer keeps apart itself, SET LOCAL, and clients of an alias for sessions."""
+    pooler.configure(databases=model(aliases=[SESSION]), options={"default_pool_size": 1})
+    usual, zone = (pooler.query(f"SHOW {name}") for name in ("search_path", "timezone"))
+    with connect(pooler, "mydb_session") as session:
+        session.execute("SET search_path = theirs")
+    with connect(pooler, "mydb_session") as session:
+        assert value(session, "SHOW search_path") == usual
+    with connect(pooler) as polite, polite.transaction():
+        polite.execute("SET LOCAL search_path = theirs")
+        assert value(polite, "SHOW search_path") == "theirs"
+    assert pooler.query("SHOW search_path") == usual
+    with connect(pooler) as setting, connect(pooler) as there:
+        setting.execute("SET search_path = theirs; SET timezone = 'Asia/Tokyo'")
+        assert value(setting, "SHOW timezone") == "Asia/Tokyo"
+        assert value(there, "SHOW timezone") == zone
+        assert value(there, "SHOW search_path") == "theirs"
+    assert pooler.query("SHOW search_path") == "theirs"
+    with pooler.console() as console:
+        console.execute("RECONNECT")
+    assert pooler.query("SHOW search_path") == usual
+
+
 def test_a_database_holds_its_pools_to_its_limit(pooler):
     databases = model(pools={"pool_size": 5, "max_db_connections": 2, "reserve_pool_size": 0})
     pooler.configure()
