@@ -54,7 +54,7 @@ def test_an_alias_gives_sessions_to_those_who_need_them(pooler):
 
 
 def test_a_setting_meets_other_clients_until_the_pools_reconnect(pooler):
-    """But for what PgBouncer keeps apart itself, SET LOCAL, and clients of an alias for sessions."""
+    """Not what PgBouncer keeps apart itself, nor SET LOCAL, nor of an alias for sessions."""
     pooler.configure(databases=model(aliases=[SESSION]), options={"default_pool_size": 1})
     usual, zone = (pooler.query(f"SHOW {name}") for name in ("search_path", "timezone"))
     with connect(pooler, "mydb_session") as session:
