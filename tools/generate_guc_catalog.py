@@ -2,15 +2,15 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Write plugins/module_utils/_guc_catalog.py from real servers, one of each major.
+"""Write plugins/module_utils/_settings/catalog.py from real servers, one of each major.
 
 usage: generate_guc_catalog.py dump BIN_DIRECTORY > MAJOR.json
-       generate_guc_catalog.py write MAJOR.json... > _guc_catalog.py
+       generate_guc_catalog.py write MAJOR.json... > catalog.py
 
 The same for the settings of the libraries that come with the server, _guc_libraries.py:
 
        generate_guc_catalog.py dump-libraries BIN_DIRECTORY > MAJOR.json
-       generate_guc_catalog.py write-libraries MAJOR.json... > _guc_libraries.py
+       generate_guc_catalog.py write-libraries MAJOR.json... > libraries.py
 
 "dump" makes a throw-away cluster with the server's own binaries and asks it in single-user mode, so
 that nothing listens anywhere. Run it as an ordinary user: Postgres refuses root. Where a server's

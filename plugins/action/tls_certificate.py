@@ -16,7 +16,9 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.parsing.vault import is_encrypted
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _certificates
+from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
+    plan as _certificates,
+)
 from ansible_collections.pooled.postgres.plugins.plugin_utils import _authority
 
 _FILES_MODULE = "pooled.postgres.tls_certificate_files"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _audit_page
+from ansible_collections.pooled.postgres.plugins.module_utils._audit import page as _audit_page
 
 DOCUMENTATION = r"""
 name: audit_page

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _audit_report
+from ansible_collections.pooled.postgres.plugins.module_utils._audit import report as _audit_report
 from ansible_collections.pooled.postgres.plugins.module_utils._text import printable_lines
 
 DOCUMENTATION = r"""

@@ -9,12 +9,16 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access import model_problems
-from ansible_collections.pooled.postgres.plugins.module_utils._access_state import Wanted
-from ansible_collections.pooled.postgres.plugins.module_utils._guc import check_role_settings
-from ansible_collections.pooled.postgres.plugins.module_utils._model import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import (
+    model_problems,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.state import Wanted
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     model_roles,
     parse_databases,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import (
+    check_role_settings,
 )
 
 DOCUMENTATION = r"""

@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as _hba
 
 DOCUMENTATION = r"""
 name: checked_hba

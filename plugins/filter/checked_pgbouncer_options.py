@@ -9,16 +9,16 @@ from typing import Any, Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _hba,
-    _model,
-    _pgbouncer,
-    _pgbouncer_entries,
-    _pgbouncer_hba,
-    _pgbouncer_options,
-    _pgbouncer_processes,
-    _pgbouncer_takeover,
+from ansible_collections.pooled.postgres.plugins.module_utils._model import databases as _model
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    defaults as _pgbouncer,
+    entries as _pgbouncer_entries,
+    hba as _pgbouncer_hba,
+    options as _pgbouncer_options,
+    processes as _pgbouncer_processes,
+    takeover as _pgbouncer_takeover,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as _hba
 
 DOCUMENTATION = r"""
 name: checked_pgbouncer_options

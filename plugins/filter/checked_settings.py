@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _guc
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings as _guc
 
 DOCUMENTATION = r"""
 name: checked_settings

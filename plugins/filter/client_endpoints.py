@@ -9,8 +9,12 @@ from typing import Any, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _pooled_tls
-from ansible_collections.pooled.postgres.plugins.module_utils._certificates import CLIENT_CA_CERT
+from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
+    pooled_tls as _pooled_tls,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._certificates.plan import (
+    CLIENT_CA_CERT,
+)
 
 DOCUMENTATION = r"""
 name: client_endpoints

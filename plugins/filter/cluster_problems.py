@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _debian
+from ansible_collections.pooled.postgres.plugins.module_utils._host import debian as _debian
 
 DOCUMENTATION = r"""
 name: cluster_problems

@@ -10,7 +10,9 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _connections
+from ansible_collections.pooled.postgres.plugins.module_utils._budget.connections import (
+    budget as _connections,
+)
 
 DOCUMENTATION = r"""
 name: connection_budget

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _hardening
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
+    hardening as _hardening,
+)
 
 DOCUMENTATION = r"""
 name: connection_limit

@@ -9,7 +9,9 @@ from typing import Any, Collection
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _hardening
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
+    hardening as _hardening,
+)
 
 DOCUMENTATION = r"""
 name: hardening

@@ -9,7 +9,9 @@ from typing import Any, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _memory
+from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory import (
+    budget as _memory,
+)
 
 DOCUMENTATION = r"""
 name: memory_budget

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _units
+from ansible_collections.pooled.postgres.plugins.module_utils._host import units as _units
 
 DOCUMENTATION = r"""
 name: network_drop_in

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _pooled_tls
+from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
+    pooled_tls as _pooled_tls,
+)
 
 DOCUMENTATION = r"""
 name: pgbouncer_tls

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _plan
+from ansible_collections.pooled.postgres.plugins.module_utils._budget import what_if as _plan
 
 DOCUMENTATION = r"""
 name: plan_lines

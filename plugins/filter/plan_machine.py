@@ -9,7 +9,7 @@ from typing import Any, Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _plan
+from ansible_collections.pooled.postgres.plugins.module_utils._budget import what_if as _plan
 
 DOCUMENTATION = r"""
 name: plan_machine

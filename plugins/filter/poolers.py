@@ -11,11 +11,11 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils._connection_pools import (
+from ansible_collections.pooled.postgres.plugins.module_utils._budget.connections.pools import (
     ALL_NAMES,
     POOL_OPTIONS,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import OPTIONS
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import OPTIONS
 
 DOCUMENTATION = r"""
 name: poolers

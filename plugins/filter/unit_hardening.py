@@ -9,7 +9,7 @@ from typing import Any, Sequence
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _units
+from ansible_collections.pooled.postgres.plugins.module_utils._host import units as _units
 
 DOCUMENTATION = r"""
 name: unit_hardening

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 from urllib.parse import quote
 
-from ansible_collections.pooled.postgres.plugins.module_utils._connection_pools import (
+from ansible_collections.pooled.postgres.plugins.module_utils._budget.connections.pools import (
     Pooler,
     parse_poolers,
     with_model,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model import (
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     Client,
     Database,
     Role,

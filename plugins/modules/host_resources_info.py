@@ -225,19 +225,25 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Collection, Iterable
 
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _certificate_files,
-    _certificates,
-    _debian,
-    _files,
-    _hardening,
-    _identity,
-    _pgbouncer_user,
-    _pooler_takeover,
-    _resources,
-    _units,
+from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
+    files as _certificate_files,
+    plan as _certificates,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._host import (
+    debian as _debian,
+    files as _files,
+    identity as _identity,
+    resources as _resources,
+    units as _units,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    os_user as _pgbouncer_user,
+    takeover_files as _pooler_takeover,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
+    hardening as _hardening,
+)
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
 PGBOUNCER_CONFIG = "/etc/pgbouncer/pgbouncer.ini"

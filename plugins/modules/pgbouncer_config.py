@@ -275,29 +275,35 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Iterator, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _files,
-    _hba,
-    _ini,
-    _model,
-    _model_options,
-    _pgbouncer,
-    _pgbouncer_entries,
-    _pgbouncer_hba,
-    _pgbouncer_options,
-    _pgbouncer_plan,
-    _pgbouncer_processes,
-    _pgbouncer_secrets,
-    _pgbouncer_takeover,
-    _pgbouncer_user,
-    _pooler,
-    _pooler_takeover,
-    _pooler_tls,
-    _postgres,
-    _scram,
-    _units,
+from ansible_collections.pooled.postgres.plugins.module_utils._host import (
+    files as _files,
+    units as _units,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._model import (
+    argument_spec as _model_options,
+    databases as _model,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    defaults as _pgbouncer,
+    entries as _pgbouncer_entries,
+    hba as _pgbouncer_hba,
+    ini as _ini,
+    options as _pgbouncer_options,
+    os_user as _pgbouncer_user,
+    plan as _pgbouncer_plan,
+    processes as _pgbouncer_processes,
+    secrets as _pgbouncer_secrets,
+    service as _pooler,
+    takeover as _pgbouncer_takeover,
+    takeover_files as _pooler_takeover,
+    tls_files as _pooler_tls,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as _hba
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
+    connection as _postgres,
+    scram as _scram,
+)
 
 UNFINISHED = "A run of pooled.postgres was interrupted here; the next one finishes its work:"
 

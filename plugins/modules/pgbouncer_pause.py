@@ -97,12 +97,12 @@ import ipaddress
 from dataclasses import asdict
 from typing import Any, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _pause,
-    _pooler_pause,
-    _postgres,
-)
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    hold as _pooler_pause,
+    pause as _pause,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 
 NOTHING: dict[str, Any] = {"pid": 0, "started": "", "pools": []}
 

@@ -182,34 +182,43 @@ databases:
 from dataclasses import replace
 from typing import Any, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access import nested_text, plan
-from ansible_collections.pooled.postgres.plugins.module_utils._access_apply import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.apply import (
     Failed,
     apply,
     read,
     wait_for_other_runs,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access_catalog import TEMPLATE
-from ansible_collections.pooled.postgres.plugins.module_utils._access_roles import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import (
+    nested_text,
+    plan,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import (
     NO_LIMIT,
     wanted_roles,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access_state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.read.server import TEMPLATE
+from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
     Actual,
     Change,
     Wanted,
     new_cluster,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._acl import OBJECT_CLASSES
-from ansible_collections.pooled.postgres.plugins.module_utils._hardening import PROFILES, STANDARD
-from ansible_collections.pooled.postgres.plugins.module_utils._model import Role, parse_databases
-from ansible_collections.pooled.postgres.plugins.module_utils._model_options import (
+from ansible_collections.pooled.postgres.plugins.module_utils._model.argument_spec import (
     databases_argument_spec,
     given_databases,
     passwords_argument_spec,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
+    Role,
+    parse_databases,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
-from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
+    PROFILES,
+    STANDARD,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import OBJECT_CLASSES
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     PSYCOPG2_IMPORT_ERROR,
     ConnectionFailed,
     connect,
@@ -218,7 +227,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
     require_psycopg2,
     server_message,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._scram import is_verifier
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.scram import is_verifier
 
 
 def main() -> None:

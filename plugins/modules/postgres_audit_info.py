@@ -239,37 +239,43 @@ from collections import Counter
 from dataclasses import asdict, replace
 from typing import Any
 
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _audit_catalog,
-    _pgbouncer_user,
-)
-from ansible_collections.pooled.postgres.plugins.module_utils._audit import (
+from ansible_collections.pooled.postgres.plugins.module_utils._audit import read as _audit_catalog
+from ansible_collections.pooled.postgres.plugins.module_utils._audit.check import (
     Audit,
     audit,
     parse_accepted,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._audit_report import summary_lines
-from ansible_collections.pooled.postgres.plugins.module_utils._audit_rules import RULES
-from ansible_collections.pooled.postgres.plugins.module_utils._audit_server import memory_parts
-from ansible_collections.pooled.postgres.plugins.module_utils._audit_snapshot import (
+from ansible_collections.pooled.postgres.plugins.module_utils._audit.report import summary_lines
+from ansible_collections.pooled.postgres.plugins.module_utils._audit.rules.all import RULES
+from ansible_collections.pooled.postgres.plugins.module_utils._audit.rules.server import (
+    memory_parts,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._audit.snapshot import (
     NotReadable,
     Snapshot,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._connections import (
+from ansible_collections.pooled.postgres.plugins.module_utils._budget.connections.budget import (
     connection_budget,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._memory import memory_amount_bytes
-from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
-from ansible_collections.pooled.postgres.plugins.module_utils._model_options import (
+from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.budget import (
+    memory_amount_bytes,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.argument_spec import (
     databases_argument_spec,
     given_databases,
     passwords_argument_spec,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
+    parse_databases,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import (
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    os_user as _pgbouncer_user,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import (
     version_text,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     PSYCOPG2_IMPORT_ERROR,
     ConnectionFailed,
     connect,

@@ -205,14 +205,18 @@ import time
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _files, _hba, _postgres
-from ansible_collections.pooled.postgres.plugins.module_utils._model import parse_databases
-from ansible_collections.pooled.postgres.plugins.module_utils._model_options import (
+from ansible_collections.pooled.postgres.plugins.module_utils._host import files as _files
+from ansible_collections.pooled.postgres.plugins.module_utils._model.argument_spec import (
     databases_argument_spec,
     given_databases,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
+    parse_databases,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.names import IDENT_MAP
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
-from ansible_collections.pooled.postgres.plugins.module_utils._names import IDENT_MAP
+from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as _hba
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 
 RELOAD_TIMEOUT_S = 15
 FILE_MODE = 0o640

@@ -83,12 +83,15 @@ extension_schemas:
 
 from typing import Any
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _monitor, _postgres
-from ansible_collections.pooled.postgres.plugins.module_utils._extensions_catalog import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access import (
+    monitor_role as _monitor,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.available_extensions import (
     read_available,
     read_surroundings,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 
 STANDBY = "SELECT pg_catalog.pg_is_in_recovery() AS is_standby"
 ROLE = """

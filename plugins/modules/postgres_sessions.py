@@ -183,16 +183,15 @@ lines:
 
 from typing import Any, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _sessions_catalog
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
-from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
-    ConnectionFailed,
-    connect,
-    connection_argument_spec,
-    require_psycopg2,
-    server_message,
-)
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
+    read as _sessions_catalog,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sessions.report import (
+    ended_lines,
+    failure_text,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sessions.sessions import (
     MODES,
     STATES,
     Session,
@@ -203,9 +202,12 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
     parse_wanted,
     session_row,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sessions_report import (
-    ended_lines,
-    failure_text,
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    ConnectionFailed,
+    connect,
+    connection_argument_spec,
+    require_psycopg2,
+    server_message,
 )
 
 

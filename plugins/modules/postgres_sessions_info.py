@@ -247,19 +247,15 @@ lines:
 
 from typing import Any, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _pgbouncer_user,
-    _sessions_catalog,
-)
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
-from ansible_collections.pooled.postgres.plugins.module_utils._postgres import (
-    ConnectionFailed,
-    connect,
-    connection_argument_spec,
-    require_psycopg2,
-    server_message,
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    os_user as _pgbouncer_user,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
+    read as _sessions_catalog,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sessions.report import info_lines
+from ansible_collections.pooled.postgres.plugins.module_utils._sessions.sessions import (
     OPEN_AND_IDLE,
     PREPARED,
     RUNNING,
@@ -271,7 +267,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
     duration_s,
     session_row,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sessions_report import info_lines
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    ConnectionFailed,
+    connect,
+    connection_argument_spec,
+    require_psycopg2,
+    server_message,
+)
 
 
 def main() -> None:

@@ -217,27 +217,11 @@ started:
 from dataclasses import replace
 from typing import Any, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _conf_file,
-    _debian,
-    _guc,
-    _pause,
-    _pooler_pause,
-    _postgres,
+from ansible_collections.pooled.postgres.plugins.module_utils._host import (
+    conf_file as _conf_file,
+    debian as _debian,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._cluster import (
-    RELOAD_TIMEOUT_S,
-    Cluster,
-    Configuration,
-    Refused,
-    Server,
-    StillStarting,
-)
-from ansible_collections.pooled.postgres.plugins.module_utils._cluster_tls import (
-    check_tls_files,
-    renewed_certificate,
-)
-from ansible_collections.pooled.postgres.plugins.module_utils._files import (
+from ansible_collections.pooled.postgres.plugins.module_utils._host.files import (
     LastGood,
     ManagedFile,
     check_changeable,
@@ -247,6 +231,24 @@ from ansible_collections.pooled.postgres.plugins.module_utils._files import (
     write_file,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    hold as _pooler_pause,
+    pause as _pause,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import (
+    RELOAD_TIMEOUT_S,
+    Cluster,
+    Configuration,
+    Refused,
+    Server,
+    StillStarting,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._server.tls_files import (
+    check_tls_files,
+    renewed_certificate,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings as _guc
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 
 NEW_CLUSTER = """
 SELECT current_setting('data_checksums') AS checksums, datcollate AS locale,

@@ -84,9 +84,9 @@ request:
 import os
 from typing import Any
 
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _certificate_files,
-    _certificates,
+from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
+    files as _certificate_files,
+    plan as _certificates,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
+from ansible_collections.pooled.postgres.plugins.module_utils._certificates.plan import (
     Found,
     is_address,
 )

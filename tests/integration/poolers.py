@@ -32,7 +32,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer_options import (
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import (
     parse_version,
     version_text,
 )

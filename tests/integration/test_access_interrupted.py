@@ -13,10 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _access_apply,
-    _postgres,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access import apply as _access_apply
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 
 from . import faults
 from .clusters import INSTALLED

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _postgres, _scram
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
+    connection as _postgres,
+    scram as _scram,
+)
 
 # What Postgres lets anybody call an object in a schema, whether or not the model may say it.
 OBJECT_NAMES = (
@@ -263,7 +265,7 @@ def test_failing_password_statement_is_not_logged(clean_server, run_module, monk
     assert not run_module("postgres_access", args).get("failed")
     before = len(clean_server.log())
     monkeypatch.setattr(
-        "ansible_collections.pooled.postgres.plugins.module_utils._access_roles.verifier_to_send",
+        "ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles.verifier_to_send",
         lambda *_: "SCRAM-SHA-256$LEAK-verifier",
     )
     args["databases"][0]["roles"][0]["password"] = "LEAK-other"

@@ -15,11 +15,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, Phase, event, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, Phase, event, given, settings, strategies as st
 from psycopg.rows import tuple_row
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _model
+from ansible_collections.pooled.postgres.plugins.module_utils._model import databases as _model
 
 from .clusters import INSTALLED
 

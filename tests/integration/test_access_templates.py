@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _access_catalog
+from ansible_collections.pooled.postgres.plugins.module_utils._access.read import (
+    server as _access_catalog,
+)
 
 from .test_postgres_access import model
 

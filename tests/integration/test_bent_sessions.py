@@ -194,7 +194,12 @@ def test_a_run_that_lacks_a_standby_is_named_at_once(bent: Any, run_module: Run)
 def test_a_prepared_transaction_that_holds_a_lock_is_named(
     make_cluster: Callable[[int], Any], major: int, run_module: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ansible_collections.pooled.postgres.plugins.module_utils import _access_apply, _postgres
+    from ansible_collections.pooled.postgres.plugins.module_utils._access import (
+        apply as _access_apply,
+    )
+    from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
+        connection as _postgres,
+    )
 
     cluster = make_cluster(major)
     cluster.sql("ALTER SYSTEM SET max_prepared_transactions = 5")

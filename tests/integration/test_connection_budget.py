@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._connections import (
+from ansible_collections.pooled.postgres.plugins.module_utils._budget.connections.budget import (
     connection_budget,
 )
 

@@ -11,7 +11,9 @@ from typing import Any, Iterator
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _hardening
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
+    hardening as _hardening,
+)
 from tests.integration.certificates import Authority
 from tests.integration.test_postgres_settings import (  # noqa: F401  # pylint: disable=unused-import # fixtures are among them
     Managed,

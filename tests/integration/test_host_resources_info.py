@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _ini
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import ini as _ini
 from ansible_collections.pooled.postgres.plugins.modules import host_resources_info as module
 
 GIB = 2**30

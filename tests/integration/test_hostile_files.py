@@ -22,7 +22,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _cluster, _files, _pooler
+from ansible_collections.pooled.postgres.plugins.module_utils._host import files as _files
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import service as _pooler
+from ansible_collections.pooled.postgres.plugins.module_utils._server import cluster as _cluster
 from ansible_collections.pooled.postgres.plugins.modules import host_resources_info
 from tests.integration.clusters import INSTALLED, server_user
 

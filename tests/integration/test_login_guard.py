@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 
 from .certificates import Authority
 from .clusters import INSTALLED, Cluster

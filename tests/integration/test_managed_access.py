@@ -13,7 +13,10 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _access_login, _scram
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan import (
+    delegated_login as _access_login,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram as _scram
 
 MASTER = "master"
 SECRET = "master's secret"

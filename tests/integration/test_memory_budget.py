@@ -18,14 +18,14 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _guc
-from ansible_collections.pooled.postgres.plugins.module_utils._memory import (
+from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.budget import (
     GIB,
     MIB,
     WORKLOADS,
     Budget,
     memory_budget,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings as _guc
 
 from .clusters import Cluster
 

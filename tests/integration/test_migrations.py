@@ -28,7 +28,9 @@ import pytest
 import sqlalchemy
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_processes
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    processes as _pgbouncer_processes,
+)
 
 from .poolers import PASSWORD, ROLE, SERVICE, Pooler
 

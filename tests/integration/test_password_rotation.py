@@ -17,7 +17,7 @@ import asyncpg
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._names import AUTH_QUERY
+from ansible_collections.pooled.postgres.plugins.module_utils._model.names import AUTH_QUERY
 
 from .poolers import free_port
 

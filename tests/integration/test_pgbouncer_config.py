@@ -13,11 +13,11 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _ini,
-    _pooler,
-    _postgres,
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    ini as _ini,
+    service as _pooler,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 from ansible_collections.pooled.postgres.plugins.modules import pgbouncer_config
 
 from . import faults

@@ -14,10 +14,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _pgbouncer_hba,
-    _pgbouncer_processes,
-    _pooler,
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    hba as _pgbouncer_hba,
+    processes as _pgbouncer_processes,
+    service as _pooler,
 )
 
 from .certificates import Authority

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_options
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    options as _pgbouncer_options,
+)
 
 from .poolers import PROGRAMS, ROLE, Pooler
 

@@ -11,7 +11,9 @@ import time
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_processes
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    processes as _pgbouncer_processes,
+)
 from ansible_collections.pooled.postgres.plugins.modules import pgbouncer_config
 
 from . import faults

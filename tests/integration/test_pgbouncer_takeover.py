@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _pooler
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import service as _pooler
 
 from .poolers import PASSWORD, ROLE, SERVICE
 

@@ -19,7 +19,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_processes
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    processes as _pgbouncer_processes,
+)
 
 from . import raw_login
 from .certificates import Authority

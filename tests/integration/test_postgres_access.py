@@ -14,7 +14,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _quote, _scram
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
+    quoting as _quote,
+    scram as _scram,
+)
 
 from .conftest import INSTALLED
 

@@ -15,7 +15,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _pgbouncer_processes, _scram
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    processes as _pgbouncer_processes,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram as _scram
 
 from . import raw_login
 from .poolers import PASSWORD, ROLE, SERVICE

@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as _hba
 from ansible_collections.pooled.postgres.plugins.modules import postgres_hba
 from tests.integration import faults
 from tests.integration.conftest import INSTALLED

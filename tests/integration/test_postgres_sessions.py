@@ -20,11 +20,11 @@ import psycopg2
 import psycopg2.extras
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _postgres,
-    _sessions_catalog,
+from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
+    read as _sessions_catalog,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sessions import parse_wanted
+from ansible_collections.pooled.postgres.plugins.module_utils._sessions.sessions import parse_wanted
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 
 from .clusters import INSTALLED
 from .poolers import PASSWORD

@@ -18,7 +18,9 @@ from typing import Any, Callable, Iterator
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _cluster, _conf_file, _guc
+from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file as _conf_file
+from ansible_collections.pooled.postgres.plugins.module_utils._server import cluster as _cluster
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings as _guc
 from ansible_collections.pooled.postgres.plugins.modules import postgres_settings
 from tests.integration import faults
 from tests.integration.certificates import Authority

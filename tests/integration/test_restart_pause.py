@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _cluster
+from ansible_collections.pooled.postgres.plugins.module_utils._server import cluster as _cluster
 from tests.integration.poolers import PASSWORD, ROLE, SERVICE, Pooler
 from tests.integration.test_postgres_settings import SYSTEMCTL
 

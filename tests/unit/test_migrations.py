@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _units
+from ansible_collections.pooled.postgres.plugins.module_utils._host import units as _units
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "pgbouncer"
 

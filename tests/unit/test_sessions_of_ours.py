@@ -14,7 +14,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
@@ -42,7 +42,7 @@ def calls(path: Path, wanted: str) -> Iterator[tuple[str, ast.Call]]:
 
 def uses_postgres_connect(path: Path) -> bool:
     text = path.read_text(encoding="utf-8")
-    return bool(re.search(r"_postgres import \([^)]*\bconnect,|_postgres\.connect\(", text))
+    return bool(re.search(r"_sql\.connection import \([^)]*\bconnect,|_postgres\.connect\(", text))
 
 
 def test_one_function_connects() -> None:
@@ -54,16 +54,16 @@ def test_one_function_connects() -> None:
         if isinstance(around, ast.Attribute) and ast.unparse(around) == "psycopg2.connect"
     }
     assert found == {
-        ("_postgres.py", "psycopg2.connect"),
+        ("connection.py", "psycopg2.connect"),
         *((path.name, "psycopg2.connect") for path in STANDALONE),
     }
-    path = ROOT / "plugins" / "module_utils" / "_postgres.py"
+    path = ROOT / "plugins" / "module_utils" / "_sql" / "connection.py"
     assert [name for name, _call in calls(path, "psycopg2.connect") if name != "connect"] == [
         "_open"
     ]
     imports = re.compile(r"^\s*(?:import|from) (?:psycopg|pg8000|asyncpg)", re.MULTILINE)
     others = {path.name for path in paths if imports.search(path.read_text(encoding="utf-8"))}
-    assert others == {"_postgres.py", *(path.name for path in STANDALONE)}
+    assert others == {"connection.py", *(path.name for path in STANDALONE)}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_nothing_takes_a_session_back() -> None:
         text = re.sub(r"SECURITY DEFINER SET search_path", "", text)
         text = re.sub(r"ALTER ROLE [^\"]*RESET ALL", "", text)
         found = undone.findall(text)
-        if path.name == "_postgres.py":
+        if path.parts[-2:] == ("_sql", "connection.py"):
             # Through PgBouncer, which takes no options.
             assert found == ["set_session"]
         else:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils import _units
+from ansible_collections.pooled.postgres.plugins.module_utils._host import units as _units
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 PLAY = """\

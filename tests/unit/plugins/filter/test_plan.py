@@ -9,14 +9,17 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ansible_collections.pooled.postgres.plugins.filter.memory_budget import memory_budget
-from ansible_collections.pooled.postgres.plugins.filter.plan_lines import FilterModule as Lines
-from ansible_collections.pooled.postgres.plugins.filter.plan_lines import plan_lines
-from ansible_collections.pooled.postgres.plugins.filter.plan_machine import FilterModule as Machine
-from ansible_collections.pooled.postgres.plugins.filter.plan_machine import plan_machine
+from ansible_collections.pooled.postgres.plugins.filter.plan_lines import (
+    FilterModule as Lines,
+    plan_lines,
+)
+from ansible_collections.pooled.postgres.plugins.filter.plan_machine import (
+    FilterModule as Machine,
+    plan_machine,
+)
 
 DEFAULTS = {
     "postgres_workload": "web",

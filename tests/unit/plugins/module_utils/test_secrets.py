@@ -13,11 +13,10 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ansible_collections.pooled.postgres.plugins.module_utils import _secrets
-from ansible_collections.pooled.postgres.plugins.module_utils._quote import quote_literal
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import quote_literal
 
 SECRET_NAMES = [
     "password",

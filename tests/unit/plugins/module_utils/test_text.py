@@ -8,15 +8,11 @@ import json
 
 import pytest
 from ansible.module_utils import basic
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from ansible_collections.pooled.postgres.plugins.filter.audit_summary import audit_summary
-from ansible_collections.pooled.postgres.plugins.module_utils import (
-    _audit_page,
-    _module,
-    _text,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils import _module, _text
+from ansible_collections.pooled.postgres.plugins.module_utils._audit import page as _audit_page
 
 # (text, as it is shown)
 TEXTS = [

@@ -1,0 +1,251 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an access control list needs so that each role of the model has exactly its rights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Iterable, Mapping
+
+from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+    Actual,
+    ActualDatabase,
+    Change,
+    Difference,
+    Wanted,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
+    Database,
+    absent_roles,
+    model_roles,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
+    KIND_RIGHTS,
+    NO_DEFAULTS,
+    POOLER,
+    PUBLIC,
+    PUBLIC_DEFAULTS,
+    SCHEMAS,
+    STRANGER_RIGHTS,
+    Grant,
+    in_order,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import quote_ident
+
+GRANT = "GRANT"
+REVOKE_OPTION = "REVOKE GRANT OPTION FOR"
+REVOKE = "REVOKE"
+VERBS = (GRANT, REVOKE_OPTION, REVOKE)
+
+RoleRights = Mapping[str, "tuple[str, ...]"]
+
+
+@dataclass(frozen=True)
+class Need:
+    """What must happen to one access control list, for roles that need the same.
+
+    C(again) grants as the owner what roles outside the model have from one of the model, which is
+    about to lose the option to grant it; C(grantable) with that option. C(cascade) says that there
+    are such grants, which go with the option.
+    """
+
+    verb: str
+    privileges: tuple[str, ...]
+    grantees: tuple[str, ...]
+    as_role: str
+    again: bool = False
+    grantable: bool = False
+    cascade: bool = False
+
+
+def rights_needs(
+    kind: str,
+    owner: str,
+    grants: tuple[Grant, ...],
+    rights: Mapping[str, RoleRights],
+    exclusive: bool,
+) -> tuple[Need, ...]:
+    """What an access control list needs so that each role has exactly its rights.
+
+    Args:
+        kind: C(database), C(schema), one of OBJECT_CLASSES or LARGE_OBJECTS.
+        owner: the object's owner, from whom nothing is revoked.
+        grants: the list.
+        rights: per role, the privileges it shall have for each kind; a kind that is not in there
+            is not looked at.
+        exclusive: whether to revoke what is beyond those.
+    """
+    bound = {role for role, by_kind in rights.items() if kind in by_kind and role != owner}
+    losing = {
+        (grant.grantee, grant.privilege)
+        for grant in grants
+        if exclusive and grant.grantable and grant.grantee in bound
+    }
+    passed_on = [grant for grant in grants if (grant.grantor, grant.privilege) in losing]
+    passing = {(grant.grantor, grant.privilege) for grant in passed_on}
+    by_grantee: dict[str, list[Grant]] = {}
+    for grant in grants:
+        if (grant.grantor, grant.privilege) not in losing:
+            by_grantee.setdefault(grant.grantee, []).append(grant)
+    found: dict[Need, list[str]] = {}
+
+    def note(role: str, verb: str, privileges: Iterable[str], as_role: str = "") -> None:
+        ordered = in_order(privileges)
+        if ordered:
+            cascade = verb != GRANT and any((role, name) in passing for name in ordered)
+            found.setdefault(Need(verb, ordered, (), as_role, cascade=cascade), []).append(role)
+
+    for grant in passed_on:
+        kept = by_grantee.get(grant.grantee, ())
+        enough = [
+            other
+            for other in kept
+            if other.privilege == grant.privilege and other.grantable >= grant.grantable
+        ]
+        if grant.grantee not in bound and not enough:
+            need = Need(GRANT, (grant.privilege,), (), "", True, grant.grantable)
+            if grant.grantee not in found.setdefault(need, []):
+                found[need].append(grant.grantee)
+    for role, by_kind in rights.items():
+        if kind not in by_kind:
+            continue
+        current = by_grantee.get(role, [])
+        should = set(by_kind[kind])
+        note(role, GRANT, should - {grant.privilege for grant in current})
+        if not exclusive or role == owner:
+            continue
+        for grantor in sorted({grant.grantor for grant in current}):
+            theirs = [grant for grant in current if grant.grantor == grantor]
+            beyond = {grant.privilege for grant in theirs} - should
+            options = {
+                grant.privilege
+                for grant in theirs
+                if grant.grantable and grant.privilege not in beyond
+            }
+            as_role = "" if grantor == owner else grantor
+            note(role, REVOKE_OPTION, options, as_role)
+            note(role, REVOKE, beyond, as_role)
+    needs = [replace(need, grantees=tuple(roles)) for need, roles in found.items()]
+    return tuple(
+        sorted(
+            needs,
+            key=lambda need: (VERBS.index(need.verb), need.again, need.as_role, need.grantees),
+        )
+    )
+
+
+def rights_by_role(database: Database, wanted: Wanted) -> dict[str, RoleRights]:
+    """What each role of the model may do in a database, whether listed there or not."""
+    listed = {role.name: role.kind for role in database.roles}
+    rights: dict[str, RoleRights] = {}
+    for role in model_roles(wanted.databases):
+        kind = listed.get(role.name)
+        rights[role.name] = KIND_RIGHTS[kind] if kind else STRANGER_RIGHTS
+    if wanted.pooler_role:
+        rights[wanted.pooler_role] = KIND_RIGHTS[POOLER]
+    return rights
+
+
+def rights_by_default(
+    database: Database, state: ActualDatabase, wanted: Wanted, actual: Actual
+) -> dict[str, RoleRights]:
+    """What anybody may get by default of what migrators create, which they alone decide."""
+    rights: dict[str, RoleRights] = {
+        name: {**by_kind, SCHEMAS: by_kind["schema"]}
+        for name, by_kind in rights_by_role(database, wanted).items()
+    }
+    rights[PUBLIC] = PUBLIC_DEFAULTS
+    creators = {role.name for role in database.roles if role.kind == "migrator"}
+    # Roles that are to go are given nothing more by who drops them.
+    told = {role.name for role in absent_roles(wanted.databases)}
+    known = {*rights, *told, wanted.monitor_role, actual.login_user}
+    unmanaged = {
+        grant.grantee
+        for item in state.default_rights
+        if item.creator in creators
+        for grant in item.grants
+    } - known
+    return {**rights, **dict.fromkeys(sorted(unmanaged), NO_DEFAULTS)}
+
+
+def rights_change(
+    database: Database,
+    need: Need,
+    target: str,
+    label: str,
+    detail: str = "",
+    owners: Iterable[str] = (),
+) -> Change:
+    """The change that meets a need on what a target names.
+
+    Args:
+        database: where.
+        need: what is needed.
+        target: what follows ON, as SQL.
+        label: the same for the reader.
+        detail: which of many objects, for the reader.
+        owners: whose objects they are.
+    """
+    return change_for(database, action(need, target), need, label, detail, owners)
+
+
+def change_for(
+    database: Database,
+    sql: str,
+    need: Need,
+    label: str,
+    detail: str = "",
+    owners: Iterable[str] = (),
+) -> Change:
+    """A statement that meets a need, with a line of the diff for each role."""
+    privileges = ", ".join(need.privileges)
+    if need.again:
+        before, after = f"{privileges} by way of a role of the model", privileges
+    elif need.verb == GRANT:
+        before, after = "", privileges
+    elif need.verb == REVOKE:
+        before, after = privileges, ""
+    else:
+        before, after = f"{privileges} with grant option", privileges
+    return Change(
+        database=database.name,
+        sql=sql,
+        text=f"{sql} -- as {quote_ident(need.as_role)}" if need.as_role else sql,
+        subject=f"rights {label}",
+        differences=tuple(
+            Difference(
+                (
+                    f"database {database.name}",
+                    f"role {grantee}" if grantee else "PUBLIC",
+                    label,
+                    *((detail,) if detail else ()),
+                ),
+                before,
+                after,
+            )
+            for grantee in need.grantees
+        ),
+        as_role=need.as_role,
+        acts_for=frozenset(() if need.as_role else owners),
+        takes_from=frozenset(need.grantees) if need.verb == REVOKE else frozenset(),
+    )
+
+
+def action(need: Need, target: str) -> str:
+    """GRANT or REVOKE as SQL."""
+    preposition = "TO" if need.verb == GRANT else "FROM"
+    return (
+        f"{need.verb} {', '.join(need.privileges)} ON {target}"
+        f" {preposition} {grantee_list(need.grantees)}{tail(need)}"
+    )
+
+
+def tail(need: Need) -> str:
+    """What follows the grantees in GRANT and REVOKE."""
+    return " WITH GRANT OPTION" if need.grantable else " CASCADE" if need.cascade else ""
+
+
+def grantee_list(names: Iterable[str]) -> str:
+    """Roles as SQL, PUBLIC among them."""
+    return ", ".join(quote_ident(name) if name else "PUBLIC" for name in names)
