@@ -645,12 +645,19 @@ def test_a_value_that_the_server_works_out_waits_for_no_restart(managed, major):
     result = managed.predicted_run(automatic, restart="always")
     assert (result["settings"], result["pending_restart"]) == ([], [])
     assert (managed.cluster.sql(PENDING), managed.calls.read_text()) == ([], "")
+    first = managed.show("wal_buffers")
     chosen = {**automatic, "wal_buffers": "4MB"}
     for _run in range(2):
         waits = managed.predicted_run(chosen, restart="never")
         assert waits["pending_restart"] == ["wal_buffers"]
     assert managed.predicted_run(chosen, restart="always")["pending_restart"] == []
     assert managed.show("wal_buffers") == "4MB"
+    # With 16 MB of shared_buffers it works out half of one.
+    for gone in ({**automatic, "shared_buffers": "16MB"}, {}):
+        managed.predicted_run({**gone, "wal_buffers": "4MB"}, restart="always")
+        managed.predicted_run(gone, restart="always")
+        assert managed.cluster.sql(PENDING) == []
+        assert managed.show("wal_buffers") == ("512kB" if gone else first)
 
 
 def test_a_file_that_is_read_later_is_named(managed):

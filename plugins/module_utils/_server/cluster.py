@@ -528,6 +528,9 @@ class Server:
             return ""
         if row.setting == change.expected:
             return ""
+        if row.source == "default" and change.expected == row.definition.default:
+            # Such as -1, of which the server works out the value.
+            return ""
         reason = ""
         if "." in change.name:
             # The library may have been loaded since: only now is known what the value's text means.
