@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Iterable
+from typing import Iterable, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.request import (
     MIB,
@@ -29,6 +29,17 @@ from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.sum
     memory_needed,
     most_connections,
     parts,
+    solve,
+)
+
+# Settings of sizes; of work_mem the refusal speaks with the number of connections.
+_SIZES = (
+    "shared_buffers",
+    "maintenance_work_mem",
+    "autovacuum_work_mem",
+    "temp_buffers",
+    "logical_decoding_work_mem",
+    "wal_buffers",
 )
 
 
@@ -131,6 +142,9 @@ def refusal(machine: Machine, request: Request, solution: Solution) -> str:
     exact = solution.exact
     budget = memory_text(exact.budget)
     asked = request.max_connections
+    blamed = _blamed(machine, request, exact)
+    if blamed:
+        return _refusal_of_settings(machine, request, exact, blamed)
     if request.says("work_mem"):
         why = (
             f"with work_mem = {request.settings['work_mem'] or 'the default'} in postgres_settings"
@@ -166,7 +180,50 @@ def refusal(machine: Machine, request: Request, solution: Solution) -> str:
     return first + largest + memory + pooler
 
 
+def _refusal_of_settings(
+    machine: Machine, request: Request, exact: Sizes, blamed: Sequence[str]
+) -> str:
+    """The same where the user's own settings are the reason, and not how many connect."""
+    said = " and ".join(f"{name} = {request.settings[name]}" for name in blamed)
+    room = (
+        f"the {memory_text(exact.budget)} that Postgres may use here"
+        f" ({memory_text(machine.memory_bytes)} {machine.memory_bound_by})"
+    )
+    if len(blamed) > 1:
+        what = f"{said} do not fit together into {room}, with {request.max_connections} connections"
+    elif request.size(blamed[0]) > exact.budget:
+        what = f"{said} alone is more than {room}"
+    else:
+        what = f"{said} does not fit into {room}, with {request.max_connections} connections"
+    needed = memory_needed(machine, request)
+    memory = f", or give the host {memory_text(needed)} of memory" if needed else ""
+    them = "them" if len(blamed) > 1 else "it"
+    return f"postgres_settings: {what}. Lower {them} or leave {them} out{memory}."
+
+
+def _blamed(machine: Machine, request: Request, exact: Sizes) -> list[str]:
+    """The user's settings of sizes without any one of which, or at least all, it would fit."""
+    own = [name for name in _SIZES if request.settings.get(name) is not None]
+
+    def tried(names: Sequence[str]) -> Solution:
+        return solve(machine, _without(request, names), {})
+
+    alone = [name for name in own if tried([name]).fits]
+    if alone or not tried(own).fits:
+        return alone
+
+    def missing(sizes: Sizes) -> float:
+        # What does not fit, its own work_mem lacks, unless that is the user's.
+        return cost_bytes(sizes) - sizes.work_mem
+
+    return [name for name in own if missing(tried([name]).exact) < missing(exact)]
+
+
 def _without_own(request: Request) -> Request:
     """The request without the user's own max_connections, to try others."""
-    others = {name: text for name, text in request.settings.items() if name != "max_connections"}
+    return _without(request, ["max_connections"])
+
+
+def _without(request: Request, names: Sequence[str]) -> Request:
+    others = {name: text for name, text in request.settings.items() if name not in names}
     return replace(request, settings=others)

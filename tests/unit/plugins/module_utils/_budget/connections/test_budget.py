@@ -49,6 +49,13 @@ def fleet(via: str = "pgbouncer", limit: int = -1, **more: Any) -> list[dict[str
     return [{"name": "mydb", "roles": roles, "clients": [client]}]
 
 
+def test_a_server_that_few_need_has_the_least_number() -> None:
+    few = [{"name": "mydb", "roles": [{"name": "app_user", "kind": "user", "connection_limit": 2}]}]
+    budget = connection_budget(few, [], "auto")
+    assert budget.needed < LEAST_AUTO_CONNECTIONS
+    assert budget.max_connections == LEAST_AUTO_CONNECTIONS == 20
+
+
 def test_400_clients_fit_through_pgbouncer() -> None:
     budget = connection_budget(fleet(), POOLERS, 100)
     assert budget.table == (

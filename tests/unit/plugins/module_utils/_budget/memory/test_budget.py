@@ -123,6 +123,17 @@ def test_settings_of_a_middling_server() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("workload", "cpus", "workers"),
+    [("web", 64, 4), ("mixed", 10, 4), ("oltp", 8, 4), ("web", 7, 3), ("dw", 64, 32), ("dw", 2, 1)],
+)
+def test_workers_of_a_query_are_half_of_the_cpus_and_four_but_for_analytics(
+    workload: str, cpus: int, workers: int
+) -> None:
+    budget = memory_budget(machine(64 * GIB, cpus), workload, 50, 17)
+    assert dict(budget.settings)["max_parallel_workers_per_gather"] == str(workers)
+
+
 REFUSALS = [
     (
         {"resources": machine(GIB // 2, 1), "max_connections": 50},
@@ -148,6 +159,46 @@ REFUSALS = [
         " MemTotal): not even 1 MB of work_mem is left for each backend. No number of connections"
         " fits: give the host more memory, or lower postgres_memory_reserved and what"
         " postgres_settings sets. 60 connections need 5.3 GB of memory.",
+    ),
+    (
+        {"resources": machine(24 * GIB), "settings": {"shared_buffers": "900GB"}},
+        "postgres_settings: shared_buffers = 900GB alone is more than the 21.6 GB that Postgres may"
+        " use here (24 GB MemTotal). Lower it or leave it out, or give the host 1 TB of memory.",
+    ),
+    (
+        {"resources": machine(4 * GIB), "settings": {"maintenance_work_mem": "3GB"}},
+        "postgres_settings: maintenance_work_mem = 3GB does not fit into the 3.6 GB that Postgres"
+        " may use here (4 GB MemTotal), with 60 connections. Lower it or leave it out, or give the"
+        " host 6.1 GB of memory.",
+    ),
+    (
+        {
+            "resources": machine(4 * GIB),
+            "settings": {"maintenance_work_mem": "1GB", "shared_buffers": "2GB"},
+        },
+        "postgres_settings: shared_buffers = 2GB and maintenance_work_mem = 1GB do not fit together"
+        " into the 3.6 GB that Postgres may use here (4 GB MemTotal), with 60 connections. Lower"
+        " them or leave them out, or give the host 4.6 GB of memory.",
+    ),
+    (
+        {
+            "resources": machine(4 * GIB),
+            "settings": {"maintenance_work_mem": "5GB", "shared_buffers": "6GB", "jit": "on"},
+        },
+        "postgres_settings: shared_buffers = 6GB and maintenance_work_mem = 5GB do not fit together"
+        " into the 3.6 GB that Postgres may use here (4 GB MemTotal), with 60 connections. Lower"
+        " them or leave them out, or give the host 14.8 GB of memory.",
+    ),
+    (
+        {
+            "resources": machine(4 * GIB),
+            "max_connections": 100,
+            "settings": {"work_mem": "64MB", "shared_buffers": "1GB"},
+        },
+        "max_connections = 100 does not fit into the 3.6 GB that Postgres may use here (4 GB"
+        " MemTotal): with work_mem = 64MB in postgres_settings everything together takes 15.1 GB."
+        " The largest number that fits is 13. 100 connections need 18.6 GB of memory. Usually the"
+        " answer is a pooler: clients that go through PgBouncer share few server connections.",
     ),
 ]
 

@@ -171,7 +171,9 @@ def sized(arguments: dict[str, Any]) -> Budget | None:
     try:
         budget = memory_budget(**arguments)
     except DoesNotFitError as refusal:
-        assert re.search("does not fit into|max_wal_size: a fifth of", str(refusal))
+        assert re.search(
+            "(does|do) not fit|alone is more than|max_wal_size: a fifth of", str(refusal)
+        )
         return None
     except ValueError as refusal:
         # A server with so many processes does not start, whatever its memory.
