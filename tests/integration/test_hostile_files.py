@@ -520,20 +520,23 @@ def test_a_race_for_a_file_is_lost(cluster, vault):
     assert vault.state() == before
 
 
-def test_a_race_for_the_trial_start_is_lost(vault):
+def test_a_race_for_the_trial_start_is_lost(cluster, vault, monkeypatch):
     """Whatever the directory of a trial start has in it becomes a link to a file of root's."""
     user = server_user()
     assert user
+    # Trial starts of other tests, which may run beside this one, are not attacked.
+    shared = cluster.directory / "trials"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    monkeypatch.setattr(_pooler, "_TRIAL_PLACE", str(shared))
     desired = _pooler._pgbouncer_plan.Desired({"listen_port": "7"}, {}, {}, 0)
     pooler = _pooler.Pooler(lambda _command: (0, "", ""), "", user.pw_name, "/bin/false")
     names = ("pgbouncer.ini", "userlist.txt", "logfile", "pidfile")
 
     def lay() -> None:
-        for directory in os.listdir("/tmp"):
-            if not directory.startswith("pgbouncer-"):
-                continue
+        for directory in os.listdir(shared):
             for name in names:
-                path = f"/tmp/{directory}/{name}"
+                path = shared / directory / name
                 with suppress(OSError):
                     os.unlink(path)
                 with suppress(OSError):
