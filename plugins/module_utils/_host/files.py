@@ -390,7 +390,11 @@ def read_file(path: str, rights: Rights) -> ManagedFile:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from error
     return ManagedFile(
-        path, content, user_name(status.st_uid), group_name(status.st_gid), stat.S_IMODE(status.st_mode)
+        path,
+        content,
+        user_name(status.st_uid),
+        group_name(status.st_gid),
+        stat.S_IMODE(status.st_mode),
     )
 
 
