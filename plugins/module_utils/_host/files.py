@@ -274,7 +274,8 @@ def _obstacle(path: str, user: str) -> tuple[str, str]:
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1
         else ""
     )
-    fact = f"{place} belongs to {user_name(status.st_uid)} with mode {stat.S_IMODE(status.st_mode):04o}"
+    mode = f"{stat.S_IMODE(status.st_mode):04o}"
+    fact = f"{place} belongs to {user_name(status.st_uid)} with mode {mode}"
     if names:
         return fact + names, "find out where it comes from, and remove this name of it"
     return fact, f"see what it is, and if it is right, give {user} the right to it"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Sequence, TypeVar
+from typing import Any, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.connections import (
     budget as _connections,
@@ -20,6 +20,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory imp
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import pooled_tls
 from ansible_collections.pooled.postgres.plugins.module_utils._host import debian
+from ansible_collections.pooled.postgres.plugins.module_utils._plan.problems import Problems
 from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
 from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
     hardening as _hardening,
@@ -44,8 +45,6 @@ _LEAST_EXPORTER_SESSIONS = 3
 _INITDB_OPTION = re.compile(r"[^'\\\s]+\Z")
 _INITDB_LOCALE = re.compile(r"--(locale|lc-|icu|builtin)")
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class Inventory:
@@ -67,22 +66,6 @@ class Inventory:
     plain_poolers: Sequence[str] = ()
 
 
-class _Problems(list[str]):
-    """What is wrong, in words."""
-
-    def unless(self, right: bool, problem: str) -> None:
-        if not right:
-            self.append(problem)
-
-    def without(self, decide: Callable[[], T]) -> T | None:
-        """What a function decides; None, and one problem more, when it can't."""
-        try:
-            return decide()
-        except ValueError as error:
-            self.append(str(error))
-            return None
-
-
 def postgres_plan(
     look: Mapping[str, Any], variables: Mapping[str, Any], inventory: Inventory
 ) -> dict[str, Any]:
@@ -95,13 +78,13 @@ def postgres_plan(
         variables: those of the role, by name.
         inventory: what the inventory says beside them.
     """
-    problems = _Problems()
+    problems = Problems()
     plan = _plan(problems, look, variables, inventory)
-    return {**plan, "problems": list(dict.fromkeys(problems))}
+    return {**plan, "problems": list(problems)}
 
 
 def _plan(
-    problems: _Problems,
+    problems: Problems,
     look: Mapping[str, Any],
     variables: Mapping[str, Any],
     inventory: Inventory,
@@ -110,16 +93,16 @@ def _plan(
     default = inventory.default_versions.get(release)
     if look["distribution"]["id"] != "debian" or default is None:
         releases = " and ".join(inventory.default_versions)
-        problems.append(
+        problems.add(
             f"{inventory.host} runs {look['distribution']['id']} {release};"
             f" this role installs Postgres on Debian {releases}"
         )
         return {}
-    problems += _of_servers_together(variables["postgres_cluster_hosts"], inventory)
+    problems.add(*_of_servers_together(variables["postgres_cluster_hosts"], inventory))
     version = variables["postgres_version"]
     major = _whole(version) if version else default
     if major not in (default, *look["postgres"]["majors"]):
-        problems.append(
+        problems.add(
             f"postgres_version: Debian {release} packages Postgres {default}, and {version} is not"
             f" installed on {inventory.host}; leave it out, or install that server first"
         )
@@ -128,25 +111,27 @@ def _plan(
     own = [
         one for one in look["postgres"]["clusters"] if (one["major"], one["name"]) == (major, name)
     ]
-    problems += [_of_a_standby(inventory.host, one) for one in own if one.get("standby")]
-    problems += _of_values(variables)
+    problems.add(*(_of_a_standby(inventory.host, one) for one in own if one.get("standby")))
+    problems.add(*_of_values(variables))
     plan: dict[str, Any] = {"major": major, "own": own}
     user = _checked_settings(problems, variables["postgres_settings"], major)
     listen = variables["postgres_listen_addresses"]
     initdb = _initdb_options(variables)
     plan["new_cluster_options"] = _new_cluster_options(name, initdb)
     plan["new_cluster"] = {} if own else _new_cluster(variables)
-    problems += debian.cluster_problems(
-        name,
-        major,
-        int(variables["postgres_port"]),
-        listen,
-        user or {},
-        look["postgres"]["clusters"],
-        look["createcluster"],
-        plan["new_cluster_options"],
-        plan["new_cluster"].get("locale", ""),
-        look["locale_encoding"],
+    problems.add(
+        *debian.cluster_problems(
+            name,
+            major,
+            int(variables["postgres_port"]),
+            listen,
+            user or {},
+            look["postgres"]["clusters"],
+            look["createcluster"],
+            plan["new_cluster_options"],
+            plan["new_cluster"].get("locale", ""),
+            look["locale_encoding"],
+        )
     )
     problems.without(
         lambda: hba.checked(
@@ -202,24 +187,17 @@ def _plan(
     if settings is None:
         return plan
     plan["settings"] = dict(settings)
-    problems += _of_ways_in(variables, inventory, plan["settings"])
+    problems.add(*_of_ways_in(variables, inventory, plan["settings"]))
     return plan
 
 
-def _checked_settings(problems: _Problems, given: Any, major: int) -> dict[str, str | None] | None:
+def _checked_settings(problems: Problems, given: Any, major: int) -> dict[str, str | None] | None:
     """C(postgres_settings), checked; each that is wrong is a problem of its own."""
 
-    def check(settings: Any) -> dict[str, str | None]:
-        return _settings.check_settings_and_nulls(settings, major, "postgres_settings")
-
-    try:
-        return check(given)
-    except ValueError as error:
-        found = _Problems()
-        for name, value in given.items() if isinstance(given, Mapping) else ():
-            found.without(lambda one={name: value}: check(one))
-        problems += found or [str(error)]
-        return None
+    return problems.of_each(
+        given,
+        lambda settings: _settings.check_settings_and_nulls(settings, major, "postgres_settings"),
+    )
 
 
 def _whole(value: Any) -> int:
@@ -252,7 +230,7 @@ def _of_a_standby(host: str, cluster: Mapping[str, Any]) -> str:
 
 
 def _of_values(variables: Mapping[str, Any]) -> list[str]:
-    problems = _Problems()
+    problems = Problems()
     given = [variables["postgres_locale"], *variables["postgres_initdb_options"]]
     problems.unless(
         all(_INITDB_OPTION.match(str(option)) for option in given),
@@ -310,7 +288,7 @@ def _pooler_here(
 
 
 def _budgets(
-    problems: _Problems,
+    problems: Problems,
     look: Mapping[str, Any],
     variables: Mapping[str, Any],
     inventory: Inventory,
@@ -356,7 +334,7 @@ def _of_ways_in(
     variables: Mapping[str, Any], inventory: Inventory, settings: Mapping[str, Any]
 ) -> list[str]:
     """Whether PgBouncer on other hosts, and clients, can come in."""
-    problems = _Problems()
+    problems = Problems()
     remote = ", ".join(inventory.remote_poolers)
     problems.unless(
         not remote

@@ -85,9 +85,11 @@ def test_the_defaults_are_right() -> None:
     assert settings["port"] == "5432"
     assert settings["max_connections"] == str(plan["connections"]["max_connections"])
     assert settings["shared_buffers"] == plan["memory"]["settings"]["shared_buffers"]
-    assert [
-        settings[f"tcp_keepalives_{name}"] for name in ("idle", "interval", "count")
-    ] == ["60", "10", "6"]
+    assert [settings[f"tcp_keepalives_{name}"] for name in ("idle", "interval", "count")] == [
+        "60",
+        "10",
+        "6",
+    ]
     assert "listen_addresses" not in settings
     assert plan["libraries"] == ["pg_stat_statements"]
     assert plan["new_cluster"] == {"data_checksums": True, "locale": "C.UTF-8"}
@@ -178,9 +180,9 @@ def test_a_cluster_that_is_there() -> None:
             id="a negative time"),
         pytest.param(
             {}, {"remote_poolers": ["pool1", "pool2"]},
-            "PgBouncer also runs on pool1, pool2, so db needs postgres_pooler_networks (the networks"
-            ' of those hosts, in CIDR notation) and postgres_listen_addresses (such as "*"), and all'
-            " of them the same pgbouncer_auth_password, best in group_vars/all",
+            "PgBouncer also runs on pool1, pool2, so db needs postgres_pooler_networks (the"
+            " networks of those hosts, in CIDR notation) and postgres_listen_addresses (such as"
+            ' "*"), and all of them the same pgbouncer_auth_password, best in group_vars/all',
             id="poolers elsewhere"),
         pytest.param(
             {}, {"postgres_require_tls": True, "plain_poolers": ["pool1"]},
