@@ -13,7 +13,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 # What a look at a host would have found.
 LOOK = {
-    "asked": {"version": "", "cluster": "main", "locale": "{{ postgres_locale | default('C.UTF-8') }}"},
+    "asked": {
+        "version": "",
+        "cluster": "main",
+        "locale": "{{ postgres_locale | default('C.UTF-8') }}",
+    },
     "distribution": {"id": "debian", "release": "13", "codename": "trixie"},
     "resources": {"memory_bytes": 8 << 30, "memory_bound_by": "MemTotal", "cpus": 2},
     "postgres": {"installed": False, "majors": [], "clusters": []},

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Callable, Mapping, TypeVar
 
 T = TypeVar("T")
@@ -44,8 +45,9 @@ class Problems(list[str]):
             return decide(given)
         except ValueError as error:
             before = len(self)
+            check = alone or decide
             for name, value in given.items() if isinstance(given, Mapping) else ():
-                self.without(lambda entry={name: value}: (alone or decide)(entry))
+                self.without(partial(check, {name: value}))
             if len(self) == before:
                 self.add(str(error))
             return None
