@@ -194,6 +194,34 @@ def test_several_servers_of_a_cluster_are_refused(tmp_path: Path) -> None:
     assert refused == {"orders": False, "bill-db": True, "reports": True, "bill-pool": True}
 
 
+def test_the_example_is_what_it_says(tmp_path: Path) -> None:
+    example = ROOT / "examples" / "clusters"
+    shown = {"debug": {"var": "__pooled_clusters"}}
+    play = {"hosts": "postgres:pgbouncer", "gather_facts": False, "tasks": [*FIND, shown]}
+    (result,) = run(tmp_path, {}, [play], "-i", str(example / "hosts.yml"))
+    assert set(result) == {
+        "orders-db",
+        "billing-db",
+        "reports-db",
+        "billing-pool1",
+        "billing-pool2",
+    }
+    # The play has found it out once, and each host has it.
+    for one in result.values():
+        assert one["__pooled_clusters"] == {
+            "clusters": [
+                {"name": "orders", "servers": ["orders-db"], "poolers": ["orders-db"]},
+                {
+                    "name": "billing",
+                    "servers": ["billing-db"],
+                    "poolers": ["billing-pool1", "billing-pool2"],
+                },
+                {"name": "reports", "servers": ["reports-db"], "poolers": []},
+            ],
+            "problems": {},
+        }
+
+
 def told(folder: Path, hosts: dict[str, Any], *arguments: str) -> dict[str, list[str]]:
     """By file the URLs in it, after the play of the playbook site that writes them."""
     site = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text(encoding="utf-8"))
