@@ -22,6 +22,7 @@ SPEC: dict[str, Any] = {
     "look": {"type": "dict", "required": True},
     "variables": {"type": "dict", "required": True},
     "default_versions": {"type": "dict", "required": True},
+    "cluster_problem": {"type": "str", "default": ""},
     "peers": {"type": "dict", "default": {}},
     "remote_poolers": {"type": "list", "elements": "str", "default": []},
     "plain_poolers": {"type": "list", "elements": "str", "default": []},
@@ -44,6 +45,7 @@ class ActionModule(ActionBase):
         inventory = Inventory(
             host=(task_vars or {})["inventory_hostname"],
             default_versions=args["default_versions"],
+            cluster_problem=args["cluster_problem"],
             peers=args["peers"],
             remote_poolers=args["remote_poolers"],
             plain_poolers=args["plain_poolers"],

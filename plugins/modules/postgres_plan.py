@@ -29,6 +29,10 @@ options:
     description: The major that each release of Debian packages.
     type: dict
     required: true
+  cluster_problem:
+    description: What is wrong with C(pooled_cluster), as P(pooled.postgres.database_cluster#filter) says it.
+    type: str
+    default: ''
   peers:
     description: RV(pooled.postgres.host_resources_info#module:resources) of the other hosts of C(postgres_cluster_hosts), by host.
     type: dict

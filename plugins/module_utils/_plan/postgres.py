@@ -53,6 +53,7 @@ class Inventory:
     Attributes:
         host: the server's host, as the inventory names it.
         default_versions: the major that each release of Debian packages.
+        cluster_problem: what is wrong with C(pooled_cluster); empty when nothing is.
         peers: resources of the other hosts of C(postgres_cluster_hosts), by host, as far as they
             were looked at.
         remote_poolers: the other hosts of the inventory with a PgBouncer for this server.
@@ -62,6 +63,7 @@ class Inventory:
     host: str
     default_versions: Mapping[str, int]
     peers: Mapping[str, Mapping[str, Any]]
+    cluster_problem: str = ""
     remote_poolers: Sequence[str] = ()
     plain_poolers: Sequence[str] = ()
 
@@ -98,6 +100,7 @@ def _plan(
             f" this role installs Postgres on Debian {releases}"
         )
         return {}
+    problems.unless(not inventory.cluster_problem, inventory.cluster_problem)
     problems.add(*_of_servers_together(variables["postgres_cluster_hosts"], inventory))
     version = variables["postgres_version"]
     major = _whole(version) if version else default
@@ -341,7 +344,8 @@ def _of_ways_in(
         or bool(variables["postgres_pooler_networks"] and settings.get("listen_addresses")),
         f"PgBouncer also runs on {remote}, so {inventory.host} needs postgres_pooler_networks (the"
         ' networks of those hosts, in CIDR notation) and postgres_listen_addresses (such as "*"),'
-        " and all of them the same pgbouncer_auth_password, best in group_vars/all",
+        " and all of them the same pgbouncer_auth_password, best in group_vars of all hosts"
+        " of the cluster",
     )
     if not variables["postgres_require_tls"]:
         return problems
