@@ -184,7 +184,10 @@ def test_pgbouncer_alone_that_a_play_tells_its_server_is_not_refused(tmp_path: P
 
 def test_several_servers_of_a_cluster_are_refused(tmp_path: Path) -> None:
     hosts = inventory(reports={"pooled_cluster": "billing"})
-    plays = [of_role(role, check_of(role)) for role in ("postgres", "pgbouncer")]
+    # That of a server is one of all problems that its plan names.
+    problem = "__postgres_database_cluster.problem"
+    names = {"fail": {"msg": "{{ " + problem + " }}"}, "when": f"{problem} != ''"}
+    plays = [of_role("postgres", names), of_role("pgbouncer", check_of("pgbouncer"))]
     words = "the servers bill-db, reports are all in the cluster billing, and only one server"
     refused = {}
     for play in plays:

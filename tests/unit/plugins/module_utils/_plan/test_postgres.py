@@ -151,6 +151,10 @@ def test_a_cluster_that_is_there() -> None:
             " it out, or install that server first",
             id="another major"),
         pytest.param(
+            {}, {"cluster_problem": "pooled_cluster: two servers"},
+            "pooled_cluster: two servers",
+            id="servers that do not go together"),
+        pytest.param(
             {}, {"postgres_cluster_hosts": ["db2"]},
             "postgres_cluster_hosts: db is not in it itself; what servers of one cluster must have"
             " alike is computed from all of them, so run with all of them in one play",
@@ -182,7 +186,8 @@ def test_a_cluster_that_is_there() -> None:
             {}, {"remote_poolers": ["pool1", "pool2"]},
             "PgBouncer also runs on pool1, pool2, so db needs postgres_pooler_networks (the"
             " networks of those hosts, in CIDR notation) and postgres_listen_addresses (such as"
-            ' "*"), and all of them the same pgbouncer_auth_password, best in group_vars/all',
+            ' "*"), and all of them the same pgbouncer_auth_password, best in group_vars of'
+            " all hosts of the cluster",
             id="poolers elsewhere"),
         pytest.param(
             {}, {"postgres_require_tls": True, "plain_poolers": ["pool1"]},
