@@ -142,7 +142,7 @@ def test_own_groups_of_a_host_keep_their_meaning(tmp_path: Path) -> None:
         }
     )
     hosts["all"]["children"] |= {
-        "elder": {"hosts": {"bill-db": {}}},
+        "elder": {"hosts": {"old-db": {"ansible_host": "10.0.0.9"}}},
         "before_bill": {"hosts": {"bill-pool": {}, "orders": {}}},
     }
     hosts["all"]["children"]["billing"]["vars"] = {}
@@ -160,7 +160,7 @@ def test_own_groups_of_a_host_keep_their_meaning(tmp_path: Path) -> None:
         {"name": "orders"},
     ]
     assert servers["orders"]["msg"]["postgres_poolers"] == [{"name": "orders"}]
-    assert poolers["bill-pool"]["msg"]["pgbouncer_backend_host"] == "10.0.0.2"
+    assert poolers["bill-pool"]["msg"]["pgbouncer_backend_host"] == "10.0.0.9"
 
 
 def test_pgbouncer_alone_is_refused_where_it_is_not_known_which_is_meant(tmp_path: Path) -> None:

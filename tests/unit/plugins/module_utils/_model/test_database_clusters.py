@@ -79,6 +79,12 @@ def shown(clusters: DatabaseClusters) -> dict[str, tuple[str, str]]:
             },
             {"a": ("a", ""), "b": ("b", "p q"), "r": ("", "r")},
         ),
+        (
+            ["a", "b"],
+            ["p"],
+            {"b": {"pooled_cluster": "orders"}, "p": {"pgbouncer_backend_host": "b"}},
+            {"a": ("a", ""), "orders": ("b", "p")},
+        ),
         # The name wins over that.
         (
             ["a", "b"],
@@ -120,6 +126,7 @@ def test_hosts_that_belong_together(
     ("group", "expected"),
     [
         (["b", "a"], {"a": ("a", ""), "b": ("b", "p")}),
+        (["elsewhere", "b"], {"a": ("a", ""), "b": ("b", ""), "p": ("", "p")}),
         (["elsewhere"], {"a": ("a", ""), "b": ("b", ""), "p": ("", "p")}),
         ([], {"a": ("a", ""), "b": ("b", ""), "p": ("", "p")}),
     ],
@@ -139,6 +146,11 @@ def test_pgbouncer_alone_has_to_say_which_of_several_is_meant() -> None:
     assert clusters.of("p") is None
     # Nobody else has to do with it.
     assert shown(clusters) == {"a": ("a", "a"), "orders": ("b", "")}
+
+
+def test_one_of_several_may_be_before_a_postgres_elsewhere() -> None:
+    said = {"q": {"pooled_cluster": "x", "pgbouncer_backend_host": "rds"}}
+    assert found(["a"], ["p", "q"], said).problems == {"p": ONE_OF_SEVERAL.format("a, x")}
 
 
 def test_a_cluster_without_a_server_is_most_likely_a_wrong_name() -> None:
