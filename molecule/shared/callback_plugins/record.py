@@ -47,7 +47,7 @@ ON_CONTROLLER = frozenset(
         "set_fact",
         "validate_argument_spec",
     )
-)
+) | {"pooled.postgres.validate_variables"}
 KEPT = ("actions", "statements", "diff", "pending_restart", "findings")
 
 
