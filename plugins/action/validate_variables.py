@@ -17,7 +17,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model import vari
 SPEC: dict[str, Any] = {"argument_spec": {"type": "dict"}}
 
 
-class ActionModule(ValidateArgumentSpec):  # type: ignore[misc]
+class ActionModule(ValidateArgumentSpec):
     """The action. It stays on the controller, and needs no connection."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ _SHORTEST_ABBREVIATION = 3
 # From this length on, a word may have two typing errors.
 _LONG = 8
 _MOST_EDITS = 2
+_ENDING = 2
 
 
 def misspelt(names: Iterable[str], known: frozenset[str] = _KNOWN) -> dict[str, list[str]]:
@@ -71,6 +72,22 @@ def _own_parts(known: frozenset[str]) -> dict[str, frozenset[str]]:
     return {prefix: frozenset(parts) for prefix, parts in found.items()}
 
 
+@cache
+def _endings(known: frozenset[str]) -> frozenset[str]:
+    """The last letters of names, without which a name is not looked at closely."""
+    return frozenset(name[-_ENDING:] for name in known)
+
+
+@cache
+def _prefixes(known: frozenset[str]) -> dict[str, list[str]]:
+    """By how names go on, the prefixes."""
+    found: dict[str, list[str]] = {}
+    for prefix, parts in _own_parts(known).items():
+        for own in parts:
+            found.setdefault(own, []).append(prefix)
+    return found
+
+
 def _meant(name: str, known: frozenset[str]) -> list[str]:
     parts = _own_parts(known)
     first, separator, own = name.partition("_")
@@ -82,14 +99,16 @@ def _meant(name: str, known: frozenset[str]) -> list[str]:
             if (rank := _rank(own, other, prefix in _FOR_PLAYBOOKS))
         }
         return sorted(one for one, rank in ranks.items() if rank == min(ranks.values()))
-    if first in _OTHER_WORDS:
-        return []
     # The error is in the prefix, so the rest is as it should be.
+    if first in _OTHER_WORDS or name[-_ENDING:] not in _endings(known):
+        return []
+    prefixes = _prefixes(known)
+    lengths = [len(one) for one in parts]
     found = {
         f"{prefix}{name[cut:]}"
-        for prefix, others in parts.items()
-        for cut in range(len(prefix) - 1, len(prefix) + 2)
-        if name[cut:] in others and _edits(name[:cut], prefix) == 1
+        for cut in range(min(lengths) - 1, max(lengths) + 2)
+        for prefix in prefixes.get(name[cut:], ())
+        if _one_edit(name[:cut], prefix)
     }
     # Or the underscore was swapped with the letter after it.
     swapped = f"{first[:-1]}_{first[-1:]}{own}"
@@ -98,7 +117,7 @@ def _meant(name: str, known: frozenset[str]) -> list[str]:
 
 def _rank(own: str, other: str, for_playbooks: bool) -> int:
     """How far one is from the other, from 1 on; 0 when it is not close."""
-    if abs(len(own) - len(other)) <= 1 and _edits(own, other) == 1:
+    if _one_edit(own, other):
         return 1
     words, others = own.split("_"), other.split("_")
     if sorted(words) == sorted(others):
@@ -132,6 +151,18 @@ def _left_out(words: list[str], others: list[str]) -> bool:
     """Whether C(words) are some of C(others), in their order."""
     rest = iter(others)
     return all(word in rest for word in words)
+
+
+def _one_edit(one: str, other: str) -> bool:
+    """Whether one letter is put in, left out, changed, or swapped with the next."""
+    if one == other or abs(len(one) - len(other)) > 1:
+        return False
+    shorter = min(len(one), len(other))
+    same = next((at for at in range(shorter) if one[at] != other[at]), shorter)
+    one, other = one[same:], other[same:]
+    if len(one) != len(other):
+        return one[1:] == other or one == other[1:]
+    return one[1:] == other[1:] or (one[:2] == other[1::-1] and one[2:] == other[2:])
 
 
 def _edits(one: str, other: str) -> int:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model import variables
 from ansible_collections.pooled.postgres.plugins.module_utils._model.known_variables import KNOWN
@@ -78,6 +78,7 @@ ansible_port inventory_hostname hostvars groups version settings share
         ("postgre_databases", ["postgres_databases"]),
         ("postgressettings", ["postgres_settings"]),
         ("polled_tls", ["pooled_tls"]),
+        ("postgresh_ba", ["postgres_hba"]),
         ("sesions_end", ["sessions_end"]),
         # More than one may have been meant, and the closest are named.
         (
@@ -136,6 +137,7 @@ def edited(draw: st.DrawFn) -> tuple[str, str]:
     return name, name[:at] + name[at + 1] + name[at] + name[at + 2 :]
 
 
+@settings(max_examples=1000)
 @given(edited())
 def test_any_single_error_is_found(pair: tuple[str, str]) -> None:
     name, typed = pair
