@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_the_file_is_current() -> None:
     found = variable_names.TARGET.read_text(encoding="utf-8")
-    assert found == variable_names.text(), "run: tools/env tools/variable_names.py"
+    assert found == variable_names.text(), "run: make docs"
 
 
 @pytest.mark.parametrize("role", role_docs.roles())
