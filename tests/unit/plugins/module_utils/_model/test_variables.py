@@ -111,6 +111,16 @@ def test_all_are_found_in_order() -> None:
     assert list(variables.misspelt(names)) == ["audit_reprt", "pooled_tsl", "postgres_setings"]
 
 
+def test_only_the_closest_are_named() -> None:
+    known = frozenset({"pooled_max_conn", "pooled_max_connections"})
+    assert variables.misspelt(["pooled_max_con"], known) == {"pooled_max_con": ["pooled_max_conn"]}
+
+
+def test_three_errors_are_too_many() -> None:
+    two, three = "monitoring_conections_critcal_share", "monitoring_conections_critcal_shate"
+    assert variables.misspelt([two, three]) == {two: ["monitoring_connections_critical_share"]}
+
+
 def test_words_are_left_out_of_names_for_playbooks_alone() -> None:
     """An inventory of others may well have a postgres_data."""
     known = frozenset({"postgres_data_checksums", "audit_data_checksums"})
