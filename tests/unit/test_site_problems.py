@@ -46,6 +46,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "db2": {"postgres_hba": [{"type": "pigeon"}], "postgres_locale": "it's"},
     "db3": {"pgbouncer_settings": {"query_timeout": "soon", "no_such_option": 1}},
     "db4": {
+        "postgres_restrat": "always",
         "postgres_restart_pause_timeout": -1,
         "pgbouncer_user_options": {"app_user": {"pool_mode": "never"}},
     },
@@ -62,7 +63,12 @@ NAMED = {
     "db1": ["postgres_settings.work_mem: ", "postgres_settings.no_such_setting: "],
     "db2": ["postgres_locale, postgres_initdb_options: ", "postgres_hba[0].type: "],
     "db3": ["pgbouncer_settings.query_timeout: ", "pgbouncer_settings.no_such_option: "],
-    "db4": ["postgres_restart_pause_timeout: ", "pgbouncer_user_options.app_user.pool_mode: "],
+    "db4": [
+        "postgres_restrat: nothing reads a variable of this name; did you mean postgres_restart?",
+        "If a name is meant for something else, list it in pooled_ignored_variables.",
+        "postgres_restart_pause_timeout: ",
+        "pgbouncer_user_options.app_user.pool_mode: ",
+    ],
     "db5": ["pooled_databases: role 'app_user': settings.work_mem: ", "pgbouncer_listen_port: "],
 }
 
