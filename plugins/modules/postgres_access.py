@@ -350,7 +350,7 @@ def _found(wanted: Wanted, actual: Actual) -> list[dict[str, Any]]:
         state = actual.databases[database.name]
         counts = dict.fromkeys(OBJECT_CLASSES, 0)
         schemas = set(database.schemas)
-        for item in state.securables:
+        for item in state.objects:
             if item.schema in schemas:
                 counts[item.kind] += 1
         found.append(

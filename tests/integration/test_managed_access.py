@@ -94,7 +94,7 @@ def run(managed, run_module):
 
 @pytest.fixture
 def settled(run, managed):
-    """Run, then again: the second run changes nothing, and nothing is left of what was lent."""
+    """Run, then again: the second run changes nothing, and no temporary membership is left."""
 
     def settle(databases, **options):
         before = memberships(managed)
@@ -145,9 +145,9 @@ def test_it_makes_all_it_may_and_names_the_rest(managed, settled, run):
     assert_roles_work(managed)
     for role in ROLES:
         assert managed.can_log_in(role, f"{role[4:]}'s", "mydb")
-    lent = [text for text in statements(result) if "app_migrator TO master" in text]
+    granted = [text for text in statements(result) if "app_migrator TO master" in text]
     inherit = " WITH INHERIT TRUE" if managed.major >= ADMIN_OPTION_MAJOR else ""
-    assert lent == [f"GRANT app_migrator TO master{inherit}"]
+    assert granted == [f"GRANT app_migrator TO master{inherit}"]
     assert statements(result)[-1] == "REVOKE app_migrator FROM master"
     # The second run, too, needs the migrator's rights to mend what is the migrator's.
     managed.sql("REVOKE SELECT ON orders FROM app_user", "mydb", "app_migrator")
@@ -409,7 +409,7 @@ def test_what_the_server_does_not_do_is_a_failure(managed, run_module, monkeypat
         "login_password": SECRET,
         "databases": [{"name": "mydb", "roles": [{"name": "app_user", "kind": "user"}]}],
     }
-    monkeypatch.setattr(_access_login, "lent", lambda changes, *_: changes)
+    monkeypatch.setattr(_access_login, "with_temporary_membership", lambda changes, *_: changes)
     monkeypatch.setattr(_access_login, "holds_rights_of", lambda *_: True)
     result = run_module("postgres_access", args)
     assert result["failed"]

@@ -83,7 +83,7 @@ KIND_RIGHTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     POOLER: {"database": ("CONNECT",), "schema": (), EXTENSION_SCHEMA: (), **_NONE},
 }
 # A role of the model in a database that does not list it.
-STRANGER_RIGHTS: Mapping[str, tuple[str, ...]] = {
+UNLISTED_RIGHTS: Mapping[str, tuple[str, ...]] = {
     "database": (),
     "schema": (),
     EXTENSION_SCHEMA: (),

@@ -14,15 +14,15 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.datab
     database_changes,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.delegated_login import (
-    lent,
     role_problems,
+    with_temporary_membership,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.dropped_roles import (
     absence_problems,
+    drop_problems,
     drop_roles,
+    drop_warnings,
     give_away,
-    leaving_problems,
-    leaving_warnings,
     once_given_away,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.objects import summary
@@ -90,18 +90,18 @@ def plan(wanted: Wanted, actual: Actual) -> Plan:
     if problems:
         raise ValueError("\n".join(problems))
     changes, warnings = role_changes(wanted, actual)
-    warnings.extend(leaving_warnings(wanted, actual))
+    warnings.extend(drop_warnings(wanted, actual))
     warnings.extend(pooler_warnings(wanted, actual))
     problems.extend(role_problems(wanted, actual, changes))
     for database in wanted.databases:
         changes.extend(create_database(database, actual))
-    leaving = actual
+    before_giving_away = actual
     actual = once_given_away(wanted, actual)
     for database in wanted.databases:
         inside, more_warnings, more_problems = database_changes(database, wanted, actual)
-        inside[:0] = give_away(wanted, leaving, database.name)
+        inside[:0] = give_away(wanted, before_giving_away, database.name)
         inside.extend(pooler_changes(database, wanted, actual))
-        changes.extend(lent(inside, wanted, actual))
+        changes.extend(with_temporary_membership(inside, wanted, actual))
         warnings.extend(more_warnings)
         problems.extend(more_problems)
     more, more_warnings = maintenance_changes(wanted, actual)
@@ -152,7 +152,7 @@ def server_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
             message = actual.setting_errors.get((name, value))
             if message and not _stays_denied(role, name, value, actual):
                 yield f"{_setting_place(name, role.name)}: {value!r} is refused: {message}"
-    yield from leaving_problems(wanted, actual)
+    yield from drop_problems(wanted, actual)
     yield from pooler_problems(wanted, actual)
     yield from _template_problems(actual)
     for database in wanted.databases:
@@ -271,7 +271,7 @@ def _extension_problems(database: Database, actual: Actual) -> Iterator[str]:
             )
     home = state.schemas.get(EXTENSIONS_SCHEMA)
     if home and EXTENSIONS_SCHEMA in extension_homes(database, state):
-        owner = actual.others.get(home.owner)
+        owner = actual.server_roles.get(home.owner)
         if owner and not owner.superuser and home.owner != actual.login_user:
             yield (
                 f"database {database.name!r}: schema {EXTENSIONS_SCHEMA!r} is where extensions of"

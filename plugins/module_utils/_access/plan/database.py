@@ -10,7 +10,7 @@ from typing import Iterator, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.delegated_login import (
     permitted,
-    within_reach,
+    reachable_part,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.objects import (
     rights_on_columns,
@@ -101,7 +101,7 @@ def database_changes(
         grants = owner_grants(actual.login_user, ("USAGE", "CREATE"))
         home = state.schemas.get(name) or Schema(name, actual.login_user, grants)
         all_schemas[name] = replace(home, kind=EXTENSION_SCHEMA)
-    state, schemas, warnings, problems = within_reach(
+    state, schemas, warnings, problems = reachable_part(
         database, state, all_schemas, rights, wanted, actual
     )
     kept, about_objects = public_on_objects(database, state, wanted, actual)

@@ -24,8 +24,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.state impo
     Actual,
     ActualDatabase,
     Change,
+    DatabaseObject,
     Schema,
-    Securable,
     Wanted,
     extension_homes,
 )
@@ -150,7 +150,7 @@ def permitted(
     return kept, warnings, problems
 
 
-def within_reach(
+def reachable_part(
     database: Database,
     state: ActualDatabase,
     schemas: Mapping[str, Schema],
@@ -188,11 +188,11 @@ def within_reach(
             problems.append(f"{why}: {'; '.join(lacks)}; {mend}")
         elif stays:
             warnings.append(f"{why}: {'; '.join(stays)}; {mend}")
-    left: dict[tuple[str, str, str], list[Securable]] = {}
-    securables = []
-    for item in state.securables:
+    left: dict[tuple[str, str, str], list[DatabaseObject]] = {}
+    objects = []
+    for item in state.objects:
         if reached(item.owner):
-            securables.append(item)
+            objects.append(item)
         else:
             left.setdefault((item.schema, item.kind, item.owner), []).append(item)
     for (schema, kind, owner), items in sorted(left.items()):
@@ -202,15 +202,17 @@ def within_reach(
             )
     reduced = replace(
         state,
-        securables=tuple(securables),
+        objects=tuple(objects),
         columns=tuple(column for column in state.columns if reached(column.owner)),
         mixed=state.mixed | {(schema, kind) for schema, kind, _owner in left},
     )
     return reduced, kept_schemas, warnings, problems
 
 
-def lent(changes: list[Change], wanted: Wanted, actual: Actual) -> list[Change]:
-    """Changes of one transaction between statements that lend the login the rights that they need.
+def with_temporary_membership(
+    changes: list[Change], wanted: Wanted, actual: Actual
+) -> list[Change]:
+    """Changes of one transaction between statements that grant the login the roles that they need.
 
     The memberships last as long as the transaction, so that nothing of them is left behind.
     """
@@ -296,7 +298,7 @@ def _objects_left(
     schema: str,
     kind: str,
     owner: str,
-    items: list[Securable],
+    items: list[DatabaseObject],
     rights: Mapping[str, RoleRights],
     wanted: Wanted,
     actual: Actual,

@@ -22,7 +22,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.state impo
     Actual,
     ActualDatabase,
     Change,
-    Securable,
+    DatabaseObject,
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
@@ -49,7 +49,7 @@ _SHOWN_IN_DIFF = 5
 
 # What PUBLIC keeps of an object; None where that is not for the model to say. Objects of one kind
 # and owner with the same list of rights get the same answer.
-Kept = Callable[[Securable], "tuple[str, ...] | None"]
+Kept = Callable[[DatabaseObject], "tuple[str, ...] | None"]
 
 
 def rights_on_objects(
@@ -61,10 +61,10 @@ def rights_on_objects(
 ) -> Iterator[Change]:
     """One statement for all objects of a class in a schema that need the same."""
     cache: dict[tuple[str, str, int], tuple[Need, ...]] = {}
-    grouped: dict[tuple[int, int, Need], list[Securable]] = {}
+    grouped: dict[tuple[int, int, Need], list[DatabaseObject]] = {}
     total: dict[tuple[str, str], int] = {}
     places = {schema: index for index, schema in enumerate(database.schemas)}
-    for item in state.securables:
+    for item in state.objects:
         if item.schema not in places:
             continue
         total[item.schema, item.kind] = total.get((item.schema, item.kind), 0) + 1
@@ -132,7 +132,7 @@ def rights_on_large_objects(
     What an application's role makes for itself is its own: no migration made it.
     """
     migrators = {role.name for role in database.roles if role.kind == "migrator"}
-    grouped: dict[Need, list[Securable]] = {}
+    grouped: dict[Need, list[DatabaseObject]] = {}
     for item in state.large_objects:
         of_migrator = item.owner in migrators
         if not of_migrator and actual.login is not None:
@@ -151,7 +151,7 @@ def summary(names: Sequence[str], shown: int = _SHOWN_IN_DIFF) -> str:
 
 
 def _on_many(
-    database: Database, need: Need, items: Sequence[Securable], label: str, everything: str
+    database: Database, need: Need, items: Sequence[DatabaseObject], label: str, everything: str
 ) -> Change:
     keyword = _KEYWORD[items[0].kind]
     target = everything or f"{keyword} {', '.join(_object_sql(item) for item in items)}"
@@ -166,7 +166,7 @@ def _on_many(
     return replace(change, objects=len(items))
 
 
-def _object_sql(item: Securable) -> str:
+def _object_sql(item: DatabaseObject) -> str:
     if item.kind == LARGE_OBJECTS:
         return item.name
     name = f"{quote_ident(item.schema)}.{quote_ident(item.name)}"

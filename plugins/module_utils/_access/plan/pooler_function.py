@@ -70,12 +70,13 @@ def pooler_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
     for database in wanted.databases if wanted.pooler_role else ():
         state = actual.databases[database.name]
         home, function = state.pooler_schema, state.pooler_function
-        if home and not home.owner_is_superuser and home.others:
+        if home and not home.owner_is_superuser and home.other_objects:
             yield (
                 f"database {database.name!r}: schema {POOLER_SCHEMA!r} is where PgBouncer's"
                 f" function has to be, but belongs to {state.schemas[POOLER_SCHEMA].owner!r} and"
-                f" holds other things ({summary(home.others)}); move what is needed to another"
-                f" schema and drop the rest, or run ALTER SCHEMA {POOLER_SCHEMA} RENAME TO ..."
+                f" holds other things ({summary(home.other_objects)}); move what is needed to"
+                f" another schema and drop the rest, or run ALTER SCHEMA {POOLER_SCHEMA} RENAME"
+                " TO ..."
             )
         elif function and function.needed_by and _must_go(function, state):
             yield (
@@ -88,11 +89,11 @@ def pooler_warnings(wanted: Wanted, actual: Actual) -> Iterator[str]:
     """What is in the pooler's schema besides the function."""
     for database in wanted.databases if wanted.pooler_role else ():
         home = actual.databases[database.name].pooler_schema
-        if home and home.owner_is_superuser and home.others:
+        if home and home.owner_is_superuser and home.other_objects:
             yield (
                 f"database {database.name!r}: schema {POOLER_SCHEMA!r} is PgBouncer's own, and"
-                f" holds more than its function: {summary(home.others)}; drop it, or move it to"
-                " another schema"
+                f" holds more than its function: {summary(home.other_objects)}; drop it, or move"
+                " it to another schema"
             )
 
 

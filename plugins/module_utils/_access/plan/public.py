@@ -22,9 +22,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.state impo
     Actual,
     ActualDatabase,
     Change,
-    Outsider,
+    DatabaseObject,
     Schema,
-    Securable,
+    UnmanagedRole,
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
@@ -139,10 +139,10 @@ def public_changes(
         kept = set(held(target.grants, PUBLIC)) - set(closing)
         for privilege in closing:
             needy = [
-                outsider.name
-                for outsider in (connecting if privilege == "CONNECT" else working)
+                unmanaged.name
+                for unmanaged in (connecting if privilege == "CONNECT" else working)
                 if privilege in held(target.grants, PUBLIC)
-                and _only_by_public(outsider, privilege, target, state.owner, rights, wanted)
+                and _only_by_public(unmanaged, privilege, target, state.owner, rights, wanted)
             ]
             if needy:
                 kept.add(privilege)
@@ -181,7 +181,7 @@ def public_on_objects(
     _connecting, working = _in_need(database, state, rights, wanted, actual)
     cache: dict[tuple[str, str, int], Mapping[str, tuple[str, ...]]] = {}
 
-    def needed(item: Securable) -> Mapping[str, tuple[str, ...]]:
+    def needed(item: DatabaseObject) -> Mapping[str, tuple[str, ...]]:
         key = (item.kind, item.owner, id(item.grants))
         if key not in cache:
             by_privilege = {
@@ -191,14 +191,14 @@ def public_on_objects(
             cache[key] = {name: who for name, who in by_privilege.items() if who}
         return cache[key]
 
-    def ours(item: Securable) -> bool:
+    def ours(item: DatabaseObject) -> bool:
         return wanted.exclusive and item.owner in migrators and item.kind in _CLOSED_OBJECTS
 
-    def kept(item: Securable) -> tuple[str, ...] | None:
+    def kept(item: DatabaseObject) -> tuple[str, ...] | None:
         return tuple(needed(item)) if ours(item) else None
 
     found: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
-    for item in state.securables:
+    for item in state.objects:
         if item.schema in database.schemas and ours(item):
             for privilege, who in needed(item).items():
                 found.setdefault((item.schema, item.kind, privilege, who), []).append(item.name)
@@ -231,31 +231,33 @@ def _in_need(
     rights: Mapping[str, RoleRights],
     wanted: Wanted,
     actual: Actual,
-) -> tuple[list[Outsider], list[Outsider]]:
+) -> tuple[list[UnmanagedRole], list[UnmanagedRole]]:
     """Roles outside the model that connect to a database, and those that work in it."""
     # Nobody depends yet on a database that this run creates.
-    outsiders = actual.outsiders if state.exists and not wanted.revoke_public else ()
+    unmanaged_roles = actual.unmanaged_roles if state.exists and not wanted.revoke_public else ()
     itself = _whole(database, state)
     connecting = [
-        outsider
-        for outsider in outsiders
-        if outsider.login
+        unmanaged
+        for unmanaged in unmanaged_roles
+        if unmanaged.login
         and (
             "CONNECT" in held(state.grants, PUBLIC)
-            or not _only_by_public(outsider, "CONNECT", itself, state.owner, rights, wanted)
+            or not _only_by_public(unmanaged, "CONNECT", itself, state.owner, rights, wanted)
         )
     ]
     # Whoever connects may go on as another role, but only a login needs to connect.
-    names = {outsider.name for outsider in connecting}
+    names = {unmanaged.name for unmanaged in connecting}
     return connecting, [
-        outsider for outsider in outsiders if outsider in connecting or outsider.used_by & names
+        unmanaged
+        for unmanaged in unmanaged_roles
+        if unmanaged in connecting or unmanaged.used_by & names
     ]
 
 
 def _needing(
-    working: Iterable[Outsider],
+    working: Iterable[UnmanagedRole],
     privilege: str,
-    item: Securable,
+    item: DatabaseObject,
     rights: Mapping[str, RoleRights],
     wanted: Wanted,
 ) -> tuple[str, ...]:
@@ -263,15 +265,15 @@ def _needing(
     # Nothing here belongs to the database's owner by that name.
     target = _Target(item.kind, item.name, "", "", item.owner, item.grants)
     return tuple(
-        outsider.name
-        for outsider in working
-        if not outsider.holds & _HOLD_EVERYWHERE.get(privilege, frozenset())
-        and _only_by_public(outsider, privilege, target, item.owner, rights, wanted)
+        unmanaged.name
+        for unmanaged in working
+        if not unmanaged.holds & _HOLD_EVERYWHERE.get(privilege, frozenset())
+        and _only_by_public(unmanaged, privilege, target, item.owner, rights, wanted)
     )
 
 
 def _only_by_public(
-    outsider: Outsider,
+    unmanaged: UnmanagedRole,
     privilege: str,
     target: _Target,
     database_owner: str,
@@ -280,7 +282,7 @@ def _only_by_public(
 ) -> bool:
     """Whether a role will have a privilege in no other way once the run is done."""
     owner = database_owner if target.owner == _DATABASE_OWNER else target.owner
-    if owner in outsider.holds:
+    if owner in unmanaged.holds:
         return False
     named = {
         database_owner if grant.grantee == _DATABASE_OWNER else grant.grantee
@@ -290,4 +292,4 @@ def _only_by_public(
     if wanted.exclusive:
         named -= set(rights)
     named |= {role for role, by_kind in rights.items() if privilege in by_kind.get(target.kind, ())}
-    return not named & outsider.holds
+    return not named & unmanaged.holds

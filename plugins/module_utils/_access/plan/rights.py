@@ -27,7 +27,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     PUBLIC,
     PUBLIC_DEFAULTS,
     SCHEMAS,
-    STRANGER_RIGHTS,
+    UNLISTED_RIGHTS,
     Grant,
     in_order,
 )
@@ -141,7 +141,7 @@ def rights_by_role(database: Database, wanted: Wanted) -> dict[str, RoleRights]:
     rights: dict[str, RoleRights] = {}
     for role in model_roles(wanted.databases):
         kind = listed.get(role.name)
-        rights[role.name] = KIND_RIGHTS[kind] if kind else STRANGER_RIGHTS
+        rights[role.name] = KIND_RIGHTS[kind] if kind else UNLISTED_RIGHTS
     if wanted.pooler_role:
         rights[wanted.pooler_role] = KIND_RIGHTS[POOLER]
     return rights

@@ -10,7 +10,7 @@ from typing import Any, Iterable
 from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
     ADMIN_OPTION_MAJOR,
     Belongings,
-    LeavingRole,
+    RoleToDrop,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     fetch,
@@ -37,7 +37,7 @@ SELECT g.rolname AS name, m.rolname AS member
    AND m.rolname <> current_user AND NOT m.rolsuper
  GROUP BY 1, 2 ORDER BY 1, 2
 """
-_LENT = """
+_GRANTED_MEMBERSHIPS = """
 SELECT r.rolname AS name, g.rolname AS granted, m.rolname AS member
   FROM pg_auth_members a
   JOIN pg_roles r ON r.oid = a.grantor
@@ -128,9 +128,9 @@ SELECT DISTINCT r.rolname AS name,
 """
 
 
-def read_leaving(
+def read_roles_to_drop(
     connection: Any, names: Iterable[str], databases: Iterable[str]
-) -> dict[str, LeavingRole]:
+) -> dict[str, RoleToDrop]:
     """The roles that shall go and are there, with what of them is the whole server's.
 
     Args:
@@ -146,14 +146,16 @@ def read_leaving(
         return [row for row in fetch(connection, query, values) if row.name == name]
 
     # Before 16 the grantor of a membership is only a note.
-    lent = _LENT if server_major(connection) >= ADMIN_OPTION_MAJOR else None
+    granted = _GRANTED_MEMBERSHIPS if server_major(connection) >= ADMIN_OPTION_MAJOR else None
     return {
-        name: LeavingRole(
+        name: RoleToDrop(
             name=name,
             sessions=tuple((row.place, row.count) for row in rows(_SESSIONS, name)),
             prepared=sum(row.count for row in rows(_PREPARED, name)),
             members=tuple(row.member for row in rows(_MEMBERS, name)),
-            lent=tuple((row.granted, row.member) for row in rows(lent, name)) if lent else (),
+            granted_memberships=tuple(
+                (row.granted, row.member) for row in (rows(granted, name) if granted else ())
+            ),
             elsewhere=tuple((row.place, row.count) for row in rows(_ELSEWHERE, name)),
             shared=bool(rows(_SHARED, name)),
         )

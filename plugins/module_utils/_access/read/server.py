@@ -9,7 +9,9 @@ import time
 from dataclasses import replace
 from typing import Any, Callable, Iterable, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.memberships import outsiders
+from ansible_collections.pooled.postgres.plugins.module_utils._access.memberships import (
+    unmanaged_roles,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import (
     LIST_SETTINGS,
     wanted_roles,
@@ -20,12 +22,12 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.read.datab
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.read.dropped_roles import (
     read_belongings,
-    read_leaving,
+    read_roles_to_drop,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.read.outside import (
-    read_other_rights,
-    read_other_schemas,
     read_role_graph,
+    read_unmanaged_rights,
+    read_unmanaged_schemas,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
     ADMIN_OPTION_MAJOR,
@@ -216,9 +218,11 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         raise ValueError("the server is a standby, which takes no changes; use its primary")
     stored = fetch(connection, _SETTINGS, values)
     canonical, errors, denied = _try_settings(wanted, stored, connection)
-    others, links = read_role_graph(connection, names)
-    leaving = read_leaving(connection, absent, values["databases"])
-    other_rights, other_databases = read_other_rights(connection, names, values["databases"])
+    server_roles, links = read_role_graph(connection, names)
+    roles_to_drop = read_roles_to_drop(connection, absent, values["databases"])
+    unmanaged_rights, unmanaged_databases = read_unmanaged_rights(
+        connection, names, values["databases"]
+    )
     dropped = [role.name for role in absent_roles(wanted.databases) if role.reassign_owned_to]
     actual = Actual(
         major=server_major(connection),
@@ -229,20 +233,20 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         bootstrap_superuser=server.bootstrap_superuser,
         template_encoding=server.template_encoding,
         pristine_locale=server.pristine_locale or "C",
-        role_names=frozenset(others),
+        role_names=frozenset(server_roles),
         roles=_read_roles(connection, values, stored, server.reads_passwords),
         databases={},
         scram_iterations=server.scram_iterations,
-        others=others,
+        server_roles=server_roles,
         links=links,
-        outsiders=outsiders(wanted, others, links, dropped),
+        unmanaged_roles=unmanaged_roles(wanted, server_roles, links, dropped),
         available_extensions=frozenset(row.name for row in fetch(connection, _AVAILABLE)),
         canonical=canonical,
         setting_errors=errors,
         settings_denied=denied,
-        leaving=leaving,
-        other_rights=other_rights,
-        other_databases=other_databases,
+        roles_to_drop=roles_to_drop,
+        unmanaged_rights=unmanaged_rights,
+        unmanaged_databases=unmanaged_databases,
         pooler_members=tuple(
             (row.member, row.grantor) for row in fetch(connection, _POOLER_MEMBERS, values)
         ),
@@ -272,8 +276,8 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
                 migrators = [role.name for role in database.roles if role.kind == "migrator"]
                 rest = [name for name in names if name not in migrators]
                 homes = extension_homes(database, state)
-                outside = read_other_schemas(other, database.schemas, homes, migrators, rest)
-                state = replace(state, belongings=read_belongings(other, leaving), **outside)
+                outside = read_unmanaged_schemas(other, database.schemas, homes, migrators, rest)
+                state = replace(state, belongings=read_belongings(other, roles_to_drop), **outside)
         finally:
             other.close()
         databases[database.name] = (

@@ -23,9 +23,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.right
 from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
     Actual,
     ActualDatabase,
-    OtherRight,
-    OtherSchema,
-    Securable,
+    DatabaseObject,
+    UnmanagedRight,
+    UnmanagedSchema,
     Wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
@@ -62,15 +62,15 @@ def reports(database: Database, wanted: Wanted, actual: Actual) -> Iterator[str]
     yield from _creators(database, state, wanted, actual)
     yield from _default_rights(database, state, wanted, actual)
     yield from _open_to_all(database, state, wanted)
-    yield from _other_schemas(database, state.other_schemas)
-    if state.other_rights:
+    yield from _unmanaged_schemas(database, state.unmanaged_schemas)
+    if state.unmanaged_rights:
         yield (
             f"database {database.name!r}: roles of the model have rights outside its schemas, which"
-            f" stay as they are: {rights_text(state.other_rights)}"
+            f" stay as they are: {rights_text(state.unmanaged_rights)}"
         )
 
 
-def _other_schemas(database: Database, schemas: tuple[OtherSchema, ...]) -> Iterator[str]:
+def _unmanaged_schemas(database: Database, schemas: tuple[UnmanagedSchema, ...]) -> Iterator[str]:
     """One warning however many there are: some applications make one for each of their tenants."""
     if not schemas:
         return
@@ -120,7 +120,7 @@ def _maintenance(database: Database) -> Iterator[str]:
         )
 
 
-def rights_text(rights: tuple[OtherRight, ...]) -> str:
+def rights_text(rights: tuple[UnmanagedRight, ...]) -> str:
     """Rights on what the model says nothing about, role by role."""
     by_role: dict[str, list[str]] = {}
     for right in rights:
@@ -155,8 +155,8 @@ def _owners(
             )
     holding = holding_groups(wanted, actual.links)
     schemas = set(database.schemas)
-    owned: dict[tuple[str, str, str], list[Securable]] = {}
-    for item in state.securables:
+    owned: dict[tuple[str, str, str], list[DatabaseObject]] = {}
+    for item in state.objects:
         if item.schema in schemas and item.kind != "sequences":
             owned.setdefault((item.schema, item.kind, item.owner), []).append(item)
     for (schema_name, kind, owner), items in sorted(owned.items()):
@@ -195,7 +195,7 @@ def _creators(
     """Roles that create objects which the model's roles don't get rights on at once."""
     ours = {role.name for role in model_roles(wanted.databases)} | {wanted.pooler_role}
     makers_of: dict[str, set[str]] = {}
-    for item in state.securables:
+    for item in state.objects:
         if item.kind == "tables":
             makers_of.setdefault(item.schema, set()).add(item.owner)
     found: dict[str, list[str]] = {}
@@ -209,7 +209,7 @@ def _creators(
         if _DATABASE_OWNER in makers:
             makers.add(state.owner)
         for maker in makers - ours - {PUBLIC, _DATABASE_OWNER, actual.login_user}:
-            role = actual.others.get(maker)
+            role = actual.server_roles.get(maker)
             if role and not role.superuser and _lacks_defaults(database, state, name, maker):
                 found.setdefault(maker, []).append(name)
     becoming = becoming_groups(wanted, actual.links)
@@ -310,7 +310,7 @@ def _open_to_all(database: Database, state: ActualDatabase, wanted: Wanted) -> I
     kinds = {role.kind for role in database.roles} - {"migrator"}
     schemas = set(database.schemas)
     found: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
-    for item in state.securables:
+    for item in state.objects:
         if item.owner in exact or item.schema not in schemas:
             continue
         if item.kind in ("tables", "sequences"):

@@ -19,13 +19,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.right
 from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
     ActualRole,
     Change,
+    DatabaseObject,
     Difference,
     Login,
     Membership,
-    Outsider,
     RoleSetting,
     Schema,
-    Securable,
+    UnmanagedRole,
     Wanted,
     new_cluster,
 )
@@ -120,8 +120,8 @@ def test_cis_closes_every_database_and_limits_the_superuser(major, privileges):
 
 def test_cis_leaves_what_outsiders_need_and_the_monitor_s_role_is_none():
     actual = new_cluster(17, ADMIN, ("mydb",), "cis")
-    outsiders = (Outsider("legacy", frozenset({"legacy"})),)
-    planned = plan(wanted(hardening="cis"), replace(actual, outsiders=outsiders))
+    unmanaged_roles = (UnmanagedRole("legacy", frozenset({"legacy"})),)
+    planned = plan(wanted(hardening="cis"), replace(actual, unmanaged_roles=unmanaged_roles))
     assert not [c.text for c in planned.changes if c.database in ("postgres", "template1")]
     assert [text.split(":")[0] for text in planned.warnings].count("database 'postgres'") == 3
     assert all("'legacy'" in text for text in planned.warnings)
@@ -416,12 +416,12 @@ def test_nothing_is_revoked_when_not_exclusive(grants):
 
 
 def table(name, *grants, schema="public", owner=ADMIN, kind="tables", arguments=""):
-    return Securable(kind, schema, name, arguments, owner, grants)
+    return DatabaseObject(kind, schema, name, arguments, owner, grants)
 
 
-def object_texts(*securables, mixed=frozenset()):
+def object_texts(*objects, mixed=frozenset()):
     want = wanted(role("app_reader", "reader"))
-    actual = server(database={"securables": securables, "mixed": mixed})
+    actual = server(database={"objects": objects, "mixed": mixed})
     return [text for text in texts(want, actual) if "TABLE" in text or "SEQUENCE" in text]
 
 
@@ -440,14 +440,14 @@ def test_one_statement_covers_many_objects():
     assert object_texts(table("a", schema="elsewhere")) == []
 
 
-OUTSIDERS = (Outsider("legacy", frozenset({"legacy", "staff"})),)
+UNMANAGED = (UnmanagedRole("legacy", frozenset({"legacy", "staff"})),)
 OPEN = default_database_acl(ADMIN)
 
 
-def public_texts(grants, outsiders, **options):
+def public_texts(grants, unmanaged_roles, **options):
     actual = server()
     database = replace(actual.databases["mydb"], grants=grants)
-    actual = replace(actual, outsiders=outsiders, databases={"mydb": database})
+    actual = replace(actual, unmanaged_roles=unmanaged_roles, databases={"mydb": database})
     want = wanted(role("app_user", settings=NO_SETTINGS), **options)
     planned = plan(want, actual)
     revoked = [change.text for change in planned.changes if "FROM PUBLIC" in change.text]
@@ -456,33 +456,35 @@ def public_texts(grants, outsiders, **options):
 
 REVOKED = "REVOKE {} ON DATABASE mydb FROM PUBLIC"
 
-# (further grants, outsiders, options, privileges revoked from PUBLIC, warnings)
+# (further grants, unmanaged_roles, options, privileges revoked from PUBLIC, warnings)
 PUBLIC_CASES = [
     ((), (), {}, "CONNECT, TEMPORARY", 0),
-    ((), OUTSIDERS, {}, "", 2),
-    ((), OUTSIDERS, {"revoke_public": True}, "CONNECT, TEMPORARY", 0),
-    ((Grant("staff", "CONNECT", False, ADMIN),), OUTSIDERS, {}, "CONNECT", 1),
-    (owner_grants("staff", ("CONNECT", "TEMPORARY")), OUTSIDERS, {}, "CONNECT, TEMPORARY", 0),
-    ((), (Outsider("x", frozenset({"x", ADMIN})),), {}, "CONNECT, TEMPORARY", 0),
-    ((), (Outsider("x", frozenset({"x", "app_user"})),), {}, "CONNECT", 1),
+    ((), UNMANAGED, {}, "", 2),
+    ((), UNMANAGED, {"revoke_public": True}, "CONNECT, TEMPORARY", 0),
+    ((Grant("staff", "CONNECT", False, ADMIN),), UNMANAGED, {}, "CONNECT", 1),
+    (owner_grants("staff", ("CONNECT", "TEMPORARY")), UNMANAGED, {}, "CONNECT, TEMPORARY", 0),
+    ((), (UnmanagedRole("x", frozenset({"x", ADMIN})),), {}, "CONNECT, TEMPORARY", 0),
+    ((), (UnmanagedRole("x", frozenset({"x", "app_user"})),), {}, "CONNECT", 1),
 ]
 
 
-@pytest.mark.parametrize(("grants", "outsiders", "options", "revoked", "warnings"), PUBLIC_CASES)
-def test_public_keeps_what_others_need(grants, outsiders, options, revoked, warnings):
+@pytest.mark.parametrize(
+    ("grants", "unmanaged_roles", "options", "revoked", "warnings"), PUBLIC_CASES
+)
+def test_public_keeps_what_others_need(grants, unmanaged_roles, options, revoked, warnings):
     expected = [REVOKED.format(revoked)] if revoked else []
-    assert public_texts((*OPEN, *grants), outsiders, **options) == (expected, warnings)
+    assert public_texts((*OPEN, *grants), unmanaged_roles, **options) == (expected, warnings)
 
 
 def test_create_on_a_schema_stays_with_who_needs_it():
     open_schema = Schema("public", ADMIN, (Grant("", "CREATE", False, ADMIN),))
     actual = server(database={"schemas": {"public": open_schema}})
     # Who can't connect does not need it.
-    assert plan(wanted(), replace(actual, outsiders=OUTSIDERS)).changes[0].text == (
+    assert plan(wanted(), replace(actual, unmanaged_roles=UNMANAGED)).changes[0].text == (
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
     )
     database = replace(actual.databases["mydb"], grants=(Grant("legacy", "CONNECT", False, ADMIN),))
-    actual = replace(actual, databases={"mydb": database}, outsiders=OUTSIDERS)
+    actual = replace(actual, databases={"mydb": database}, unmanaged_roles=UNMANAGED)
     assert plan(wanted(), actual).changes == ()
 
 
@@ -491,7 +493,7 @@ def test_owner_of_the_database_needs_no_right_of_public():
     schema = Schema("public", owner, (Grant("", "CREATE", False, owner),))
     actual = server(
         database={"schemas": {"public": schema}},
-        outsiders=(Outsider("x", frozenset({"x", ADMIN})),),
+        unmanaged_roles=(UnmanagedRole("x", frozenset({"x", ADMIN})),),
     )
     assert texts(wanted(), actual) == ["REVOKE CREATE ON SCHEMA public FROM PUBLIC"]
 

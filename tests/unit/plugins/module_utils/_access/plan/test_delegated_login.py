@@ -10,15 +10,15 @@ import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import plan
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.delegated_login import (
-    lent,
     reaches,
+    with_temporary_membership,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
     ActualRole,
     Change,
+    DatabaseObject,
     Login,
     Schema,
-    Securable,
     Wanted,
     new_cluster,
 )
@@ -46,7 +46,7 @@ def wanted():
     return Wanted(parse_databases([{"name": "mydb", "roles": roles}]))
 
 
-def server(major, mine, *existing, owner=ME, schema_owner="pg_database_owner", securables=()):
+def server(major, mine, *existing, owner=ME, schema_owner="pg_database_owner", objects=()):
     actual = new_cluster(major, ME, ("mydb",))
     database = replace(
         actual.databases["mydb"],
@@ -58,7 +58,7 @@ def server(major, mine, *existing, owner=ME, schema_owner="pg_database_owner", s
                 "public", schema_owner, owner_grants(schema_owner, ("USAGE", "CREATE"))
             )
         },
-        securables=securables,
+        objects=objects,
     )
     roles = {name: ActualRole(name, frozenset({"LOGIN", "INHERIT"}), -1) for name in existing}
     return replace(
@@ -139,20 +139,20 @@ LENT = [
 @pytest.mark.parametrize(("major", "mine", "needs", "expected"), LENT)
 def test_rights_are_lent_for_one_transaction(major, mine, needs, expected):
     before, after = expected
-    changes = lent([change(*needs)], wanted(), server(major, mine))
+    changes = with_temporary_membership([change(*needs)], wanted(), server(major, mine))
     assert [item.sql for item in changes] == [*before, "SQL", *after]
     assert all(item.differences == () for item in changes)
 
 
 def test_nothing_is_lent_for_nothing():
-    assert lent([], wanted(), server(17, login())) == []
+    assert with_temporary_membership([], wanted(), server(17, login())) == []
 
 
 @pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18])
 @pytest.mark.parametrize("table_owner", [ME, "app_migrator", "stranger"])
 def test_each_statement_is_one_that_the_login_may_make(major, table_owner):
-    table = Securable("tables", "public", "t", "", table_owner, ())
-    actual = server(major, login(), securables=(table,))
+    table = DatabaseObject("tables", "public", "t", "", table_owner, ())
+    actual = server(major, login(), objects=(table,))
     planned = plan(wanted(), actual)
     needed = {role for item in planned.changes if item.database for role in item.acts_for}
     assert needed <= {ME, "app_migrator"}
@@ -162,12 +162,12 @@ def test_each_statement_is_one_that_the_login_may_make(major, table_owner):
 
 
 def test_all_in_schema_is_not_said_where_something_is_out_of_reach():
-    mine = [Securable("tables", "public", name, "", ME, ()) for name in ("a", "b")]
-    theirs = Securable("tables", "public", "c", "", "stranger", ())
+    mine = [DatabaseObject("tables", "public", name, "", ME, ()) for name in ("a", "b")]
+    theirs = DatabaseObject("tables", "public", "c", "", "stranger", ())
     assert "ALL TABLES" in str(
-        [c.text for c in plan(wanted(), server(17, login(), securables=(*mine,))).changes]
+        [c.text for c in plan(wanted(), server(17, login(), objects=(*mine,))).changes]
     )
-    actual = server(17, login(), securables=(*mine, theirs))
+    actual = server(17, login(), objects=(*mine, theirs))
     planned = [item.text for item in plan(wanted(), actual).changes]
     assert "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE public.a, public.b TO app_user" in planned
 
