@@ -216,6 +216,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import IDENT_MAP
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as _hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import Refused
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 
 RELOAD_TIMEOUT_S = 15
@@ -225,10 +226,10 @@ FILES = """
 SELECT current_setting('hba_file') AS hba, current_setting('ident_file') AS ident
 """
 RELOAD = "SELECT pg_catalog.pg_reload_conf()"
-OTHER_ROLES = """
+UNMANAGED_ROLES = """
 SELECT rolname AS name FROM pg_catalog.pg_roles WHERE rolcanlogin AND oid <> 10
 """
-OTHER_DATABASES = """
+UNMANAGED_DATABASES = """
 SELECT datname AS name FROM pg_catalog.pg_database WHERE NOT datistemplate AND datname <> 'postgres'
 """
 
@@ -250,10 +251,6 @@ SELECT file_name, line_number FROM pg_catalog.pg_ident_file_mappings
 IDENT_ERRORS = """
 SELECT line_number, error FROM pg_catalog.pg_ident_file_mappings WHERE error IS NOT NULL
 """
-
-
-class RefusedError(Exception):
-    """The server did not accept the new files; the text says why."""
 
 
 def argument_spec() -> dict[str, Any]:
@@ -286,7 +283,7 @@ def argument_spec() -> dict[str, Any]:
     }
 
 
-class Server:
+class LoginServer:
     """A running server, or in check mode one that the run will create or start."""
 
     def __init__(self, module: PooledModule) -> None:
@@ -325,12 +322,12 @@ class Server:
         """Rows of a query.
 
         Raises:
-            RefusedError: with the server's words, such as when the user may not ask.
+            Refused: with the server's words, such as when the user may not ask.
         """
         try:
             return _postgres.fetch(self.connection, query, values)
         except _postgres.psycopg2.Error as error:
-            raise RefusedError(_postgres.server_message(error)) from error
+            raise Refused(_postgres.server_message(error)) from error
 
     def has_tls(self) -> bool:
         """Whether the server takes TLS connections."""
@@ -342,13 +339,15 @@ class Server:
             return _files.ManagedFile(path, packaged, "postgres", "postgres", FILE_MODE)
         return _files.read_file(path, self.rights(path))
 
-    def others(self, databases: Any, query: str, hba: str) -> list[str]:
+    def unmanaged(self, databases: Any, query: str, hba: str) -> list[str]:
         """Databases or login roles that are neither the model's nor the superuser's own."""
         if self.connection:
             names = [row.name for row in self.ask(query)]
         else:
-            names = list(_hba.named_by_others(hba)[0 if query == OTHER_DATABASES else 1])
-        return _hba.others(
+            names = list(
+                _hba.named_by_unmanaged_lines(hba)[0 if query == UNMANAGED_DATABASES else 1]
+            )
+        return _hba.unmanaged(
             databases, names, (self.params["pooler_role"], self.params["login_user"])
         )
 
@@ -412,7 +411,7 @@ class Server:
         """Let the server load its files, and see that it has and that it still lets us in.
 
         Raises:
-            RefusedError: when it does not.
+            Refused: when it does not.
         """
         before = self.loaded_at()
         self.ask(RELOAD)
@@ -422,14 +421,12 @@ class Server:
                 if self.loaded_at() > before:
                     return
             except _postgres.ConnectionFailed as error:
-                raise RefusedError(
-                    f"with the new rules this module can't log in: {error}"
-                ) from error
+                raise Refused(f"with the new rules this module can't log in: {error}") from error
             time.sleep(0.05)
-        raise RefusedError(f"the server did not load the new files within {RELOAD_TIMEOUT_S} s")
+        raise Refused(f"the server did not load the new files within {RELOAD_TIMEOUT_S} s")
 
 
-def wants_whole_file(server: Server, hba: str, databases: Any) -> bool:
+def wants_whole_file(server: LoginServer, hba: str, databases: Any) -> bool:
     """Whether pg_hba.conf is ours alone."""
     choice = server.params["exclusive"]
     if choice != "auto":
@@ -437,23 +434,23 @@ def wants_whole_file(server: Server, hba: str, databases: Any) -> bool:
     if _hba.is_ours(hba):
         return True
     return _hba.is_as_packaged(hba) and not any(
-        server.others(databases, query, hba) for query in (OTHER_DATABASES, OTHER_ROLES)
+        server.unmanaged(databases, query, hba) for query in (UNMANAGED_DATABASES, UNMANAGED_ROLES)
     )
 
 
-def kept_lines(server: Server, hba: str, databases: Any) -> tuple[str, ...]:
+def kept_lines(server: LoginServer, hba: str, databases: Any) -> tuple[str, ...]:
     """Lines in a file that is ours which others need for what they have added since."""
     if server.params["exclusive"] != "auto" or not _hba.is_ours(hba):
         return ()
-    return _hba.lines_of_others(
+    return _hba.unmanaged_lines(
         hba,
-        server.others(databases, OTHER_DATABASES, hba),
-        server.others(databases, OTHER_ROLES, hba),
+        server.unmanaged(databases, UNMANAGED_DATABASES, hba),
+        server.unmanaged(databases, UNMANAGED_ROLES, hba),
     )
 
 
 def check_included(
-    server: Server, hba: str, ident: str, databases: Any, whole: bool
+    server: LoginServer, hba: str, ident: str, databases: Any, whole: bool
 ) -> tuple[str, ...]:
     """Refuse what other files say of what the model decides; of a file that is ours alone, name
     the lines that bring them and go.
@@ -476,8 +473,8 @@ def check_included(
         return lines
     found = _hba.decided_by_the_model(
         server.included(),
-        server.others(databases, OTHER_DATABASES, hba),
-        server.others(databases, OTHER_ROLES, hba),
+        server.unmanaged(databases, UNMANAGED_DATABASES, hba),
+        server.unmanaged(databases, UNMANAGED_ROLES, hba),
     )
     if found:
         raise ValueError(
@@ -490,9 +487,9 @@ def check_included(
 
 
 def replace_files(
-    server: Server,
+    server: LoginServer,
     pairs: list[tuple[_files.ManagedFile, _files.ManagedFile]],
-    good: list[_files.LastGood],
+    good: list[_files.Backup],
 ) -> None:
     """Write the wanted files, let the server check and load them; or put the old ones back.
 
@@ -500,7 +497,7 @@ def replace_files(
         good: the last good ones, also of a run that was killed before the server took its files.
 
     Raises:
-        RefusedError: when the server does not take them.
+        Refused: when the server does not take them.
     """
     try:
         for (actual, wanted), last_good in zip(pairs, good):
@@ -509,21 +506,21 @@ def replace_files(
                 _files.write_file(wanted, server.rights(wanted.path))
         errors = server.errors()
         if errors:
-            raise RefusedError("; ".join(errors))
+            raise Refused("; ".join(errors))
         server.reload()
-    except (RefusedError, OSError, _postgres.ConnectionFailed) as error:
+    except (Refused, OSError, _postgres.ConnectionFailed) as error:
         unwritten = isinstance(error, OSError)
         what = "The new files can't be written" if unwritten else "The server refuses the new files"
-        back = [last_good.put_back() for last_good in good]
+        back = [last_good.restore() for last_good in good]
         if not any(back):
-            raise RefusedError(f"{what}, and no file was changed: {error}") from error
+            raise Refused(f"{what}, and no file was changed: {error}") from error
         try:
             server.reload()
-        except (RefusedError, _postgres.ConnectionFailed) as again:
-            raise RefusedError(
+        except (Refused, _postgres.ConnectionFailed) as again:
+            raise Refused(
                 f"{what}: {error}; the old ones are back, but it does not load them: {again}"
             ) from error
-        raise RefusedError(f"{what}, and the old ones are back: {error}") from error
+        raise Refused(f"{what}, and the old ones are back: {error}") from error
 
 
 def fail(module: PooledModule, message: str) -> NoReturn:
@@ -545,7 +542,7 @@ def main() -> None:
             rules_variable="rules",
             clients_variable="client_networks",
         )
-        server = Server(module)
+        server = LoginServer(module)
         if params["require_tls"] and not module.check_mode and not server.has_tls():
             raise ValueError(
                 "require_tls: the server has ssl turned off, so nobody could log in from elsewhere;"
@@ -576,12 +573,12 @@ def main() -> None:
             (hba, wanted_file(server, hba, _hba.hba_text(hba.content or "", rules, whole, kept))),
             (ident, wanted_file(server, ident, _hba.ident_text(ident.content or "", lines))),
         ]
-        good = [_files.LastGood(actual, server.rights(actual.path)) for actual, _wanted in pairs]
+        good = [_files.Backup(actual, server.rights(actual.path)) for actual, _wanted in pairs]
         different = any(_files.differs(actual, wanted) for actual, wanted in pairs)
         # A run that was killed may have left files that the server has not taken.
         unproved = any(last_good.exists for last_good in good)
         reload = different or unproved or not server.has_loaded(server.hba_file, server.ident_file)
-    except (ValueError, OSError, _postgres.ConnectionFailed, RefusedError) as error:
+    except (ValueError, OSError, _postgres.ConnectionFailed, Refused) as error:
         fail(module, str(error))
 
     for warning in checked.warnings:
@@ -603,8 +600,8 @@ def main() -> None:
             if reload:
                 replace_files(server, pairs, good)
             for last_good in good:
-                last_good.forget()
-        except (RefusedError, OSError) as error:
+                last_good.discard()
+        except (Refused, OSError) as error:
             fail(module, str(error))
     module.exit_json(
         changed=reload,
@@ -625,7 +622,9 @@ def main() -> None:
     )
 
 
-def wanted_file(server: Server, actual: _files.ManagedFile, content: str) -> _files.ManagedFile:
+def wanted_file(
+    server: LoginServer, actual: _files.ManagedFile, content: str
+) -> _files.ManagedFile:
     """The file with the wanted content, where the server can read it and nobody else.
 
     Raises:

@@ -222,7 +222,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host import (
     debian as _debian,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._host.files import (
-    LastGood,
+    Backup,
     ManagedFile,
     check_changeable,
     differs,
@@ -238,9 +238,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import 
 from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import (
     RELOAD_TIMEOUT_S,
     Cluster,
-    Configuration,
     Refused,
-    Server,
+    RunningServer,
+    ServerBinary,
     StillStarting,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._server.tls_files import (
@@ -286,9 +286,9 @@ def check_files(cluster: Cluster, before: ManagedFile, write: bool) -> None:
     """
     if write:
         check_changeable(cluster.drop_in, cluster.rights)
-    told = cluster.rights_for_told
-    LastGood(before, cluster.rights)
-    LastGood(read_file(cluster.auto_conf, told), told)
+    reported = cluster.rights_for_reported
+    Backup(before, cluster.rights)
+    Backup(read_file(cluster.auto_conf, reported), reported)
 
 
 def predict(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> dict[str, Any]:
@@ -317,7 +317,7 @@ def predict(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> d
 
 def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> dict[str, Any]:
     """Compare with the server, prove the new configuration, and unless in check mode, apply it."""
-    server = Server(cluster, module.params)
+    server = RunningServer(cluster, module.params)
     runs = server.runs()
     start = read_file(cluster.start_conf, cluster.rights)
     if _debian.start_mode(start.content) == "disabled":
@@ -329,7 +329,7 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
     if runs:
         check_new(cluster, server)
     before = drop_in_file(cluster)
-    current = Configuration(cluster, before.content or "")
+    current = ServerBinary(cluster, before.content or "")
     live, rows = (server.live(), server.files()) if runs else current.at_rest(wanted)
     wanted = with_libraries(module, wanted, rows, cluster.drop_in)
     assumed = module.params["assume_libraries"] if module.check_mode else []
@@ -346,7 +346,9 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
         try:
             if "." in definition.name:
                 return server.canonical(definition, text)
-            return Configuration(cluster, "").ask(definition.name, {definition.name: text})
+            return ServerBinary(cluster, "").effective_value(
+                definition.name, {definition.name: text}
+            )
         except (Refused, ValueError) as error:
             raise ValueError(f"settings.{definition.name}: {error}") from error
 
@@ -366,7 +368,7 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
         check_changeable(start.path, cluster.rights)
     broken = any(row.error and not row.name for row in rows)
     if write or broken or not runs:
-        Configuration(cluster, plan.content).prove()
+        ServerBinary(cluster, plan.content).validate()
     for override in plan.overrides:
         module.warn(override)
     waiting = waiting_for_restart(plan, drop_in, live, wanted) if runs else set()
@@ -444,7 +446,7 @@ def hold_of(module: PooledModule, pools: list[_pooler_pause.Pools]) -> _pooler_p
     return _pooler_pause.Hold(pools, pause_s, pause_s + 2 * restart_s + HOLD_MORE_S)
 
 
-def check_new(cluster: Cluster, server: Server) -> None:
+def check_new(cluster: Cluster, server: RunningServer) -> None:
     """See that a cluster that this run has created is what it was asked to be.
 
     Raises:
@@ -467,7 +469,7 @@ def check_new(cluster: Cluster, server: Server) -> None:
         )
 
 
-def check_served(cluster: Cluster, wanted: dict[str, str], server: Server) -> None:
+def check_served(cluster: Cluster, wanted: dict[str, str], server: RunningServer) -> None:
     """See that the server shows the certificate that its settings name.
 
     Raises:
@@ -498,37 +500,37 @@ def waiting_text(cluster: Cluster, policy: str, lines: list[str]) -> str:
 
 
 def kept_logins(
-    cluster: Cluster, current: Configuration, live: dict[str, _guc.Live]
-) -> list[LastGood]:
+    cluster: Cluster, current: ServerBinary, live: dict[str, _guc.Live]
+) -> list[Backup]:
     """pg_hba.conf and pg_ident.conf as last confirmed, of a run that was killed over new ones."""
     kept = []
     for name in ("hba_file", "ident_file"):
-        path = live[name].setting if name in live else current.ask(name)
+        path = live[name].setting if name in live else current.effective_value(name)
         rights = cluster.rights_for(path)
-        good = LastGood(read_file(path, rights), rights)
+        good = Backup(read_file(path, rights), rights)
         kept += [good] if good.exists else []
     return kept
 
 
 def last_good(
     cluster: Cluster, before: ManagedFile, after: ManagedFile, running: dict[str, str]
-) -> LastGood:
+) -> Backup:
     """What to go back to: the file as it is, or what runs when an edit by hand has broken the file."""
-    good = LastGood(before, cluster.rights)
+    good = Backup(before, cluster.rights)
     if running and before.content is not None and not good.exists and differs(before, after):
         try:
-            Configuration(cluster, before.content).ask(_guc.MARKER)
+            ServerBinary(cluster, before.content).effective_value(_guc.MARKER)
         except Refused:
             good.keep_instead(replace(after, content=_conf_file.render(running)))
     return good
 
 
-def settle(server: Server, plan: _guc.Plan, before: ManagedFile) -> None:
+def settle(server: RunningServer, plan: _guc.Plan, before: ManagedFile) -> None:
     """Forget the last good files when the server runs with these, and what killed runs have left."""
     if not plan.waiting:
-        LastGood(before, server.cluster.rights).forget()
-    told = server.cluster.rights_for_told
-    LastGood(read_file(server.cluster.auto_conf, told), told).forget()
+        Backup(before, server.cluster.rights).discard()
+    reported = server.cluster.rights_for_reported
+    Backup(read_file(server.cluster.auto_conf, reported), reported).discard()
 
 
 def waiting_for_restart(
@@ -559,7 +561,7 @@ def with_libraries(
 
 
 def check_installed(
-    server: Server | None,
+    server: RunningServer | None,
     wanted: dict[str, str],
     live: dict[str, _guc.Live],
     assumed: Sequence[str],
@@ -591,13 +593,13 @@ def check_installed(
 
 
 def apply(
-    server: Server,
+    server: RunningServer,
     plan: _guc.Plan,
-    good: LastGood,
+    good: Backup,
     before: ManagedFile,
     after: ManagedFile,
     restart: bool,
-    logins: list[LastGood],
+    logins: list[Backup],
     hold: _pooler_pause.Hold,
 ) -> set[str]:
     """Carry out the plan; on failure put everything back. A stopped server is started.
@@ -618,12 +620,12 @@ def apply(
     """
     cluster = server.cluster
     runs, pid = server.runs(), cluster.pid()
-    told = cluster.rights_for_told
-    auto_conf = read_file(cluster.auto_conf, told)
-    good_auto_conf = LastGood(auto_conf, told)
+    reported = cluster.rights_for_reported
+    auto_conf = read_file(cluster.auto_conf, reported)
+    good_auto_conf = Backup(auto_conf, reported)
     try:
         for login in logins:
-            login.put_back()
+            login.restore()
         if differs(before, after):
             good.keep()
             write_file(after, cluster.rights)
@@ -635,7 +637,7 @@ def apply(
                 server.reload(plan.changes)
         elif plan.resets:
             text = _conf_file.without(auto_conf.content or "", plan.resets)
-            write_file(replace(auto_conf, content=text), told)
+            write_file(replace(auto_conf, content=text), reported)
         if restart or not runs:
             for warning in hold.begin():
                 cluster.module.warn(warning)
@@ -651,22 +653,22 @@ def apply(
             f"{error}; the files stay as they are now; run again when it answers"
         ) from error
     except (Refused, OSError, _postgres.ConnectionFailed) as error:
-        back = good.put_back()
+        back = good.restore()
         if _conf_file.is_part_of(
-            read_file(cluster.auto_conf, told).content or "", good_auto_conf.content
+            read_file(cluster.auto_conf, reported).content or "", good_auto_conf.content
         ):
-            back = good_auto_conf.put_back() or back
+            back = good_auto_conf.restore() or back
         outcome = (
             after_rollback(server, pid) if back else f"no file was changed, and {state(server)}"
         )
         raise Refused(f"{error}; {outcome}") from error
-    good_auto_conf.forget()
+    good_auto_conf.discard()
     if not waiting & set(plan.waiting):
-        good.forget()
+        good.discard()
     return waiting
 
 
-def after_rollback(server: Server, pid: int) -> str:
+def after_rollback(server: RunningServer, pid: int) -> str:
     """Let the server have the old files again, and say how that went.
 
     Args:
@@ -684,7 +686,7 @@ def after_rollback(server: Server, pid: int) -> str:
     return "the last good files are back, and the server runs with them"
 
 
-def state(server: Server) -> str:
+def state(server: RunningServer) -> str:
     """Whether the server runs, in words."""
     return f"the server {'runs' if server.runs() else 'does not run'}"
 
@@ -695,7 +697,7 @@ def actions_of(
     write: bool,
     restart: bool,
     runs: bool = True,
-    logins: Sequence[LastGood] = (),
+    logins: Sequence[Backup] = (),
     pools: Sequence[_pooler_pause.Pools] = (),
 ) -> list[str]:
     """The plan as lines to read, in the order in which it is carried out."""

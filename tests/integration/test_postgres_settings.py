@@ -996,14 +996,14 @@ def test_a_cluster_that_does_not_exist_is_foreseen_only_in_check_mode(managed, t
 def test_a_server_that_ends_soon_after_its_start_is_no_server(managed, monkeypatch):
     managed.run({"work_mem": "6MB"})
     text = managed.drop_in.read_text()
-    stays = _cluster.Server._stays
+    stays = _cluster.RunningServer._stays
 
     def ends(server: Any, pid: int) -> bool:
         if "24MB" in managed.drop_in.read_text():
             os.kill(pid, signal.SIGQUIT)
         return stays(server, pid)
 
-    monkeypatch.setattr(_cluster.Server, "_stays", ends)
+    monkeypatch.setattr(_cluster.RunningServer, "_stays", ends)
     result = managed.run({"work_mem": "7MB", "shared_buffers": "24MB"}, restart="always")
     assert "it answered, and ended at once" in result["msg"]
     assert result["msg"].endswith("the last good files are back, and the server runs with them")
@@ -1070,14 +1070,14 @@ def test_a_restart_that_fails_long_after_the_change_is_taken_back(managed):
 def test_a_reload_that_the_server_does_not_take_is_taken_back(managed, monkeypatch):
     managed.run({"work_mem": "6MB"})
     text = managed.drop_in.read_text()
-    run = _cluster.Server.run
+    run = _cluster.RunningServer.run
 
     def spoilt(server: Any, statements: Any) -> None:
         if statements == ["SELECT pg_reload_conf()"] and "7MB" in managed.drop_in.read_text():
             unreadable(managed, managed.drop_in)
         run(server, statements)
 
-    monkeypatch.setattr(_cluster.Server, "run", spoilt)
+    monkeypatch.setattr(_cluster.RunningServer, "run", spoilt)
     monkeypatch.setattr(_cluster, "RELOAD_TIMEOUT_S", 1)
     result = managed.run({"work_mem": "7MB"})
     assert "did not take the files: " in result["msg"]

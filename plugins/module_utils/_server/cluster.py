@@ -98,14 +98,14 @@ class Cluster:
         return _files.Rights(self.os_user)
 
     @property
-    def rights_for_told(self) -> _files.Rights:
+    def rights_for_reported(self) -> _files.Rights:
         """With whose rights to work on files that the server or its configuration names."""
         return _files.Rights(self.os_user, everywhere=True)
 
     def rights_for(self, path: str) -> _files.Rights:
         """The rights for a file that the server names, which may be where the operator has it."""
         own = os.path.dirname(path) == os.path.normpath(self.config_directory)
-        return self.rights if own else self.rights_for_told
+        return self.rights if own else self.rights_for_reported
 
     @property
     def main_file(self) -> str:
@@ -171,7 +171,7 @@ class Cluster:
     def _pid_file(self) -> list[str]:
         try:
             path = f"{self.data_directory}/postmaster.pid"
-            return _files.read_text(path, self.rights_for_told).splitlines()
+            return _files.read_text(path, self.rights_for_reported).splitlines()
         except FileNotFoundError:
             return []
 
@@ -202,7 +202,7 @@ class Cluster:
     def data_directory(self) -> str:
         """The data directory, as the configuration names it."""
         if not self._data_directory:
-            self._data_directory = Configuration(self, "").ask("data_directory")
+            self._data_directory = ServerBinary(self, "").effective_value("data_directory")
         return self._data_directory
 
     def log_size(self) -> int:
@@ -235,10 +235,11 @@ def telling_lines(text: str) -> str:
     return "\n".join((told or lines)[-LOG_LINES:])
 
 
-class Configuration:
-    """The cluster's whole configuration with another text in the managed file's place.
+class ServerBinary:
+    """The server's program, asked what it makes of the cluster's configuration.
 
-    Only the binary reads it, from memory: nothing is written anywhere.
+    It reads the whole of it with another text in the managed file's place, from memory: nothing is
+    written anywhere.
     """
 
     def __init__(self, cluster: Cluster, drop_in_text: str) -> None:
@@ -251,7 +252,7 @@ class Configuration:
         """Line of postgresql.conf that includes the managed file; 0 when none does."""
         return self._main("")[1]
 
-    def ask(self, name: str, values: Mapping[str, str] = MappingProxyType({})) -> str:
+    def effective_value(self, name: str, values: Mapping[str, str] = MappingProxyType({})) -> str:
         """A setting's value as the server would have it, in canonical form.
 
         Args:
@@ -288,7 +289,7 @@ class Configuration:
             raise Refused(_own_words(words.replace(main_path, cluster.main_file)))
         return answer[:-1] if answer.endswith("\n") else answer
 
-    def prove(self) -> None:
+    def validate(self) -> None:
         """Have the server's binary read the whole configuration.
 
         Raises:
@@ -303,7 +304,7 @@ class Configuration:
         for path, right in ((main, "-r"), (directory, "-x")):
             if self._cluster.as_server("test", right, path)[0] != 0:
                 raise Refused(f"{path} is not readable for {self._cluster.os_user}")
-        self.ask(_guc.MARKER)
+        self.effective_value(_guc.MARKER)
 
     def at_rest(self, names: Iterable[str]) -> tuple[dict[str, _guc.Live], list[_guc.FileRow]]:
         """What pg_settings and pg_file_settings would say of a server that is stopped.
@@ -316,12 +317,12 @@ class Configuration:
             setting = definition.default
             if key in held:
                 try:
-                    setting = self.ask(key)
+                    setting = self.effective_value(key)
                 except Refused:
                     setting = "(unreadable)"
             live[key] = _guc.Live(definition, setting)
         path = self._cluster.auto_conf
-        text = _files.read_file(path, self._cluster.rights_for_told).content or ""
+        text = _files.read_file(path, self._cluster.rights_for_reported).content or ""
         rows = [_guc.FileRow(path, 0, name, value, True) for name, value in _entries(text)]
         return live, rows
 
@@ -332,7 +333,7 @@ class Configuration:
         )
 
     def _names_in(self, directory: str) -> list[str]:
-        return _files.names_in(directory, self._cluster.rights_for_told)
+        return _files.names_in(directory, self._cluster.rights_for_reported)
 
 
 def _entries(text: str) -> list[tuple[str, str]]:
@@ -348,7 +349,7 @@ def _own_words(text: str) -> str:
     return "; ".join(word for word in words if word)
 
 
-class Server:
+class RunningServer:
     """The running server of a cluster; each question is a connection of its own."""
 
     def __init__(self, cluster: Cluster, params: dict[str, Any]) -> None:
@@ -459,7 +460,7 @@ class Server:
         else:
             directories = places.path.replace("$libdir", places.libdir).split(":")
             paths = [f"{directory}/{name}" for directory in directories]
-        rights = self.cluster.rights_for_told
+        rights = self.cluster.rights_for_reported
         return any(_files.exists(path + end, rights) for path in paths for end in ("", ".so"))
 
     def waiting(self) -> set[str]:

@@ -401,7 +401,7 @@ def _plain(names: Iterable[str]) -> frozenset[str]:
     )
 
 
-def lines_of_others(
+def unmanaged_lines(
     existing: str, databases: Iterable[str], roles: Iterable[str]
 ) -> tuple[str, ...]:
     """Lines outside our block that let just roles of others into just databases of others.
@@ -420,11 +420,11 @@ def lines_of_others(
     return tuple(
         line
         for line in _without_block("pg_hba.conf", existing).splitlines()
-        if _includes(line) or _is_of_others(line, *theirs)
+        if _includes(line) or _is_unmanaged(line, *theirs)
     )
 
 
-def _is_of_others(line: str, databases: frozenset[str], roles: frozenset[str]) -> bool:
+def _is_unmanaged(line: str, databases: frozenset[str], roles: frozenset[str]) -> bool:
     fields = _fields(line)
     if len(fields) < 4 or fields[0] not in TYPES or line.endswith("\\"):
         return False
@@ -462,7 +462,7 @@ def _names(field: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def named_by_others(existing: str) -> tuple[frozenset[str], frozenset[str]]:
+def named_by_unmanaged_lines(existing: str) -> tuple[frozenset[str], frozenset[str]]:
     """Databases and roles that lines outside our block name."""
     databases: set[str] = set()
     roles: set[str] = set()
@@ -537,7 +537,9 @@ def shown_change(before: str, after: str) -> dict[str, str]:
     return {"before": before if same == after else same, "after": after}
 
 
-def others(databases: Sequence[Database], names: Iterable[str], more: Iterable[str]) -> list[str]:
+def unmanaged(
+    databases: Sequence[Database], names: Iterable[str], more: Iterable[str]
+) -> list[str]:
     """Names on the server that are neither the model's nor among some more."""
     ours = {role.name for role in model_roles(databases)}
     ours.update(role.name for role in absent_roles(databases))

@@ -163,7 +163,7 @@ def _reached_at(listening: str) -> str:
 
 def _check_readable(cluster: Cluster, name: str, path: str) -> None:
     if cluster.as_server("test", "-r", path)[0] != 0:
-        there = _files.exists(path, cluster.rights_for_told)
+        there = _files.exists(path, cluster.rights_for_reported)
         missing = "can't be read" if there else "does not exist"
         raise ValueError(
             f"settings.{name}: {path} {missing} for {cluster.os_user}, as whom the server runs; put"
@@ -171,7 +171,7 @@ def _check_readable(cluster: Cluster, name: str, path: str) -> None:
         )
     if name != "ssl_key_file":
         return
-    with _files.reached(path, cluster.rights_for_told) as place:
+    with _files.reached(path, cluster.rights_for_reported) as place:
         status = os.stat(place.path)
     mode = stat.S_IMODE(status.st_mode)
     forbidden = 0o037 if status.st_uid == 0 else 0o077

@@ -538,28 +538,28 @@ KEPT = [
 
 @pytest.mark.parametrize(("line", "kept"), KEPT)
 def test_lines_for_what_only_others_have(line: str, kept: bool) -> None:
-    lines = _hba.lines_of_others(WHOLE + line + "\n", ["theirs", "/x"], ["their", "+x y"])
+    lines = _hba.unmanaged_lines(WHOLE + line + "\n", ["theirs", "/x"], ["their", "+x y"])
     assert lines == ((line,) if kept else ())
     text = _hba.hba_text(WHOLE, ONE, True, lines)
     assert text.startswith(WHOLE)
     assert text.splitlines()[len(WHOLE.splitlines()) :] == (
         [_hba.KEPT_HEADER, line] if kept else []
     )
-    again = _hba.lines_of_others(text, ["theirs"], ["their", "+x y"])
+    again = _hba.unmanaged_lines(text, ["theirs"], ["their", "+x y"])
     assert _hba.hba_text(text, ONE, True, again) == text
-    assert _hba.lines_of_others(text, [], []) == _hba.include_lines(text)
+    assert _hba.unmanaged_lines(text, [], []) == _hba.include_lines(text)
 
 
 def test_others() -> None:
     names = ["app_user", "mydb", "legacy", "pgbouncer_auth"]
-    assert _hba.others(MODEL, names, ["pgbouncer_auth"]) == ["legacy"]
+    assert _hba.unmanaged(MODEL, names, ["pgbouncer_auth"]) == ["legacy"]
 
 
 def test_a_role_that_shall_go_may_log_in_nowhere_and_is_nobody_else_s() -> None:
     roles = [{"name": "app_user", "kind": "user"}, {"name": "legacy", "state": "absent"}]
     databases = parse_databases([{"name": "mydb", "roles": roles}])
     assert "legacy" not in " ".join(words(_hba.model_rules(databases, major=15)))
-    assert _hba.others(databases, ["app_user", "legacy", "mydb"], []) == []
+    assert _hba.unmanaged(databases, ["app_user", "legacy", "mydb"], []) == []
 
 
 def test_columns_are_as_wide_as_they_need_to_be_but_for_very_long_lists() -> None:
@@ -592,7 +592,7 @@ def test_shown_change_leaves_out_what_is_only_aligned_otherwise() -> None:
 
 def test_what_others_lines_name() -> None:
     text = f"{WHOLE}host one,two  a,+group 10.0.0.0/8 md5\nlocal all b peer\nnonsense\n"
-    databases, roles = _hba.named_by_others(text)
+    databases, roles = _hba.named_by_unmanaged_lines(text)
     assert (sorted(databases), sorted(roles)) == (["one", "two"], ["a", "b"])
 
 
