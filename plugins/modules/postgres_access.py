@@ -182,12 +182,17 @@ databases:
 from dataclasses import replace
 from typing import Any, Sequence
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    Actual,
+    new_cluster,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.apply import (
     Failed,
     apply,
     read,
     wait_for_other_runs,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import (
     nested_text,
     plan,
@@ -197,12 +202,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles
     wanted_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.read.server import TEMPLATE
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    Actual,
-    Change,
-    Wanted,
-    new_cluster,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.argument_spec import (
     databases_argument_spec,
     given_databases,

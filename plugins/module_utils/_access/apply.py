@@ -10,14 +10,16 @@ import time
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator, Sequence
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import Actual
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    CreateDatabase,
+    DropRole,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.read.server import (
     read_server,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    Actual,
-    Change,
-    Wanted,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     LOCK_TIMEOUT_S,
     PREPARED_HOLDERS,
@@ -162,13 +164,13 @@ def apply(
     roles = [
         change
         for change in changes
-        if change.database is None and not change.creates and not change.drops
+        if change.database is None and not isinstance(change.operation, (CreateDatabase, DropRole))
     ]
     _transaction(connection, opener, roles, "roles", actual, done)
     connection.autocommit = True
     for change in changes:
-        if change.creates:
-            place = f"database {change.creates!r}"
+        if isinstance(change.operation, CreateDatabase):
+            place = f"database {change.operation.database!r}"
             _transaction(connection, opener, [change], place, actual, done)
     connection.autocommit = False
     for name in (*actual.databases, *actual.maintenance):
@@ -179,7 +181,7 @@ def apply(
                 _transaction(other, opener, inside, f"database {name!r}", actual, done)
             finally:
                 other.close()
-    drops = [change for change in changes if change.drops]
+    drops = [change for change in changes if isinstance(change.operation, DropRole)]
     _transaction(connection, opener, drops, "roles", actual, done)
 
 
@@ -222,8 +224,9 @@ def _execute_all(
     place = about[0]
     silent = False
     for change in changes:
-        about[:] = [place] if change.creates else [place, change.subject]
-        if change.secret and not silent:
+        creates = isinstance(change.operation, CreateDatabase)
+        about[:] = [place] if creates else [place, change.subject]
+        if change.operation.secret and not silent:
             silent = True
             keep_from_logs(connection)
         if change.as_role:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Callable, Iterable, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import wanted_roles
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     Link,
     ServerRole,
     UnmanagedRole,
-    Wanted,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import wanted_roles
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 
 
 def planned_links(wanted: Wanted, links: Iterable[Link]) -> tuple[Link, ...]:

@@ -9,6 +9,18 @@ import json
 import re
 from typing import Any, Iterable, Iterator
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    LEAST_MAJOR,
+    UTF8,
+    Actual,
+    RoleSetting,
+    extension_homes,
+    in_order,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change, Plan
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    LIST_SETTINGS,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.database import (
     create_database,
     database_changes,
@@ -35,20 +47,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.publi
     maintenance_changes,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import (
-    LIST_SETTINGS,
     role_changes,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    LEAST_MAJOR,
-    UTF8,
-    Actual,
-    Change,
-    Plan,
-    RoleSetting,
-    Wanted,
-    extension_homes,
-    in_order,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._access.warnings.roles import (
     role_reports,
 )

@@ -12,23 +12,28 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Iterable, Iterator, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    ADMIN_OPTION_MAJOR,
+    Actual,
+    ActualDatabase,
+    DatabaseObject,
+    Schema,
+    extension_homes,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    GRANT,
+    GrantMembership,
+    RevokeMembership,
+    RoleOperation,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.public import closed
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.rights import (
-    GRANT,
     RoleRights,
     rights_needs,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import wanted_roles
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    ADMIN_OPTION_MAJOR,
-    Actual,
-    ActualDatabase,
-    Change,
-    DatabaseObject,
-    Schema,
-    Wanted,
-    extension_homes,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     PUBLIC,
@@ -36,6 +41,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     held,
     in_order,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.operations import Operation
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
     name_list,
     quote_ident,
@@ -94,7 +100,7 @@ def role_problems(wanted: Wanted, actual: Actual, changes: Iterable[Change]) -> 
             if not state.exists:
                 yield f"there is no database {database!r}, and {me} may not create it: no CREATEDB"
     for name, theirs in needed.items():
-        alters = any(change.subject == f"role {name!r}" for change in theirs)
+        alters = any(_alters(change.operation, name) for change in theirs)
         may = name in login.administers and ("CREATEROLE" in login.attributes or not alters)
         if may or name not in actual.role_names:
             continue
@@ -224,21 +230,23 @@ def with_temporary_membership(
     if not roles:
         return changes
     database = changes[0].database
-    me = quote_ident(actual.login_user)
     before: list[Change] = []
     after: list[Change] = []
     for role in roles:
-        name = quote_ident(role)
-        inherit = " WITH INHERIT TRUE" if actual.major >= ADMIN_OPTION_MAJOR else ""
         was_member = role in login.granted_to_itself
-        undo = "REVOKE INHERIT OPTION FOR" if was_member else "REVOKE"
-        for into, sql in (
-            (before, f"GRANT {name} TO {me}{inherit}"),
-            (after, f"{undo} {name} FROM {me}"),
-        ):
-            subject = f"role {role!r}, lent to {actual.login_user!r} for this transaction"
-            into.append(Change(database, sql, sql, subject, ()))
+        granted = GrantMembership(
+            role, actual.login_user, with_inherit=actual.major >= ADMIN_OPTION_MAJOR
+        )
+        revoked = RevokeMembership(role, actual.login_user, "INHERIT" if was_member else "")
+        subject = f"role {role!r}, lent to {actual.login_user!r} for this transaction"
+        before.append(Change(database, granted, subject, ()))
+        after.append(Change(database, revoked, subject, ()))
     return [*before, *changes, *reversed(after)]
+
+
+def _alters(operation: Operation, role: str) -> bool:
+    """Whether an operation is about the role itself, and not about who is its member."""
+    return isinstance(operation, RoleOperation) and operation.role == role
 
 
 def _names(wanted: Wanted) -> set[str]:

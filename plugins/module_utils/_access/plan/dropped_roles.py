@@ -11,20 +11,28 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Iterable, Iterator, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     Actual,
     ActualDatabase,
     Belongings,
+    RoleToDrop,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import (
     Change,
     Difference,
-    RoleToDrop,
-    Wanted,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    DropOwned,
+    DropRole,
+    ReassignOwned,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     absent_roles,
     model_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import Grant
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.operations import Operation
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
     name_list,
     quote_ident,
@@ -129,14 +137,14 @@ def give_away(wanted: Wanted, actual: Actual, database: str) -> Iterator[Change]
             )
         ]
         loses = Difference((place, f"role {name}", "rights"), f"on {found.rights} objects", "")
-        for sql, differences in (
-            (f"REASSIGN OWNED BY {quote_ident(name)} TO {quote_ident(heir)}", tuple(gets)),
-            (f"DROP OWNED BY {quote_ident(name)}", (loses,) if found.rights else ()),
-        ):
+        steps: tuple[tuple[Operation, tuple[Difference, ...]], ...] = (
+            (ReassignOwned(name, heir), tuple(gets)),
+            (DropOwned(name), (loses,) if found.rights else ()),
+        )
+        for operation, differences in steps:
             yield Change(
                 database,
-                sql,
-                sql,
+                operation,
                 f"what role {name!r} owns and holds",
                 differences,
                 acts_for=frozenset({name, heir}),
@@ -146,17 +154,9 @@ def give_away(wanted: Wanted, actual: Actual, database: str) -> Iterator[Change]
 def drop_roles(wanted: Wanted, actual: Actual) -> Iterator[Change]:
     """The roles themselves, once they own and hold nothing."""
     for name in dropped_roles(wanted, actual):
-        sql = f"DROP ROLE {quote_ident(name)}"
         difference = Difference((f"role {name}", "exists"), "yes", "")
-        yield Change(
-            None,
-            sql,
-            sql,
-            f"role {name!r}",
-            (difference,),
-            drops=name,
-            acts_for=frozenset({name}),
-        )
+        acts_for = frozenset({name})
+        yield Change(None, DropRole(name), f"role {name!r}", (difference,), acts_for=acts_for)
 
 
 def once_given_away(wanted: Wanted, actual: Actual) -> Actual:

@@ -8,6 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Iterable, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    Actual,
+    ActualDatabase,
+    DatabaseObject,
+    Schema,
+    UnmanagedRole,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    OnDatabase,
+    OnObjects,
+    OnSchemas,
+    Target,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.objects import (
     Kept,
     summary,
@@ -18,15 +32,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.right
     rights_change,
     rights_needs,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    Actual,
-    ActualDatabase,
-    Change,
-    DatabaseObject,
-    Schema,
-    UnmanagedRole,
-    Wanted,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
     CIS,
@@ -42,7 +48,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
     name_list,
-    quote_ident,
 )
 
 # What PUBLIC shall not have, as a new database or an old schema gives it.
@@ -102,7 +107,7 @@ class _Target:
     kind: str
     name: str
     label: str
-    sql: str
+    on: Target
     owner: str
     grants: tuple[Grant, ...]
 
@@ -123,7 +128,7 @@ def public_changes(
             schema.kind,
             schema.name,
             f"schema {schema.name}",
-            f"SCHEMA {quote_ident(schema.name)}",
+            OnSchemas((schema.name,)),
             schema.owner,
             schema.grants,
         )
@@ -153,7 +158,7 @@ def public_changes(
                 )
         everybody = {PUBLIC: {target.kind: tuple(kept)}}
         for need in rights_needs(target.kind, target.owner, target.grants, everybody, True):
-            change = rights_change(database, need, target.sql, f"on {target.label}")
+            change = rights_change(database, need, target.on, f"on {target.label}")
             changes.append(replace(change, acts_for=frozenset({target.owner})))
         gone = held(target.grants, PUBLIC) - kept
         left = tuple(
@@ -219,7 +224,7 @@ def _whole(database: Database, state: ActualDatabase) -> _Target:
         "database",
         database.name,
         "the database",
-        f"DATABASE {quote_ident(database.name)}",
+        OnDatabase(database.name),
         state.owner,
         state.grants,
     )
@@ -263,7 +268,7 @@ def _needing(
 ) -> tuple[str, ...]:
     """Who of them has a privilege on an object as PUBLIC only."""
     # Nothing here belongs to the database's owner by that name.
-    target = _Target(item.kind, item.name, "", "", item.owner, item.grants)
+    target = _Target(item.kind, item.name, "", OnObjects((item,)), item.owner, item.grants)
     return tuple(
         unmanaged.name
         for unmanaged in working

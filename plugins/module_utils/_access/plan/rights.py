@@ -5,16 +5,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Iterable, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     Actual,
     ActualDatabase,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import (
     Change,
     Difference,
-    Wanted,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    GRANT,
+    REVOKE,
+    REVOKE_OPTION,
+    VERBS,
+    ChangeRights,
+    Need,
+    Target,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     Database,
     absent_roles,
@@ -31,32 +42,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     Grant,
     in_order,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import quote_ident
-
-GRANT = "GRANT"
-REVOKE_OPTION = "REVOKE GRANT OPTION FOR"
-REVOKE = "REVOKE"
-VERBS = (GRANT, REVOKE_OPTION, REVOKE)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.operations import Operation
 
 RoleRights = Mapping[str, "tuple[str, ...]"]
-
-
-@dataclass(frozen=True)
-class Need:
-    """What must happen to one access control list, for roles that need the same.
-
-    C(again) grants as the owner what roles outside the model have from one of the model, which is
-    about to lose the option to grant it; C(grantable) with that option. C(cascade) says that there
-    are such grants, which go with the option.
-    """
-
-    verb: str
-    privileges: tuple[str, ...]
-    grantees: tuple[str, ...]
-    as_role: str
-    again: bool = False
-    grantable: bool = False
-    cascade: bool = False
 
 
 def rights_needs(
@@ -172,27 +160,27 @@ def rights_by_default(
 def rights_change(
     database: Database,
     need: Need,
-    target: str,
+    target: Target,
     label: str,
     detail: str = "",
     owners: Iterable[str] = (),
 ) -> Change:
-    """The change that meets a need on what a target names.
+    """The change that meets a need on a target.
 
     Args:
         database: where.
         need: what is needed.
-        target: what follows ON, as SQL.
+        target: what the rights are on.
         label: the same for the reader.
         detail: which of many objects, for the reader.
         owners: whose objects they are.
     """
-    return change_for(database, action(need, target), need, label, detail, owners)
+    return change_for(database, ChangeRights(need, target), need, label, detail, owners)
 
 
 def change_for(
     database: Database,
-    sql: str,
+    operation: Operation,
     need: Need,
     label: str,
     detail: str = "",
@@ -210,8 +198,7 @@ def change_for(
         before, after = f"{privileges} with grant option", privileges
     return Change(
         database=database.name,
-        sql=sql,
-        text=f"{sql} -- as {quote_ident(need.as_role)}" if need.as_role else sql,
+        operation=operation,
         subject=f"rights {label}",
         differences=tuple(
             Difference(
@@ -230,22 +217,3 @@ def change_for(
         acts_for=frozenset(() if need.as_role else owners),
         takes_from=frozenset(need.grantees) if need.verb == REVOKE else frozenset(),
     )
-
-
-def action(need: Need, target: str) -> str:
-    """GRANT or REVOKE as SQL."""
-    preposition = "TO" if need.verb == GRANT else "FROM"
-    return (
-        f"{need.verb} {', '.join(need.privileges)} ON {target}"
-        f" {preposition} {grantee_list(need.grantees)}{tail(need)}"
-    )
-
-
-def tail(need: Need) -> str:
-    """What follows the grantees in GRANT and REVOKE."""
-    return " WITH GRANT OPTION" if need.grantable else " CASCADE" if need.cascade else ""
-
-
-def grantee_list(names: Iterable[str]) -> str:
-    """Roles as SQL, PUBLIC among them."""
-    return ", ".join(quote_ident(name) if name else "PUBLIC" for name in names)

@@ -9,11 +9,27 @@ import time
 from dataclasses import replace
 from typing import Any, Callable, Iterable, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    ADMIN_OPTION_MAJOR,
+    ATTRIBUTES,
+    UTF8,
+    Actual,
+    ActualDatabase,
+    ActualRole,
+    Login,
+    Membership,
+    RoleSetting,
+    created_database,
+    extension_homes,
+    pristine,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.memberships import (
     unmanaged_roles,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
     LIST_SETTINGS,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import (
     wanted_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.read.database import (
@@ -29,21 +45,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.read.outsi
     read_unmanaged_rights,
     read_unmanaged_schemas,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    ADMIN_OPTION_MAJOR,
-    ATTRIBUTES,
-    UTF8,
-    Actual,
-    ActualDatabase,
-    ActualRole,
-    Login,
-    Membership,
-    RoleSetting,
-    Wanted,
-    created_database,
-    extension_homes,
-    pristine,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     absent_roles,
 )

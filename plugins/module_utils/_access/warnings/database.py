@@ -7,27 +7,27 @@ from __future__ import annotations
 
 from typing import Iterator
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.memberships import (
-    becoming_groups,
-    holding_groups,
-    reached,
-)
-from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.objects import summary
-from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.rights import (
-    REVOKE,
-    RoleRights,
-    rights_by_default,
-    rights_by_role,
-    rights_needs,
-)
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     Actual,
     ActualDatabase,
     DatabaseObject,
     UnmanagedRight,
     UnmanagedSchema,
-    Wanted,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.memberships import (
+    becoming_groups,
+    holding_groups,
+    reached,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import REVOKE
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.objects import summary
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.rights import (
+    RoleRights,
+    rights_by_default,
+    rights_by_role,
+    rights_needs,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     Database,
     absent_roles,

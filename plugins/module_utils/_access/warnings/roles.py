@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import Iterable, Iterator, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import Actual
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change
 from ansible_collections.pooled.postgres.plugins.module_utils._access.memberships import (
     groups_of,
     planned_links,
     reached,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    Actual,
-    Change,
-    Wanted,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._access.warnings.database import (
     rights_text,
 )

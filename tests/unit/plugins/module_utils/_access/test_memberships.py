@@ -13,11 +13,7 @@ from hypothesis import given, strategies as st
 from ansible_collections.pooled.postgres.plugins.module_utils._access import (
     memberships as _access_outside,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import plan
-from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.dropped_roles import (
-    once_given_away,
-)
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     Belongings,
     Column,
     DatabaseObject,
@@ -26,9 +22,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.state impo
     RoleToDrop,
     ServerRole,
     UnmanagedRole,
-    Wanted,
     new_cluster,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import plan
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.dropped_roles import (
+    once_given_away,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     parse_databases,
 )

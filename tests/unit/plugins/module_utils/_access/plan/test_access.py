@@ -9,6 +9,21 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    ActualRole,
+    DatabaseObject,
+    Login,
+    Membership,
+    RoleSetting,
+    Schema,
+    UnmanagedRole,
+    new_cluster,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import (
+    Change,
+    Difference,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import DropOwned
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import (
     nested_text,
     plan,
@@ -16,19 +31,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.acces
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.rights import (
     rights_needs,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    ActualRole,
-    Change,
-    DatabaseObject,
-    Difference,
-    Login,
-    Membership,
-    RoleSetting,
-    Schema,
-    UnmanagedRole,
-    Wanted,
-    new_cluster,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     parse_databases,
 )
@@ -322,7 +325,7 @@ def test_passwords(password, stored, changes):
         ["ALTER ROLE app_user PASSWORD '********'"] if changes else []
     )
     for change in planned:
-        assert change.secret
+        assert change.operation.secret
         verifier = change.sql.split("'")[1]
         assert _scram.password_matches(password, verifier)
         assert verifier not in repr(change)
@@ -332,7 +335,7 @@ def test_password_that_cannot_be_compared_is_left_and_named():
     want = wanted(role("app_user", password="pw", settings=NO_SETTINGS))
     actual = replace(server(roles={"app_user": existing("app_user")}), reads_passwords=False)
     planned = plan(want, actual)
-    assert not [change for change in planned.changes if change.secret]
+    assert not [change for change in planned.changes if change.operation.secret]
     assert planned.warnings == (
         "the password of role 'app_user' is left as it is, because 'postgres' may not read what the"
         " server stores, and logging in as 'app_user' from here does not tell whether it differs:"
@@ -342,7 +345,9 @@ def test_password_that_cannot_be_compared_is_left_and_named():
 
 def test_passwords_come_last():
     want = wanted(role("a", password="x"), role("b", member_of=["a"]))
-    secrets = [change.secret for change in plan(want, server()).changes if not change.database]
+    secrets = [
+        change.operation.secret for change in plan(want, server()).changes if not change.database
+    ]
     assert secrets == sorted(secrets)
     assert any(secrets)
 
@@ -609,10 +614,10 @@ def test_plan_is_deterministic_and_has_no_doubles():
 
 def test_nested_text():
     changes = [
-        Change(None, "", "", "", (Difference(("role a b", "left"), "", "10s"),)),
-        Change(None, "", "", "", (Difference(("role a b", "right"), "off", "a: b"),)),
-        Change("d", "", "", "", (Difference(("d", "t"), "SELECT", ""),)),
-        Change("d", "", "", "", (Difference(("d", "t"), "INSERT", ""),)),
+        Change(None, DropOwned("x"), "", (Difference(("role a b", "left"), "", "10s"),)),
+        Change(None, DropOwned("x"), "", (Difference(("role a b", "right"), "off", "a: b"),)),
+        Change("d", DropOwned("x"), "", (Difference(("d", "t"), "SELECT", ""),)),
+        Change("d", DropOwned("x"), "", (Difference(("d", "t"), "INSERT", ""),)),
     ]
     assert nested_text(changes, after=False) == (
         'd:\n  t: SELECT, INSERT\nrole a b:\n  right: "off"\n'

@@ -8,20 +8,27 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import plan
-from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.delegated_login import (
-    reaches,
-    with_temporary_membership,
-)
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     ActualRole,
-    Change,
     DatabaseObject,
     Login,
     Schema,
-    Wanted,
     new_cluster,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    AlterRole,
+    DropOwned,
+    GrantMembership,
+    RevokeMembership,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import plan
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.delegated_login import (
+    reaches,
+    role_problems,
+    with_temporary_membership,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     parse_databases,
 )
@@ -97,8 +104,33 @@ def test_reaches(major, mine, existing, role, expected):
     assert reaches(role, wanted(), server(major, mine, *existing)) == expected
 
 
+@pytest.mark.parametrize(
+    ("operation", "words", "allowed"),
+    [
+        (AlterRole("grp", ("NOLOGIN",)), WORDS, True),
+        (AlterRole("grp", ("NOLOGIN",)), frozenset({"INHERIT"}), False),
+        (GrantMembership("grp", "app_user"), frozenset({"INHERIT"}), True),
+        (RevokeMembership("grp", "app_user"), frozenset({"INHERIT"}), True),
+        (AlterRole("app_user", ("NOLOGIN",)), frozenset({"INHERIT"}), True),
+    ],
+)
+def test_altering_a_role_takes_createrole_and_granting_it_does_not(operation, words, allowed):
+    mine = login(attributes=words, administers=frozenset({"grp"}))
+    actual = server(17, mine, "app_user", "app_migrator", "grp")
+    changes = [Change(None, operation, "", (), acts_for=frozenset({"grp"}))]
+    problems = list(role_problems(wanted(), actual, changes))
+    assert problems == (
+        []
+        if allowed
+        else [
+            f"'master' may not do this with role 'grp', because it has no CREATEROLE:"
+            f" {operation.sql}"
+        ]
+    )
+
+
 def change(*acts_for):
-    return Change("mydb", "SQL", "SQL", "", (), acts_for=frozenset(acts_for))
+    return Change("mydb", DropOwned("x"), "", (), acts_for=frozenset(acts_for))
 
 
 # major, login, what a change needs, the statements before and after it
@@ -140,7 +172,7 @@ LENT = [
 def test_rights_are_lent_for_one_transaction(major, mine, needs, expected):
     before, after = expected
     changes = with_temporary_membership([change(*needs)], wanted(), server(major, mine))
-    assert [item.sql for item in changes] == [*before, "SQL", *after]
+    assert [item.sql for item in changes] == [*before, "DROP OWNED BY x", *after]
     assert all(item.differences == () for item in changes)
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What access is wanted, what a server has, and the changes between the two, as data."""
+"""The access that a server gives, as data."""
 
 from __future__ import annotations
 
@@ -47,23 +47,6 @@ LEAST_MAJOR = 13
 # From this major on CREATEROLE reaches only roles that it has ADMIN OPTION on, which it gets on
 # those that it creates; and what a member may do is part of each membership.
 ADMIN_OPTION_MAJOR = 16
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The model, and how far it reaches.
-
-    C(monitor_role) is granted by name what it needs, by another module.
-    """
-
-    databases: tuple[Database, ...]
-    pooler_role: str = ""
-    pooler_password: str | None = field(default=None, repr=False)
-    exclusive: bool = True
-    revoke_public: bool = False
-    hardening: str = STANDARD
-    pooler_connection_limit: int = -1
-    monitor_role: str = ""
 
 
 @dataclass(frozen=True)
@@ -367,51 +350,6 @@ class Actual:
     pristine_locale: str = "C"
     template_users: tuple[str, ...] = ()
     template_collations: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One line of the diff: where, and what stands there before and after."""
-
-    where: tuple[str, ...]
-    before: str
-    after: str
-
-
-@dataclass(frozen=True)
-class Change:
-    """One statement.
-
-    C(database) is where it runs, None for the whole cluster; C(text) is what may be shown of it;
-    C(subject) is what it is about, for an error. C(creates) is the database that it creates, which
-    no transaction can hold. C(as_role) is who must run it, C(secret) whether the server must not
-    log it. C(drops) is the role that it drops, last of all. C(outdates) is the role whose open
-    sessions go on without the change. C(acts_for) are the roles that the login must administer, or
-    inside a database have the rights of, to execute it. C(objects) says how many objects it is
-    about, where it is about objects. C(takes_from) are roles that lose something by it.
-    """
-
-    database: str | None
-    sql: str = field(repr=False)
-    text: str
-    subject: str
-    differences: tuple[Difference, ...]
-    creates: str = ""
-    as_role: str = ""
-    secret: bool = False
-    outdates: str = ""
-    drops: str = ""
-    objects: int = 0
-    takes_from: frozenset[str] = frozenset()
-    acts_for: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Changes in the order in which they are to be made, and what the reader should know."""
-
-    changes: tuple[Change, ...]
-    warnings: tuple[str, ...]
 
 
 def in_order(actual: Actual) -> Actual:
