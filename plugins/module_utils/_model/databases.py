@@ -1,10 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The model that every role reads, C(pooled_databases), parsed once and for all.
-
-Also the home of what a kind of role means apart from its grants: its default settings.
-"""
+"""The model that every role reads, C(pooled_databases), parsed once and for all."""
 
 from __future__ import annotations
 
@@ -12,50 +9,13 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import (
     EXTENSIONS_SCHEMA,
     POOLER_SCHEMA,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.scram import check_password
-
-KINDS = ("user", "reader", "migrator", "admin")
-
-# What ALTER ROLE ... SET gives a role of each kind. Clients' startup parameters do not survive
-# transaction pooling; these do, because PgBouncer logs in to the server as the role itself.
-KIND_SETTINGS: dict[str, dict[str, str]] = {
-    "user": {
-        "jit": "off",
-        "statement_timeout": "30s",
-        "idle_in_transaction_session_timeout": "60s",
-        "lock_timeout": "5s",
-    },
-    "reader": {
-        "jit": "off",
-        "statement_timeout": "30s",
-        "idle_in_transaction_session_timeout": "60s",
-        "lock_timeout": "5s",
-    },
-    # A migration may take long, but its DDL must not queue behind a long query: everybody who
-    # comes later would queue behind it.
-    "migrator": {"jit": "off", "lock_timeout": "5s"},
-    "admin": {
-        "jit": "off",
-        "idle_in_transaction_session_timeout": "10min",
-        "lock_timeout": "5s",
-    },
-}
-
-# The same for the role that PgBouncer itself logs in as, which looks verifiers up and does nothing
-# else: short answers, and nothing that can write by mistake.
-POOLER_SETTINGS: dict[str, str] = {
-    "default_transaction_read_only": "on",
-    "idle_in_transaction_session_timeout": "10s",
-    "lock_timeout": "5s",
-    "search_path": "pg_catalog",
-    "statement_timeout": "10s",
-    "temp_file_limit": "0",
-}
 
 CLIENT_VIA = ("pgbouncer", "direct")
 STATES = ("present", "absent")
@@ -387,7 +347,7 @@ def _any_role(where: str, entry: Mapping[str, Any]) -> Role | AbsentRole:
 
 def _role(where: str, name: str, entry: Mapping[str, Any]) -> Role:
     kind = entry.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(
             "{}.kind: {!r} is no kind of role; choose one of {}".format(
                 where, kind, ", ".join(KINDS)
@@ -462,7 +422,7 @@ def _no_alias_twice(databases: list[Database], variable: str) -> None:
 def _settings(where: str, kind: str, given: Any) -> tuple[tuple[str, str], ...]:
     if given is not None and not isinstance(given, Mapping):
         raise ValueError(f"{where}: give a dictionary, not {type(given).__name__}")
-    merged: dict[str, str] = dict(KIND_SETTINGS[kind])
+    merged: dict[str, str] = dict(KINDS[kind].settings)
     for name, value in (given or {}).items():
         if not isinstance(name, str) or not _SETTING_NAME.match(name):
             raise ValueError(f"{where}: {name!r} is no name of a setting")

@@ -35,6 +35,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.right
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import wanted_roles
 from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import ALL_KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     PUBLIC,
     Grant,
@@ -83,10 +84,9 @@ def role_problems(wanted: Wanted, actual: Actual, changes: Iterable[Change]) -> 
             if "CREATEROLE" not in login.attributes:
                 yield f"there is no role {role.name!r}, and {me} may not create it: no CREATEROLE"
             continue
-        keep = {"LOGIN", "INHERIT", *(("BYPASSRLS",) if role.kind == "admin" else ())}
         fixed = [
             word
-            for word in in_order(existing.attributes - keep)
+            for word in in_order(existing.attributes - ALL_KINDS[role.kind].attributes)
             if not _may_change_attribute(word, actual)
         ]
         if fixed:

@@ -31,14 +31,16 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     absent_roles,
     model_roles,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
-    KIND_RIGHTS,
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import (
+    ALL_KINDS,
     NO_DEFAULTS,
     POOLER,
-    PUBLIC,
     PUBLIC_DEFAULTS,
-    SCHEMAS,
     UNLISTED_RIGHTS,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
+    PUBLIC,
+    SCHEMAS,
     Grant,
     in_order,
 )
@@ -129,9 +131,9 @@ def rights_by_role(database: Database, wanted: Wanted) -> dict[str, RoleRights]:
     rights: dict[str, RoleRights] = {}
     for role in model_roles(wanted.databases):
         kind = listed.get(role.name)
-        rights[role.name] = KIND_RIGHTS[kind] if kind else UNLISTED_RIGHTS
+        rights[role.name] = ALL_KINDS[kind].rights if kind else UNLISTED_RIGHTS
     if wanted.pooler_role:
-        rights[wanted.pooler_role] = KIND_RIGHTS[POOLER]
+        rights[wanted.pooler_role] = ALL_KINDS[POOLER].rights
     return rights
 
 

@@ -35,10 +35,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.operations
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    POOLER_SETTINGS,
     Role,
     model_roles,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import ALL_KINDS, POOLER
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
     shown_change,
 )
@@ -46,7 +46,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardenin
     CIS,
     SUPERUSER_LIMIT,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import POOLER
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.operations import Operation
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
     quote_ident,
@@ -70,7 +69,7 @@ def wanted_roles(wanted: Wanted) -> tuple[Role, ...]:
     roles = model_roles(wanted.databases)
     if not wanted.pooler_role:
         return roles
-    settings = tuple(sorted(POOLER_SETTINGS.items()))
+    settings = tuple(sorted(ALL_KINDS[POOLER].settings.items()))
     limit = wanted.pooler_connection_limit
     pooler = Role(wanted.pooler_role, POOLER, wanted.pooler_password, limit, settings, ())
     return (*roles, pooler)
@@ -97,15 +96,13 @@ def role_changes(wanted: Wanted, actual: Actual) -> tuple[list[Change], list[str
 def _attributes(role: Role, actual: Actual, warnings: list[str]) -> Iterator[Change]:
     existing = actual.roles.get(role.name)
     had = existing.attributes if existing else CREATED_ATTRIBUTES
-    attributes = {"LOGIN", "INHERIT"}
-    if role.kind == "admin":
-        if _may_give_bypassrls(actual) or "BYPASSRLS" in had:
-            attributes.add("BYPASSRLS")
-        else:
-            warnings.append(
-                f"role {role.name!r} stays without BYPASSRLS, because {actual.login_user!r} may not"
-                " give it: row-level security hides rows from this admin"
-            )
+    attributes = set(ALL_KINDS[role.kind].attributes)
+    if "BYPASSRLS" in attributes - had and not _may_give_bypassrls(actual):
+        attributes.discard("BYPASSRLS")
+        warnings.append(
+            f"role {role.name!r} stays without BYPASSRLS, because {actual.login_user!r} may not"
+            " give it: row-level security hides rows from this admin"
+        )
     words = [
         word if word in attributes else "NO" + word
         for word in ATTRIBUTES

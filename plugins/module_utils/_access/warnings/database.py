@@ -33,8 +33,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     absent_roles,
     model_roles,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
-    KIND_RIGHTS,
     OBJECT_CLASSES,
     PUBLIC,
     held,
@@ -239,7 +239,7 @@ def _lacks_defaults(database: Database, state: ActualDatabase, schema: str, make
         for grant in item.grants
     ]
     return any(
-        set(KIND_RIGHTS[role.kind].get("tables", ())) - held(grants, role.name)
+        set(KINDS[role.kind].rights.get("tables", ())) - held(grants, role.name)
         for role in database.roles
     )
 
@@ -251,7 +251,7 @@ def _default_rights(
     ours = rights_by_role(database, wanted)
     rights = rights_by_default(database, state, wanted, actual)
     # What others let everybody do is theirs, unless it lets roles of the model do more.
-    reader = {kind: KIND_RIGHTS["reader"][kind] for kind in OBJECT_CLASSES[:2]}
+    reader = {kind: KINDS["reader"].rights[kind] for kind in OBJECT_CLASSES[:2]}
     of_others: dict[str, RoleRights] = {**ours, PUBLIC: reader}
     migrators = {role.name for role in database.roles if role.kind == "migrator"}
     told = {role.name for role in absent_roles(wanted.databases)}
@@ -318,7 +318,7 @@ def _open_to_all(database: Database, state: ActualDatabase, wanted: Wanted) -> I
             beyond = {
                 privilege
                 for kind in kinds
-                for privilege in public - set(KIND_RIGHTS[kind][item.kind])
+                for privilege in public - set(KINDS[kind].rights[item.kind])
             }
             if beyond:
                 key = (item.schema, item.kind, in_order(beyond))
@@ -327,7 +327,7 @@ def _open_to_all(database: Database, state: ActualDatabase, wanted: Wanted) -> I
         bound = [
             role.name
             for role in database.roles
-            if set(privileges) - set(KIND_RIGHTS[role.kind].get(kind, privileges))
+            if set(privileges) - set(KINDS[role.kind].rights.get(kind, privileges))
         ]
         yield (
             f"database {database.name!r}, schema {schema!r}: PUBLIC has {', '.join(privileges)} on"

@@ -23,6 +23,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     Role,
     model_roles,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import name_list
 
 # The server's own roles whose members no kind of role binds.
@@ -74,7 +75,7 @@ def _powers(
         other = actual.server_roles.get(group)
         if other and other.superuser:
             yield group, "become a superuser"
-        elif other and other.bypasses_rls and role.kind != "admin":
+        elif other and other.bypasses_rls and "BYPASSRLS" not in KINDS[role.kind].attributes:
             yield group, "get around row-level security"
         if group in _POWERS:
             yield group, _POWERS[group]

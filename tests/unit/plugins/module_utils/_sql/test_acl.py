@@ -7,7 +7,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model import databases as _model
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import acl as _acl
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import Grant
 
@@ -52,14 +51,3 @@ def test_parse_acl_reads_any_quoted_name(grantee, grantor):
 
 def test_in_order():
     assert _acl.in_order(["UPDATE", "Z", "SELECT", "UPDATE"]) == ("SELECT", "UPDATE", "Z")
-
-
-def test_each_kind_of_the_model_has_rights():
-    assert set(_acl.KIND_RIGHTS) == {*_model.KINDS, _acl.POOLER}
-
-
-def test_reader_and_pooler_can_change_nothing():
-    for kind in ("reader", _acl.POOLER):
-        rights = {right for rights in _acl.KIND_RIGHTS[kind].values() for right in rights}
-        assert rights <= {"CONNECT", "USAGE", "SELECT"}
-        assert "USAGE" not in _acl.KIND_RIGHTS[kind]["sequences"]

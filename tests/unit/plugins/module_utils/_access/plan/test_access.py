@@ -35,9 +35,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted imp
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     parse_databases,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram as _scram
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
-    KIND_RIGHTS,
     Grant,
     default_database_acl,
     owner_grants,
@@ -358,9 +358,9 @@ GRANTS = st.lists(
     st.builds(Grant, NAMES, PRIVILEGES, st.booleans(), st.sampled_from(["owner", "outside"]))
 ).map(tuple)
 RIGHTS = {
-    "app_user": KIND_RIGHTS["user"],
-    "app_reader": KIND_RIGHTS["reader"],
-    "app_migrator": KIND_RIGHTS["migrator"],
+    "app_user": KINDS["user"].rights,
+    "app_reader": KINDS["reader"].rights,
+    "app_migrator": KINDS["migrator"].rights,
 }
 
 
@@ -605,8 +605,8 @@ def test_what_cannot_be_had_is_refused(want, changes, message):
 
 
 def test_plan_is_deterministic_and_has_no_doubles():
-    want = wanted(*(role(f"r{i}", kind, password="x") for i, kind in enumerate(KIND_RIGHTS) if
-                    kind != "pooler"), pooler_role="p")  # fmt: skip
+    roles = [role(f"r{i}", kind, password="x") for i, kind in enumerate(KINDS)]
+    want = wanted(*roles, pooler_role="p")
     first = texts(want, new_cluster(16, ADMIN, ("mydb",)))
     assert first == texts(want, new_cluster(16, ADMIN, ("mydb",)))
     assert len(first) == len(set(first))
