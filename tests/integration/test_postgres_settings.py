@@ -19,7 +19,7 @@ import psycopg
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file as _conf_file
-from ansible_collections.pooled.postgres.plugins.module_utils._server import cluster as _cluster
+from ansible_collections.pooled.postgres.plugins.module_utils._server import running, settings_plan
 from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings as _guc
 from ansible_collections.pooled.postgres.plugins.modules import postgres_settings
 from tests.integration import faults
@@ -246,7 +246,7 @@ def managed(_managed: Managed, monkeypatch: pytest.MonkeyPatch) -> Managed:
         "STUB_POSTGRES": cluster.bindir / "postgres",
     }.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setattr(_cluster, "SETTLE_S", 0.1)
+    monkeypatch.setattr(running, "SETTLE_S", 0.1)
     _managed.renew()
     return _managed
 
@@ -996,14 +996,14 @@ def test_a_cluster_that_does_not_exist_is_foreseen_only_in_check_mode(managed, t
 def test_a_server_that_ends_soon_after_its_start_is_no_server(managed, monkeypatch):
     managed.run({"work_mem": "6MB"})
     text = managed.drop_in.read_text()
-    stays = _cluster.RunningServer._stays
+    stays = running.RunningServer._stays
 
     def ends(server: Any, pid: int) -> bool:
         if "24MB" in managed.drop_in.read_text():
             os.kill(pid, signal.SIGQUIT)
         return stays(server, pid)
 
-    monkeypatch.setattr(_cluster.RunningServer, "_stays", ends)
+    monkeypatch.setattr(running.RunningServer, "_stays", ends)
     result = managed.run({"work_mem": "7MB", "shared_buffers": "24MB"}, restart="always")
     assert "it answered, and ended at once" in result["msg"]
     assert result["msg"].endswith("the last good files are back, and the server runs with them")
@@ -1070,15 +1070,15 @@ def test_a_restart_that_fails_long_after_the_change_is_taken_back(managed):
 def test_a_reload_that_the_server_does_not_take_is_taken_back(managed, monkeypatch):
     managed.run({"work_mem": "6MB"})
     text = managed.drop_in.read_text()
-    run = _cluster.RunningServer.run
+    run = running.RunningServer.run
 
     def spoilt(server: Any, statements: Any) -> None:
         if statements == ["SELECT pg_reload_conf()"] and "7MB" in managed.drop_in.read_text():
             unreadable(managed, managed.drop_in)
         run(server, statements)
 
-    monkeypatch.setattr(_cluster.RunningServer, "run", spoilt)
-    monkeypatch.setattr(_cluster, "RELOAD_TIMEOUT_S", 1)
+    monkeypatch.setattr(running.RunningServer, "run", spoilt)
+    monkeypatch.setattr(running, "RELOAD_TIMEOUT_S", 1)
     result = managed.run({"work_mem": "7MB"})
     assert "did not take the files: " in result["msg"]
     assert "Permission denied" in result["msg"]
@@ -1177,7 +1177,7 @@ def test_options_for_tls_are_refused_whatever_the_servers_language(
     assert managed.state() == before
     # What only the server knows it says in its log. Debian's has the words, and its OpenSSL.
     if str(managed.cluster.bindir).startswith("/usr/lib"):
-        monkeypatch.setattr(postgres_settings, "check_tls_files", lambda *_: [])
+        monkeypatch.setattr(settings_plan, "check_tls_files", lambda *_: [])
         result = managed.run({**tls, "ssl_ciphers": "NOSUCH"})
         assert result["failed"]
         assert "konnte Cipher-Liste nicht setzen" in result["msg"]
