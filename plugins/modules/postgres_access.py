@@ -12,12 +12,12 @@ version_added: 0.1.0
 author:
   - pooled.postgres contributors (@pooled)
 description:
-  - Compares the whole model, O(databases), with the server's catalogs and mends what differs, with one transaction for all roles and one for each
+  - Compares the whole model, O(databases), with the server's catalogs and fixes what differs, with one transaction for all roles and one for each
     database. A failure leaves the database in which it happened as it was.
   - Each role is of a V(user), V(reader), V(migrator) or V(admin) kind, which says what it may do. Default privileges are set for each migrator, so that
     what migrations create is usable at once; what exists already is granted object by object where a right is missing.
   - Passwords are sent as SCRAM verifiers only, and kept out of the server's log.
-  - A login that is no superuser does what it may. What it may not give fails the run before anything is changed, and what it may not take away stays and is
+  - A login that is not a superuser does what it may. What it may not give fails the run before anything is changed, and what it may not take away stays and is
     named. Rights of migrators that it needs it lends to itself, for the length of a transaction.
   - Waits at most 30 seconds for what another session has locked, and then says who that is.
   - Roles, objects and rights outside the model are not touched. What among them defeats the model is reported in warnings.

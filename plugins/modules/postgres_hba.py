@@ -17,8 +17,8 @@ description:
     longer lets this module in after loading them, the old files are put back and the module fails
     with the server's words.
   - On a server whose file is still as the package creates it and which only the model uses, the
-    whole file is managed. Elsewhere the rules go into a block at the top of the file, and the lines
-    of others stay below it.
+    whole file is managed. Elsewhere the rules go into a block at the top of the file, and unmanaged
+    lines stay below it.
 options:
   version:
     description: Major version of the server. Needed only to foresee, in check mode, what happens to
@@ -88,7 +88,7 @@ options:
   require_tls:
     description:
       - Whether the model's roles and O(pooler_role) have to use TLS from everywhere but this host. Without it
-        they are rejected, also where O(rules) or lines of others would let them in.
+        they are rejected, also where O(rules) or unmanaged lines would let them in.
       - Fails when the server has C(ssl) turned off. Check mode does not ask that, because a run may turn it on first.
     type: bool
     default: false
@@ -103,7 +103,7 @@ options:
     default: postgres
   exclusive:
     description:
-      - Whether the whole C(pg_hba.conf) is managed, so that lines of others are removed.
+      - Whether the whole C(pg_hba.conf) is managed, so that unmanaged lines are removed.
       - V(auto) does so when the file is as the package creates it and only the model and the
         superuser have databases and roles on the server, or when the file is wholly managed
         already.

@@ -171,7 +171,7 @@ actions:
   elements: str
   sample: ["write /etc/postgresql/17/main/conf.d/zz-pooled.conf", "reload", "pause mydb of pgbouncer", "restart postgresql@17-main", "resume mydb of pgbouncer"]
 settings:
-  description: The settings that were not as they shall be, as the server shows them.
+  description: The settings that were not as they must be, as the server shows them.
   returned: always
   type: list
   elements: dict

@@ -212,7 +212,7 @@ def test_database_whose_bytes_are_no_text(clean_server, run_module):
     result = run_module("postgres_access", args)
     assert result["failed"]
     assert result["msg"] == (
-        "database 'mydb' holds a name that is no UTF-8 text, which encoding SQL_ASCII lets in and"
+        "database 'mydb' holds a name that is not valid UTF-8, which encoding SQL_ASCII lets in and"
         " no statement here can say; rename what has it"
     )
     assert clean_server.sql("SELECT 1 FROM pg_roles WHERE rolname = 'app_user'") == []

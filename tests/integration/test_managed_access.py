@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Access kept over TCP by a login that is no superuser, as managed services give out.
+"""Access kept over TCP by a login that is not a superuser, as managed services give out.
 
 The login of RDS, Cloud SQL and Azure is in effect CREATEROLE CREATEDB and a member of a few of the
 server's own roles; whether it owns the database depends on who made it. What they patch beyond
@@ -31,7 +31,7 @@ NO_BYPASSRLS = (
 # Until 14 schema public is its maker's, not the database owner's.
 PUBLIC_IS_NOT_OURS = (
     "database 'mydb', schema 'public' belongs to 'postgres', so 'master' may not change rights on"
-    " it: PUBLIC keeps CREATE; mend it with ALTER SCHEMA public OWNER TO master"
+    " it: PUBLIC keeps CREATE; fix it with ALTER SCHEMA public OWNER TO master"
 )
 MIGRATION = """
 CREATE TABLE orders (id serial PRIMARY KEY, note text);
@@ -171,11 +171,11 @@ def test_objects_that_were_there_before(managed, settled):
     left = [text for text in result["warnings"] if "foreigner" in text and "get no" in text]
     assert left == [
         "database 'mydb', schema 'public': tables of 'postgres' (alien, foreigner), whose rights"
-        " 'master' has not: 'app_reader' get no SELECT on them; mend it with ALTER ... OWNER TO a"
+        " 'master' has not: 'app_reader' get no SELECT on them; fix it with ALTER ... OWNER TO a"
         " migrator",
         "database 'mydb', schema 'public': tables of 'postgres' (alien, foreigner), whose rights"
         " 'master' has not: 'app_user', 'app_admin' get no SELECT, INSERT, UPDATE, DELETE on them;"
-        " mend it with ALTER ... OWNER TO a migrator",
+        " fix it with ALTER ... OWNER TO a migrator",
     ]
 
 
@@ -195,7 +195,7 @@ def test_database_of_somebody_else_is_refused_before_anything_changes(managed, r
     lines = result["msg"].splitlines()
     assert lines[0] == (
         "database 'mydb' belongs to 'postgres', so 'master' may not change rights on it:"
-        " 'app_migrator' would lack CREATE; mend it with ALTER DATABASE mydb OWNER TO master"
+        " 'app_migrator' would lack CREATE; fix it with ALTER DATABASE mydb OWNER TO master"
     )
     assert lines[-1] == (
         "database 'mydb' has no schema 'app', and 'master' may not create it there; as 'postgres'"
@@ -216,13 +216,13 @@ def test_schema_of_somebody_else_is_refused_or_named(managed, run, settled):
         "database 'mydb', schema 'theirs' belongs to 'postgres', so 'master' may not change rights"
         " on it: 'app_migrator' would lack USAGE, CREATE;"
         " 'app_user', 'app_reader', 'app_admin' would lack USAGE;"
-        " mend it with ALTER SCHEMA theirs OWNER TO master"
+        " fix it with ALTER SCHEMA theirs OWNER TO master"
     )
     managed.sql("GRANT USAGE, CREATE ON SCHEMA theirs TO PUBLIC", "mydb")
     assert settled(model(schemas=["theirs"]))["warnings"] == [
         NO_BYPASSRLS,
         "database 'mydb', schema 'theirs' belongs to 'postgres', so 'master' may not change rights"
-        " on it: PUBLIC keeps CREATE; mend it with ALTER SCHEMA theirs OWNER TO master",
+        " on it: PUBLIC keeps CREATE; fix it with ALTER SCHEMA theirs OWNER TO master",
     ]
 
 
@@ -246,7 +246,7 @@ def test_roles_of_somebody_else(managed, run, settled):
     assert "'app_migrator': ALTER ROLE app_migrator SET jit" in lines[1]
     assert lines[2] == (
         "database 'mydb': default privileges of migrator 'app_migrator' can't be set, because"
-        " 'master' has not its rights and may not lend them to itself; as a role that may, run"
+        " 'master' does not have its rights and can't grant them to itself; as a role that may, run"
         " GRANT app_migrator TO master"
     )
     assert managed.sql("SELECT 1 FROM pg_database WHERE datname = 'mydb'") == []
@@ -298,7 +298,8 @@ def test_what_the_login_itself_lacks(managed, run, word):
 def test_pooler_function_is_refused_with_the_way_there(run):
     result = run(model(), fails=True, pooler_role="pgbouncer_auth")
     assert result["msg"] == (
-        "pooler_role: 'master' is no superuser, so it can't make a function that reads verifiers;"
+        "pooler_role: 'master' is not a superuser, so it can't make a function that reads"
+        " verifiers;"
         " leave pooler_role empty and use pgbouncer_auth: userlist"
     )
 

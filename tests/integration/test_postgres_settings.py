@@ -457,7 +457,7 @@ REFUSED = [
         {"temp_buffers": "1kB"},
         "settings.temp_buffers: '1kB' is outside the range 100 (800kB) .. 1073741823",
     ),
-    ({"jit": "maybe"}, "settings.jit: 'maybe' is no boolean; use on or off"),
+    ({"jit": "maybe"}, "settings.jit: 'maybe' is not a valid boolean; use on or off"),
     # Of libraries that are not loaded.
     (
         {"auto_explain.log_min_duration": "5x"},
@@ -472,7 +472,7 @@ REFUSED = [
         "auto_explain of Postgres {major} has no such setting; did you mean"
         " auto_explain.log_min_duration?",
     ),
-    ({"temp_buffers": {"a": 1}}, "is no value for a setting"),
+    ({"temp_buffers": {"a": 1}}, "is not a valid value for a setting"),
     ({"data_directory": "/tmp"}, "belongs to the cluster itself"),
     # What only the server can know.
     (

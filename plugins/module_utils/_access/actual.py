@@ -36,7 +36,7 @@ ATTRIBUTES = (
     "REPLICATION",
     "BYPASSRLS",
 )
-# What CREATE ROLE gives when it is not told.
+# What CREATE ROLE gives by default.
 CREATED_ATTRIBUTES = frozenset({"INHERIT"})
 
 # The encoding of each database of the model.
@@ -158,7 +158,7 @@ class UnmanagedRight:
 
 @dataclass(frozen=True)
 class RoleToDrop:
-    """A role that shall go and is there.
+    """A role to drop that is there.
 
     C(sessions) and C(elsewhere) say for a database how many sessions it has there, and how many
     objects it owns or holds rights on there outside the model. C(shared) says whether it owns or
@@ -286,7 +286,7 @@ class ActualDatabase:
 
 @dataclass(frozen=True)
 class Login:
-    """What the login may do, when it is no superuser.
+    """What the login may do, when it is not a superuser.
 
     It has the rights of the roles that it C(holds), may SET ROLE to those that it C(becomes), and
     may alter and grant those that it C(administers). C(granted_to_itself) are memberships that it
@@ -426,11 +426,11 @@ def new_cluster(
 
 def extension_homes(database: Database, state: ActualDatabase) -> tuple[str, ...]:
     """Schemas outside the model's own that hold its extensions, because it or this code says so."""
-    told = dict(database.extension_schemas)
+    given = dict(database.extension_schemas)
     homes = [
-        told.get(name, EXTENSIONS_SCHEMA)
+        given.get(name, EXTENSIONS_SCHEMA)
         for name in database.extensions
-        if name in told
+        if name in given
         or (
             name in OWN
             and state.extension_schemas.get(name, EXTENSIONS_SCHEMA) == EXTENSIONS_SCHEMA

@@ -83,7 +83,7 @@ Opener = Callable[[str], Any]
 
 
 class Failed(Exception):
-    """A statement that the server refused, told with what it was about."""
+    """A statement that the server refused, with what it was about."""
 
 
 def wait_for_other_runs(connection: Any) -> None:
@@ -139,8 +139,8 @@ def read(wanted: Wanted, connection: Any, opener: Opener) -> Actual:
         except connection.Error as error:
             if error.pgcode == _NOT_IN_REPERTOIRE:
                 raise Failed(
-                    f"{place[0]} holds a name that is no UTF-8 text, which encoding SQL_ASCII lets"
-                    " in and no statement here can say; rename what has it"
+                    f"{place[0]} holds a name that is not valid UTF-8, which encoding SQL_ASCII"
+                    " lets in and no statement here can say; rename what has it"
                 ) from error
             message = _lock_message(error, blockers) or server_message(error)
             raise Failed(f"the server's catalogs could not be read: {message}") from error
@@ -302,7 +302,7 @@ def _watch(
     except ConnectionFailed:
         return
     except Exception as error:
-        # What it would have told is welcome, and not worth a failure.
+        # What it would have reported is welcome, and not worth a failure.
         if connection is None or not isinstance(error, connection.Error):
             raise
     finally:

@@ -181,8 +181,8 @@ def telling_lines(text: str) -> str:
     For people only: in other languages than English the words are others.
     """
     lines = text.splitlines()
-    told = [line for line in lines if any(mark in line for mark in TELLING)]
-    return "\n".join((told or lines)[-LOG_LINES:])
+    telling = [line for line in lines if any(mark in line for mark in TELLING)]
+    return "\n".join((telling or lines)[-LOG_LINES:])
 
 
 class ServerBinary:
@@ -261,7 +261,7 @@ class ServerBinary:
     ) -> tuple[dict[str, settings.Live], list[settings.FileRow]]:
         """What pg_settings and pg_file_settings would say of a server that is stopped.
 
-        Of the files, only postgresql.auto.conf is told.
+        Of the files, only postgresql.auto.conf is reported.
         """
         held = {name.lower() for name in names} | set(dict(_entries(self._text)))
         live = {}

@@ -127,7 +127,7 @@ def _warnings(
             for line in gone
         ),
         *(
-            f"{path}: kept a line of others, for what the model does not know: {line}"
+            f"{path}: kept an unmanaged line, for what the model does not know: {line}"
             f"{'; it is unsafe' if hba.unsafe_lines(line) else ''}"
             for line in kept
         ),

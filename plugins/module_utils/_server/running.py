@@ -173,7 +173,7 @@ class RunningServer:
         return bool(self.rows(FRESH)[0].fresh)
 
     def has_library(self, name: str) -> bool:
-        """Whether a library that shall be preloaded is installed."""
+        """Whether a library that must be preloaded is installed."""
         places = self.rows(LIBRARY_PLACES)[0]
         if "/" in name:
             paths = [name.replace("$libdir", places.libdir)]
@@ -231,7 +231,7 @@ class RunningServer:
         self.run([f"ALTER SYSTEM RESET {quote_ident(name)}" for name in names])
 
     def confirm(self, expected: Sequence[settings.Change]) -> None:
-        """See that the server has the values that it shall have.
+        """See that the server has the values that it must have.
 
         Raises:
             Refused: when not, naming the settings.
@@ -303,8 +303,8 @@ class RunningServer:
                 break
             time.sleep(POLL_S)
         words = cluster.log_since(size)
-        told = "FATAL:" in words or "PANIC:" in words
-        raise Refused(f"it does not start: {words if told else f'{answer} {words}'}")
+        reported = "FATAL:" in words or "PANIC:" in words
+        raise Refused(f"it does not start: {words if reported else f'{answer} {words}'}")
 
     def _stays(self, pid: int) -> bool:
         """Whether a server that has just answered still does after a while."""

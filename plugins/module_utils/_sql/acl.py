@@ -91,7 +91,7 @@ def owner_grants(owner: str, privileges: Iterable[str]) -> tuple[Grant, ...]:
 def _parse_item(item: str) -> Iterable[Grant]:
     match = _ITEM.match(item)
     if not match:
-        raise ValueError(f"{item!r} is no item of an access control list")
+        raise ValueError(f"{item!r} is not a valid item of an access control list")
     quoted_grantee, grantee, letters, quoted_grantor, grantor = match.groups()
     for letter, star in re.findall(r"([A-Za-z])(\*?)", letters):
         yield Grant(

@@ -100,7 +100,7 @@ def creation(
 
     Args:
         name: the extension.
-        home: the schema that it shall be in, where it leaves the choice.
+        home: the schema that it must be in, where it leaves the choice.
         extension: what it says of itself.
         around: the database.
         new_database: whether nobody else has been in it yet, so that only what its template brought

@@ -19,7 +19,7 @@ _DO_NOT_LOG = {
     # What pg_stat_activity shows to members of pg_monitor, such as an exporter.
     "track_activities": "off",
 }
-# From this major on somebody who is no superuser may be allowed to set one of them.
+# From this major on somebody who is not a superuser may be allowed to set one of them.
 _DELEGATED_SETTINGS_MAJOR = 15
 
 _LOGIN = """

@@ -161,8 +161,8 @@ def server_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
         yield from _extension_problems(database, actual)
     if wanted.pooler_role and not actual.login_is_superuser:
         yield (
-            f"pooler_role: {actual.login_user!r} is no superuser, so it can't make a function that"
-            " reads verifiers; leave pooler_role empty and use pgbouncer_auth: userlist"
+            f"pooler_role: {actual.login_user!r} is not a superuser, so it can't make a function"
+            " that reads verifiers; leave pooler_role empty and use pgbouncer_auth: userlist"
         )
 
 
@@ -252,7 +252,7 @@ def _extension_problems(database: Database, actual: Actual) -> Iterator[str]:
                 " the server; install the package that brings it, or take it out of extensions"
             )
     state = actual.databases[database.name]
-    told = dict(database.extension_schemas)
+    given = dict(database.extension_schemas)
     known = {*database.extensions, *state.extensions}
     place = f"{MODEL}: extension {{!r}} of database {database.name!r}"
     for name in database.extensions:
@@ -261,14 +261,14 @@ def _extension_problems(database: Database, actual: Actual) -> Iterator[str]:
         lacking = [other for other in required(name, actual.extensions) if other not in known]
         if name not in state.extensions and lacking:
             yield (
-                f"{here} requires {name_list(lacking)}, which the database has not, and nothing is"
-                " created that the model does not list; add it to extensions"
+                f"{here} requires {name_list(lacking)}, which the database does not have, and"
+                " nothing is created that the model does not list; add it to extensions"
             )
-        there = state.extension_schemas.get(name, fixed or told.get(name))
-        if name in told and there != told[name] and (fixed or name in state.immovable):
+        there = state.extension_schemas.get(name, fixed or given.get(name))
+        if name in given and there != given[name] and (fixed or name in state.immovable):
             yield (
                 f"{here} {'is' if name in state.extensions else 'has to be'} in schema {there!r}"
-                f" and can't be moved to {told[name]!r}; leave its schema out, or give {there!r}"
+                f" and can't be moved to {given[name]!r}; leave its schema out, or give {there!r}"
             )
     home = state.schemas.get(EXTENSIONS_SCHEMA)
     if home and EXTENSIONS_SCHEMA in extension_homes(database, state):

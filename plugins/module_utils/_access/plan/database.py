@@ -142,14 +142,14 @@ def _create_extensions(
     database: Database, state: ActualDatabase, actual: Actual, problems: list[str]
 ) -> Iterator[Change]:
     usual = "public" if "public" in {*database.schemas, *state.schemas} else database.schemas[0]
-    told = dict(database.extension_schemas)
+    given = dict(database.extension_schemas)
     around = state.surroundings
     for name in in_order(database.extensions, actual.extensions):
         if name in state.extensions:
             continue
-        home = told.get(name, EXTENSIONS_SCHEMA if name in OWN else usual)
+        home = given.get(name, EXTENSIONS_SCHEMA if name in OWN else usual)
         extension = actual.extensions.get(name)
-        shown_schema = home if home in (told.get(name), EXTENSIONS_SCHEMA) else ""
+        shown_schema = home if home in (given.get(name), EXTENSIONS_SCHEMA) else ""
         if around is None or extension is None:
             operations: tuple[Operation, ...] = (CreateExtension(name, shown_schema),)
         else:

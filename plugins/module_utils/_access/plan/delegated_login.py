@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a login that is no superuser may do, as on managed servers: found out before it is tried.
+"""What a login that is not a superuser may do, as on managed servers: found out before it is tried.
 
 What the model needs and the login may not give fails the run before anything is changed. What it
 may not take away stays, and is named. A superuser passes through all of this untouched.
@@ -138,7 +138,7 @@ def permitted(
             blocked |= {role for role in roles if not reaches(role, wanted, actual)}
     problems = [
         f"database {database.name!r}: default privileges of migrator {role!r} can't be set, because"
-        f" {me} has not its rights and may not lend them to itself; as a role that may, run"
+        f" {me} does not have its rights and can't grant them to itself; as a role that may, run"
         f" GRANT {quote_ident(role)} TO {quote_ident(actual.login_user)}"
         for role in sorted(blocked)
     ]
@@ -189,11 +189,11 @@ def reachable_part(
         place = f"database {database.name!r}" + (f", schema {name!r}" if name else "")
         target = f"SCHEMA {quote_ident(name)}" if name else f"DATABASE {quote_ident(database.name)}"
         why = f"{place} belongs to {owner!r}, so {actual.login_user!r} may not change rights on it"
-        mend = f"mend it with ALTER {target} OWNER TO {quote_ident(actual.login_user)}"
+        fix = f"fix it with ALTER {target} OWNER TO {quote_ident(actual.login_user)}"
         if lacks:
-            problems.append(f"{why}: {'; '.join(lacks)}; {mend}")
+            problems.append(f"{why}: {'; '.join(lacks)}; {fix}")
         elif stays:
-            warnings.append(f"{why}: {'; '.join(stays)}; {mend}")
+            warnings.append(f"{why}: {'; '.join(stays)}; {fix}")
     left: dict[tuple[str, str, str], list[DatabaseObject]] = {}
     objects = []
     for item in state.objects:
@@ -238,7 +238,7 @@ def with_temporary_membership(
             role, actual.login_user, with_inherit=actual.major >= ADMIN_OPTION_MAJOR
         )
         revoked = RevokeMembership(role, actual.login_user, "INHERIT" if was_member else "")
-        subject = f"role {role!r}, lent to {actual.login_user!r} for this transaction"
+        subject = f"role {role!r}, temporarily granted to {actual.login_user!r}"
         before.append(Change(database, granted, subject, ()))
         after.append(Change(database, revoked, subject, ()))
     return [*before, *changes, *reversed(after)]
@@ -327,5 +327,5 @@ def _objects_left(
         yield (
             f"database {database.name!r}, schema {schema!r}: {kind} of {owner!r} ({shown}{more}),"
             f" whose rights {actual.login_user!r} has not: {name_list(grantees)} {verb}"
-            f" {', '.join(privileges)} on them; mend it with ALTER ... OWNER TO a migrator"
+            f" {', '.join(privileges)} on them; fix it with ALTER ... OWNER TO a migrator"
         )

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Roles that shall go: what stands against it, who gets what they own, and the server afterwards.
+"""Roles to drop: what stands against it, who gets what they own, and the server afterwards.
 
 The rest of the plan is made for the server as it will be once they have given away what they own.
 """
@@ -51,7 +51,7 @@ def dropped_roles(wanted: Wanted, actual: Actual) -> dict[str, str]:
 
 
 def absence_problems(wanted: Wanted) -> Iterator[str]:
-    """What is wrong, on any server, with what the model says of roles that shall go."""
+    """What is wrong, on any server, with what the model says of roles to drop."""
     absent = absent_roles(wanted.databases)
     names = {role.name for role in absent}
     for role in absent:
@@ -60,13 +60,13 @@ def absence_problems(wanted: Wanted) -> Iterator[str]:
         if role.reassign_owned_to in names:
             yield (
                 f"{_model_role(role.name)}: reassign_owned_to names {role.reassign_owned_to!r},"
-                " which shall be absent itself; name a role that stays"
+                " which must be absent itself; name a role that stays"
             )
     for present in model_roles(wanted.databases):
         for group in present.member_of:
             if group in names:
                 yield (
-                    f"{_model_role(present.name)}: member_of names {group!r}, which shall be"
+                    f"{_model_role(present.name)}: member_of names {group!r}, which must be"
                     " absent; take it out"
                 )
 
@@ -101,7 +101,7 @@ def drop_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
 
 
 def drop_warnings(wanted: Wanted, actual: Actual) -> Iterator[str]:
-    """What a role owns and holds that shall go, while nobody is named to get it."""
+    """What a role to drop owns and holds, while nobody is named to get it."""
     for role in absent_roles(wanted.databases):
         role_to_drop = actual.roles_to_drop.get(role.name)
         if role_to_drop is None or role.reassign_owned_to:
@@ -114,7 +114,7 @@ def drop_warnings(wanted: Wanted, actual: Actual) -> Iterator[str]:
         ]
         facts.extend(_obstacles(role_to_drop, actual))
         yield (
-            f"role {role.name!r} shall be absent and stays, until reassign_owned_to names the role"
+            f"role {role.name!r} must be absent, but stays until reassign_owned_to names the role"
             f" that gets what it owns: {'; '.join(facts) or 'it owns and holds nothing'}"
         )
 

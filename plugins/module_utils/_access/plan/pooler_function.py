@@ -93,7 +93,7 @@ def pooler_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
             )
         elif function and function.needed_by and _must_go(function, state):
             yield (
-                f"database {database.name!r}: function {_SIGNATURE} has to be made anew, but"
+                f"database {database.name!r}: function {_SIGNATURE} must be created again, but"
                 f" others depend on it ({summary(function.needed_by)}); drop those"
             )
 

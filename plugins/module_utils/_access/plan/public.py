@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take from PUBLIC what only the model's roles shall have, where nobody else needs it."""
+"""Take from PUBLIC what only the model's roles must have, where nobody else needs it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting impor
     name_list,
 )
 
-# What PUBLIC shall not have, as a new database or an old schema gives it.
+# What PUBLIC must not have, as a new database or an old schema gives it.
 _CLOSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     STANDARD: {
         "database": ("CONNECT", "TEMPORARY"),
@@ -76,7 +76,7 @@ _HOLD_EVERYWHERE = {
 
 
 def closed(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
-    """The privileges that PUBLIC shall not have, on the database and on its schemas."""
+    """The privileges that PUBLIC must not have, on the database and on its schemas."""
     return _CLOSED[wanted.hardening]
 
 

@@ -62,7 +62,7 @@ def rights_needs(
         kind: C(database), C(schema), one of OBJECT_CLASSES or LARGE_OBJECTS.
         owner: the object's owner, from whom nothing is revoked.
         grants: the list.
-        rights: per role, the privileges it shall have for each kind; a kind that is not in there
+        rights: per role, the privileges it must have for each kind; a kind that is not in there
             is not looked at.
         exclusive: whether to revoke what is beyond those.
     """
@@ -148,8 +148,8 @@ def rights_by_default(
     rights[PUBLIC] = PUBLIC_DEFAULTS
     creators = {role.name for role in database.roles if role.kind == "migrator"}
     # Roles that are to go are given nothing more by who drops them.
-    told = {role.name for role in absent_roles(wanted.databases)}
-    known = {*rights, *told, wanted.monitor_role, actual.login_user}
+    absent = {role.name for role in absent_roles(wanted.databases)}
+    known = {*rights, *absent, wanted.monitor_role, actual.login_user}
     unmanaged = {
         grant.grantee
         for item in state.default_rights

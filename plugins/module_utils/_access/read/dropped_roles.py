@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask a server what roles own, hold and do that shall go."""
+"""Ask a server what roles to drop own, hold and do."""
 
 from __future__ import annotations
 
@@ -131,11 +131,11 @@ SELECT DISTINCT r.rolname AS name,
 def read_roles_to_drop(
     connection: Any, names: Iterable[str], databases: Iterable[str]
 ) -> dict[str, RoleToDrop]:
-    """The roles that shall go and are there, with what of them is the whole server's.
+    """The roles to drop that are there, with what of them is the whole server's.
 
     Args:
         connection: to any database.
-        names: roles that shall go.
+        names: roles to drop.
         databases: those of the model.
     """
     values = {"names": list(names), "databases": list(databases)}
@@ -164,7 +164,7 @@ def read_roles_to_drop(
 
 
 def read_belongings(connection: Any, names: Iterable[str]) -> dict[str, Belongings]:
-    """What roles that shall go own and hold in one database, those that do so at all."""
+    """What roles to drop own and hold in one database, those that do so at all."""
     values = {"names": list(names)}
     if not values["names"]:
         return {}

@@ -31,7 +31,7 @@ SELECT DISTINCT m.rolname AS member, g.rolname AS granted, {inherits} AS inherit
  ORDER BY 1, 2, 3, 4
 """
 _WHAT_MEMBERS_HAVE = {"inherits": "a.inherit_option", "may_set": "a.set_option"}
-# Before 16 each role says for itself whether it inherits, and the model's roles shall.
+# Before 16 each role says for itself whether it inherits, and the model's roles must.
 _WHAT_MEMBERS_HAD = {"inherits": "(m.rolinherit OR m.rolname = ANY(%(names)s))", "may_set": "true"}
 # From this major on a role can be allowed to set what only superusers set.
 _PARAMETER_RIGHTS_MAJOR = 15

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What in a database defeats the model without being part of it: told, never touched."""
+"""What in a database defeats the model without being part of it: reported, never touched."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _owners(
     if kinds.get(state.owner, "migrator") != "migrator":
         yield (
             f"database {database.name!r} belongs to role {state.owner!r} of kind"
-            f" {kinds[state.owner]}, which may therefore do anything with it; mend it with"
+            f" {kinds[state.owner]}, which may therefore do anything with it; fix it with"
             f" ALTER DATABASE {quote_ident(database.name)} OWNER TO another role"
         )
     for name in database.schemas:
@@ -150,7 +150,7 @@ def _owners(
         if schema and kinds.get(schema.owner, "migrator") != "migrator":
             yield (
                 f"database {database.name!r}: schema {name!r} belongs to role {schema.owner!r} of"
-                f" kind {kinds[schema.owner]}, which may therefore create in it and drop it; mend"
+                f" kind {kinds[schema.owner]}, which may therefore create in it and drop it; fix"
                 f" it with ALTER SCHEMA {quote_ident(name)} OWNER TO {heir}"
             )
     holding = holding_groups(wanted, actual.links)
@@ -167,7 +167,7 @@ def _owners(
             if of_kind and of_kind != "migrator":
                 yield (
                     f"{place} of the {kind} belong to role {owner!r} of kind {of_kind} ({names}),"
-                    " which may therefore alter them; mend it with"
+                    " which may therefore alter them; fix it with"
                     f" ALTER {_ALTERED_AS[kind]} ... OWNER TO {heir}"
                 )
             continue
@@ -185,7 +185,7 @@ def _owners(
             consequence = f"{name_list(migrators)} can't alter them"
         yield (
             f"{place} table(s) belong to {owner!r}, no migrator of the model ({names}):"
-            f" {consequence}; mend it with ALTER TABLE ... OWNER TO {heir}"
+            f" {consequence}; fix it with ALTER TABLE ... OWNER TO {heir}"
         )
 
 
@@ -247,21 +247,21 @@ def _lacks_defaults(database: Database, state: ActualDatabase, schema: str, make
 def _default_rights(
     database: Database, state: ActualDatabase, wanted: Wanted, actual: Actual
 ) -> Iterator[str]:
-    """Default privileges between roles of the model and others."""
+    """Default privileges between roles of the model and unmanaged ones."""
     ours = rights_by_role(database, wanted)
     rights = rights_by_default(database, state, wanted, actual)
-    # What others let everybody do is theirs, unless it lets roles of the model do more.
+    # What unmanaged roles let everybody do is theirs, unless it lets roles of the model do more.
     reader = {kind: KINDS["reader"].rights[kind] for kind in OBJECT_CLASSES[:2]}
-    of_others: dict[str, RoleRights] = {**ours, PUBLIC: reader}
+    unmanaged: dict[str, RoleRights] = {**ours, PUBLIC: reader}
     migrators = {role.name for role in database.roles if role.kind == "migrator"}
-    told = {role.name for role in absent_roles(wanted.databases)}
+    absent = {role.name for role in absent_roles(wanted.databases)}
     beyond: dict[tuple[str, bool, str], set[str]] = {}
     too_much: dict[tuple[str, str], set[str]] = {}
     for item in state.default_rights:
-        if item.creator not in migrators and (item.creator in ours or item.creator in told):
+        if item.creator not in migrators and (item.creator in ours or item.creator in absent):
             continue
         exact = item.creator in migrators and item.schema in ("", *database.schemas)
-        allowed = rights if item.creator in migrators else of_others
+        allowed = rights if item.creator in migrators else unmanaged
         if item.kind == "routines" and not item.schema:
             # PUBLIC executes them by default, and those of migrators are closed in any case.
             allowed = {name: by_kind for name, by_kind in allowed.items() if name != PUBLIC}
@@ -332,7 +332,7 @@ def _open_to_all(database: Database, state: ActualDatabase, wanted: Wanted) -> I
         yield (
             f"database {database.name!r}, schema {schema!r}: PUBLIC has {', '.join(privileges)} on"
             f" {len(names)} of the {kind} ({summary(sorted(names))}), and so {name_list(bound)} may"
-            " do more than its kind says; mend it with REVOKE ... FROM PUBLIC, once nobody else"
+            " do more than its kind says; fix it with REVOKE ... FROM PUBLIC, once nobody else"
             " needs it"
         )
     readers = [role.name for role in database.roles if role.kind == "reader"]
@@ -341,5 +341,5 @@ def _open_to_all(database: Database, state: ActualDatabase, wanted: Wanted) -> I
         yield (
             f"database {database.name!r}: {len(names)} SECURITY DEFINER routine(s) may be executed"
             f" by PUBLIC ({summary(names)}), so {name_list(readers)} may do through them what their"
-            " owners may; mend it with REVOKE EXECUTE ... FROM PUBLIC, once nobody else needs it"
+            " owners may; fix it with REVOKE EXECUTE ... FROM PUBLIC, once nobody else needs it"
         )

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What about the model's roles, in the whole server, goes beyond the model: told, never touched."""
+"""What in the whole server goes beyond the model of its roles: reported, never touched."""
 
 from __future__ import annotations
 

@@ -145,13 +145,13 @@ def test_what_stands_against_dropping_is_said_before_anything_changes(to_drop, h
         (
             [gone("former", "other"), gone("other")],
             {},
-            f"{AT}: reassign_owned_to names 'other', which shall be absent itself; name a role that"
+            f"{AT}: reassign_owned_to names 'other', which must be absent itself; name a role that"
             " stays",
         ),
         (
             [gone(), {"name": "app_admin", "kind": "admin", "member_of": ["former"]}],
             {},
-            "pooled_databases: role 'app_admin': member_of names 'former', which shall be absent;"
+            "pooled_databases: role 'app_admin': member_of names 'former', which must be absent;"
             " take it out",
         ),
         (

@@ -120,12 +120,13 @@ WRONG = [
         f"{AT}: unknown key nam, zzz; allowed are name, schemas, extensions, roles, clients,"
         " pools, aliases",
     ),
-    ([{}], f"{AT}.name: None is no name for a database: give a non-empty string"),
-    ([{"name": ""}], f"{AT}.name: '' is no name for a database: give a non-empty string"),
-    ([{"name": 5}], f"{AT}.name: 5 is no name for a database: give a non-empty string"),
+    ([{}], f"{AT}.name: None is not a valid name for a database: give a non-empty string"),
+    ([{"name": ""}], f"{AT}.name: '' is not a valid name for a database: give a non-empty string"),
+    ([{"name": 5}], f"{AT}.name: 5 is not a valid name for a database: give a non-empty string"),
     (
         [{"name": "a\nb"}],
-        f"{AT}.name: 'a\\nb' is no name for a database: control characters such as line breaks"
+        f"{AT}.name: 'a\\nb' is not a valid name for a database: control characters such as line"
+        " breaks"
         " are not allowed",
     ),
     (
@@ -149,7 +150,7 @@ WRONG = [
     ),
     (
         [{"name": "a", "extensions": [{"schema": "x"}]}],
-        f"{AT}.extensions[0]: None is no name for a extension: give a non-empty string",
+        f"{AT}.extensions[0]: None is not a valid name for a extension: give a non-empty string",
     ),
     (
         [{"name": "a", "extensions": [{"name": "x", "schema": "pg_catalog"}]}],
@@ -206,7 +207,8 @@ WRONG = [
     (one(name="pg_x"), f"{ROLE}.name: 'pg_x' is reserved by Postgres; choose another name"),
     (
         one(kind="usr"),
-        f"{ROLE}.kind: 'usr' is no kind of role; choose one of user, reader, migrator, admin",
+        f"{ROLE}.kind: 'usr' is not a valid kind of role; choose one of user, reader, migrator,"
+        " admin",
     ),
     (
         one(password=""),
@@ -225,21 +227,22 @@ WRONG = [
     ),
     (
         one(connection_limit=-2),
-        f"{ROLE}.connection_limit: -2 is no whole number of at least -1",
+        f"{ROLE}.connection_limit: -2 is not a whole number of at least -1",
     ),
     (
         one(connection_limit=True),
-        f"{ROLE}.connection_limit: True is no whole number of at least -1",
+        f"{ROLE}.connection_limit: True is not a whole number of at least -1",
     ),
     (
         one(connection_limit="many"),
-        f"{ROLE}.connection_limit: 'many' is no whole number of at least -1",
+        f"{ROLE}.connection_limit: 'many' is not a whole number of at least -1",
     ),
     (one(settings=["x"]), f"{ROLE}.settings: give a dictionary, not list"),
-    (one(settings={"a b": 1}), f"{ROLE}.settings: 'a b' is no name of a setting"),
+    (one(settings={"a b": 1}), f"{ROLE}.settings: 'a b' is not a valid name of a setting"),
     (
         one(settings={"work_mem": [1]}),
-        f"{ROLE}.settings.work_mem: [1] is no value for a setting: give text, a number or a"
+        f"{ROLE}.settings.work_mem: [1] is not a valid value for a setting: give text, a number or"
+        " a"
         " boolean",
     ),
     (
@@ -261,15 +264,15 @@ WRONG = [
     ),
     (
         [{**one()[0], "clients": [{"name": "api", "role": "nobody"}]}],
-        f"{CLIENT}.role: 'nobody' is no role of this database; its roles are app_user",
+        f"{CLIENT}.role: 'nobody' is not a role of this database; its roles are app_user",
     ),
     (
         [{"name": "a", "clients": [{"name": "api", "role": "x"}]}],
-        f"{CLIENT}.role: 'x' is no role of this database; its roles are none",
+        f"{CLIENT}.role: 'x' is not a role of this database; its roles are none",
     ),
     (
         [{**one()[0], "clients": [{"name": "api", "role": "app_user", "via": "pgpool"}]}],
-        f"{CLIENT}.via: 'pgpool' is no way to connect; choose one of pgbouncer, direct",
+        f"{CLIENT}.via: 'pgpool' is not a valid way to connect; choose one of pgbouncer, direct",
     ),
     (
         [{**one()[0], "clients": [{"name": "api", "role": "app_user", "pool_size": 0}]}],
@@ -283,7 +286,7 @@ WRONG = [
     ),
     (
         [{**one()[0], "clients": [{"name": "api", "role": "app_user", "workers": 0}]}],
-        f"{CLIENT}.workers: 0 is no whole number of at least 1",
+        f"{CLIENT}.workers: 0 is not a whole number of at least 1",
     ),
     (
         [{**one()[0], "clients": [{"name": "api", "role": "app_user", "surge": "a lot"}]}],
@@ -292,7 +295,7 @@ WRONG = [
     ),
     (
         [{**one()[0], "clients": [{"name": "api", "role": "app_user", "alias": "mydb_session"}]}],
-        f"{CLIENT}.alias: 'mydb_session' is no alias of this database; its aliases are none",
+        f"{CLIENT}.alias: 'mydb_session' is not an alias of this database; its aliases are none",
     ),
     (
         [
@@ -311,7 +314,7 @@ WRONG = [
     ),
     (
         one(state="gone"),
-        f"{ROLE}.state: 'gone' is no state of a role; choose one of present, absent",
+        f"{ROLE}.state: 'gone' is not a valid state of a role; choose one of present, absent",
     ),
     (
         one(reassign_owned_to="app_migrator"),
@@ -325,7 +328,7 @@ WRONG = [
     ),
     (
         one(state="absent", reassign_owned_to=""),
-        f"{ROLE}.reassign_owned_to: '' is no name for a role: give a non-empty string",
+        f"{ROLE}.reassign_owned_to: '' is not a valid name for a role: give a non-empty string",
     ),
     (
         [*one(), {**one(state="absent")[0], "name": "other"}],
@@ -342,7 +345,7 @@ WRONG = [
     ),
     (
         [{**one(state="absent")[0], "clients": [{"name": "api", "role": "app_user"}]}],
-        f"{CLIENT}.role: 'app_user' is no role of this database; its roles are none",
+        f"{CLIENT}.role: 'app_user' is not a role of this database; its roles are none",
     ),
 ]
 
@@ -361,7 +364,7 @@ WRONG += [
     ([{"name": "mydb", "aliases": {}}], f"{AT}.aliases: give a list of aliases, not dict"),
     (
         [{"name": "mydb", "aliases": [{"pool_mode": "session"}]}],
-        f"{AT}.aliases[0].name: None is no name for a database: give a non-empty string",
+        f"{AT}.aliases[0].name: None is not a valid name for a database: give a non-empty string",
     ),
     (
         [{"name": "mydb", "aliases": [{"name": "pgbouncer"}]}],

@@ -264,12 +264,14 @@ BAD_RULES = [
     ),
     (
         [{**HOST, "type": "tcp"}],
-        "postgres_hba[0].type: 'tcp' is no type; choose one of local, host, hostssl, hostnossl,"
+        "postgres_hba[0].type: 'tcp' is not a valid type; choose one of local, host, hostssl,"
+        " hostnossl,"
         " hostgssenc, hostnogssenc",
     ),
     (
         [{**HOST, "method": "scram"}],
-        "postgres_hba[0].method: 'scram' is no method; choose one of scram-sha-256, md5, password,"
+        "postgres_hba[0].method: 'scram' is not a valid method; choose one of scram-sha-256, md5,"
+        " password,"
         " trust, reject, peer, ident, cert, ldap, pam, gss, radius, oauth",
     ),
     (
@@ -304,7 +306,8 @@ BAD_RULES = [
     ),
     (
         [{**HOST, "address": "10.0.0.256"}],
-        "postgres_hba[0].address: '10.0.0.256' is no network; give one such as 10.0.0.0/8 or"
+        "postgres_hba[0].address: '10.0.0.256' is not a valid network; give one such as 10.0.0.0/8"
+        " or"
         " 2001:db8::/32",
     ),
     (
@@ -331,15 +334,19 @@ BAD_RULES = [
     ),
     (
         [{**HOST, "user": "a\nhost all all 0.0.0.0/0 trust"}],
-        "postgres_hba[0].user: 'a\\nhost all all 0.0.0.0/0 trust' is no name; give a name, a list"
+        "postgres_hba[0].user: 'a\\nhost all all 0.0.0.0/0 trust' is not a valid name; give a"
+        " name, a list"
         " of names, or all",
     ),
     (
         [{"user": "y", "address": "all"}],
-        "postgres_hba[0].database: None is no name; give a name, a list of names, or all",
+        "postgres_hba[0].database: None is not a valid name; give a name, a list of names, or all",
     ),
     ([{**HOST, "options": "map=x"}], "postgres_hba[0].options: give a dictionary, not str"),
-    ([{**HOST, "options": {"a b": 1}}], "postgres_hba[0].options: 'a b' is no name of an option"),
+    (
+        [{**HOST, "options": {"a b": 1}}],
+        "postgres_hba[0].options: 'a b' is not a valid name of an option",
+    ),
     (
         [{**HOST, "options": {"map": "a\nb"}}],
         "postgres_hba[0].options.map: control characters are not allowed",
@@ -367,12 +374,14 @@ BAD_NETWORKS = [
     ),
     (
         ["10.0.0.0/33"],
-        "postgres_client_networks[0]: '10.0.0.0/33' is no network; give one such as 10.0.0.0/8 or"
+        "postgres_client_networks[0]: '10.0.0.0/33' is not a valid network; give one such as"
+        " 10.0.0.0/8 or"
         " 2001:db8::/32",
     ),
     (
         ["office"],
-        "postgres_client_networks[0]: 'office' is no network; give one such as 10.0.0.0/8 or"
+        "postgres_client_networks[0]: 'office' is not a valid network; give one such as 10.0.0.0/8"
+        " or"
         " 2001:db8::/32",
     ),
     ("10.0.0.0/8", "postgres_client_networks: give a list, not str"),
@@ -439,8 +448,8 @@ def test_a_block_without_an_end_is_refused() -> None:
         _hba.hba_text(f"{OTHERS}{BLOCK_BEGIN}\n{LINE}\n", ONE, False)
     assert str(error.value) == (
         "pg_hba.conf: line 3 says '# BEGIN pooled.postgres', but no line below it says"
-        " '# END pooled.postgres', so that our lines can't be told from others; put that line back"
-        " below ours"
+        " '# END pooled.postgres', so that managed lines can't be told from unmanaged ones; put"
+        " that line back below the managed ones"
     )
 
 

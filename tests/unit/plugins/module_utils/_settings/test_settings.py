@@ -78,9 +78,13 @@ REFUSED = [
         "postgres_settings.isn.weak: exists since Postgres 18, and this server is Postgres 17;"
         " leave it out",
     ),
-    ({"a b": 1}, 17, "postgres_settings: 'a b' is no name of a setting"),
-    ({"work_mem\nport": 1}, 17, "postgres_settings: 'work_mem\\nport' is no name of a setting"),
-    ({5: 1}, 17, "postgres_settings: 5 is no name of a setting"),
+    ({"a b": 1}, 17, "postgres_settings: 'a b' is not a valid name of a setting"),
+    (
+        {"work_mem\nport": 1},
+        17,
+        "postgres_settings: 'work_mem\\nport' is not a valid name of a setting",
+    ),
+    ({5: 1}, 17, "postgres_settings: 5 is not a valid name of a setting"),
     (
         {"transaction_timeout": "1s"},
         15,
@@ -131,9 +135,10 @@ REFUSED = [
     (
         {"max_connections": "100MB"},
         17,
-        "postgres_settings.max_connections: '100MB' is no number; this setting takes no unit",
+        "postgres_settings.max_connections: '100MB' is not a valid number; this setting takes no"
+        " unit",
     ),
-    ({"work_mem": "lots"}, 17, "postgres_settings.work_mem: 'lots' is no number"),
+    ({"work_mem": "lots"}, 17, "postgres_settings.work_mem: 'lots' is not a valid number"),
     (
         {"shared_buffers": "100kB"},
         17,
@@ -145,7 +150,7 @@ REFUSED = [
         17,
         "postgres_settings.checkpoint_completion_target: '1.5' is outside the range 0 .. 1",
     ),
-    ({"jit": "o"}, 17, "postgres_settings.jit: 'o' is no boolean; use on or off"),
+    ({"jit": "o"}, 17, "postgres_settings.jit: 'o' is not a valid boolean; use on or off"),
     (
         {"wal_level": "hot"},
         17,
@@ -155,7 +160,8 @@ REFUSED = [
     (
         {"work_mem": {}},
         17,
-        "postgres_settings.work_mem: {} is no value for a setting: give text, a number or a"
+        "postgres_settings.work_mem: {} is not a valid value for a setting: give text, a number or"
+        " a"
         " boolean",
     ),
     (

@@ -37,7 +37,7 @@ def test_parse_acl(items, grants):
 def test_parse_acl_refuses(item):
     with pytest.raises(ValueError) as caught:
         _acl.parse_acl((item,))
-    assert str(caught.value) == f"{item!r} is no item of an access control list"
+    assert str(caught.value) == f"{item!r} is not a valid item of an access control list"
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

@@ -67,7 +67,7 @@ def test_split_identifiers(text, names):
 def test_split_identifiers_refuses(text):
     with pytest.raises(ValueError) as caught:
         _quote.split_identifiers(text)
-    assert str(caught.value) == f"{text!r} is no list of names separated by commas"
+    assert str(caught.value) == f"{text!r} is not a valid list of names separated by commas"
 
 
 @given(st.lists(st.text(), min_size=1))

@@ -109,7 +109,7 @@ def test_broken_verifier_is_refused_without_quoting_it(text):
     with pytest.raises(ValueError) as caught:
         _scram.check_password("here", text)
     assert str(caught.value) == (
-        "here: starts like a SCRAM-SHA-256 verifier but is none; its form is"
+        "here: starts like a SCRAM-SHA-256 verifier but is not a valid one; its form is"
         " SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>"
     )
 

@@ -547,7 +547,8 @@ def test_all_problems_are_told_at_once():
     with pytest.raises(ValueError) as caught:
         plan(want, actual)
     assert str(caught.value).splitlines() == [
-        "pooled_databases: settings.search_path of role 'app_user': 'a b' is no list of names"
+        "pooled_databases: settings.search_path of role 'app_user': 'a b' is not a valid list of"
+        " names"
         " separated by commas",
         "the server is Postgres 12; 13 or newer is needed",
         "pooled_databases: member_of of role 'app_user': there is no role 'nobody' on the server or"
@@ -587,7 +588,7 @@ def test_all_problems_are_told_at_once():
         (
             wanted(pooler_role="x"),
             {"login_is_superuser": False},
-            "pooler_role: 'postgres' is no superuser, so it can't make a function that reads"
+            "pooler_role: 'postgres' is not a superuser, so it can't make a function that reads"
             " verifiers; leave pooler_role empty and use pgbouncer_auth: userlist",
         ),
         (

@@ -214,7 +214,7 @@ REFUSED = [
     (
         server(17, login(), owner="stranger"),
         "database 'mydb' belongs to 'stranger', so 'master' may not change rights on it:"
-        " 'app_migrator' would lack CREATE, CONNECT, TEMPORARY; 'app_user' would lack CONNECT; mend"
+        " 'app_migrator' would lack CREATE, CONNECT, TEMPORARY; 'app_user' would lack CONNECT; fix"
         " it with ALTER DATABASE mydb OWNER TO master",
     ),
     (
@@ -224,7 +224,7 @@ REFUSED = [
     (
         server(17, login(), schema_owner="stranger"),
         "database 'mydb', schema 'public' belongs to 'stranger', so 'master' may not change rights"
-        " on it: 'app_migrator' would lack USAGE, CREATE; 'app_user' would lack USAGE; mend it with"
+        " on it: 'app_migrator' would lack USAGE, CREATE; 'app_user' would lack USAGE; fix it with"
         " ALTER SCHEMA public OWNER TO master",
     ),
 ]
