@@ -14,9 +14,9 @@ import psycopg
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan import (
-    delegated_login as _access_login,
+    delegated_login,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram as _scram
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram
 
 MASTER = "master"
 SECRET = "master's secret"
@@ -63,7 +63,7 @@ def statements(result):
 def managed(clean_server):
     """A server that is looked after by a login without superuser."""
     clean_server.sql(f"CREATE ROLE {MASTER} LOGIN CREATEROLE CREATEDB PASSWORD 'x'")
-    verifier = _scram.make_verifier(SECRET)
+    verifier = scram.make_verifier(SECRET)
     clean_server.sql(f"ALTER ROLE {MASTER} PASSWORD '{verifier}'; GRANT pg_monitor TO {MASTER}")
     return clean_server
 
@@ -402,7 +402,7 @@ def test_what_the_server_does_not_do_is_a_failure(managed, run_module, monkeypat
     """Where foresight fails, the server's WARNING that it did nothing is no success."""
     managed.sql("CREATE DATABASE mydb")
     managed.sql("GRANT CREATE ON DATABASE mydb TO master")
-    monkeypatch.setattr(_access_login, "reaches", lambda *_: True)
+    monkeypatch.setattr(delegated_login, "reaches", lambda *_: True)
     args = {
         "login_host": "127.0.0.1",
         "login_port": managed.port,
@@ -410,8 +410,8 @@ def test_what_the_server_does_not_do_is_a_failure(managed, run_module, monkeypat
         "login_password": SECRET,
         "databases": [{"name": "mydb", "roles": [{"name": "app_user", "kind": "user"}]}],
     }
-    monkeypatch.setattr(_access_login, "with_temporary_membership", lambda changes, *_: changes)
-    monkeypatch.setattr(_access_login, "holds_rights_of", lambda *_: True)
+    monkeypatch.setattr(delegated_login, "with_temporary_membership", lambda changes, *_: changes)
+    monkeypatch.setattr(delegated_login, "holds_rights_of", lambda *_: True)
     result = run_module("postgres_access", args)
     assert result["failed"]
     assert result["msg"] == (
@@ -455,7 +455,7 @@ def test_password_is_compared_whatever_keeps_the_role_out(managed, settled):
 
 def test_verifier_that_cannot_be_tried_is_left_and_named(managed, settled):
     settled(model())
-    databases = rotated(model(), "app_user", _scram.make_verifier("other"))
+    databases = rotated(model(), "app_user", scram.make_verifier("other"))
     result = settled(databases)
     assert statements(result) == []
     assert (

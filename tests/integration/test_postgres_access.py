@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
-    quoting as _quote,
-    scram as _scram,
+    quoting,
+    scram,
 )
 
 from .conftest import INSTALLED
@@ -439,14 +439,14 @@ def test_passwords_log_in_and_equal_those_of_libpq(clean_server, settled, access
             by_libpq = connection.pgconn.encrypt_password(
                 password.encode(), name.encode(), b"scram-sha-256"
             ).decode()
-            assert _scram.password_matches(password, by_libpq), password
-            assert not _scram.password_matches(password + "x", by_libpq), password
+            assert scram.password_matches(password, by_libpq), password
+            assert not scram.password_matches(password + "x", by_libpq), password
             connection.execute(f"ALTER ROLE {name} PASSWORD '{by_libpq}'")
     assert statements(access(databases)) == []
 
 
 def test_verifier_is_stored_as_given(clean_server, settled):
-    verifier = _scram.make_verifier("hidden", 5000)
+    verifier = scram.make_verifier("hidden", 5000)
     databases = [{"name": "mydb", "roles": [role("app_user", "user", password=verifier)]}]
     settled(databases)
     stored = clean_server.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'app_user'")
@@ -903,13 +903,13 @@ def test_pooler_sees_who_may_log_in_and_nobody_else(clean_server, settled):
     settled(model(), pooler_role=POOLER)
     ((name, verifier),) = lookup(clean_server, "app_user")
     assert name == "app_user"
-    assert _scram.password_matches("user's secret", verifier)
+    assert scram.password_matches("user's secret", verifier)
     for absent in ("nobody_there", "", "x" * 80):
         assert lookup(clean_server, absent) == []
     for hidden in ("boss", "group_only", "stranger", "postgres", POOLER):
-        assert lookup(clean_server, hidden) == [(hidden, _scram.UNMATCHABLE)]
+        assert lookup(clean_server, hidden) == [(hidden, scram.UNMATCHABLE)]
     clean_server.sql("ALTER ROLE app_user VALID UNTIL '2001-01-01'")
-    assert lookup(clean_server, "app_user") == [("app_user", _scram.UNMATCHABLE)]
+    assert lookup(clean_server, "app_user") == [("app_user", scram.UNMATCHABLE)]
     clean_server.sql("ALTER ROLE app_user VALID UNTIL 'infinity'")
     assert lookup(clean_server, "app_user") == [("app_user", verifier)]
     for user in ("app_user", "app_migrator", "app_admin"):
@@ -1033,14 +1033,14 @@ def test_nobody_else_can_do_more_or_less(clean_server, settled):
 
 def test_keywords_are_the_server_s(server):
     rows = server.sql("SELECT word FROM pg_get_keywords() WHERE catcode <> 'U'")
-    assert {word for (word,) in rows} <= _quote.KEYWORDS
-    names = [*HOSTILE, *sorted(_quote.KEYWORDS), "plain_1", "1digit", "_x", "public"]
+    assert {word for (word,) in rows} <= quoting.KEYWORDS
+    names = [*HOSTILE, *sorted(quoting.KEYWORDS), "plain_1", "1digit", "_x", "public"]
     with server.connect() as connection:
         for name in names:
-            (back,) = connection.execute(f"SELECT 1 AS {_quote.quote_ident(name)}").description
+            (back,) = connection.execute(f"SELECT 1 AS {quoting.quote_ident(name)}").description
             assert back.name == name
             (value,) = connection.execute(
-                f"SELECT {_quote.quote_literal(name)}".encode()
+                f"SELECT {quoting.quote_literal(name)}".encode()
             ).fetchone()
             assert value == name
 

@@ -18,9 +18,11 @@ from typing import Any, Callable, Iterator
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file as _conf_file
+from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file
 from ansible_collections.pooled.postgres.plugins.module_utils._server import running, settings_plan
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings as _guc
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
+    settings as guc,
+)
 from ansible_collections.pooled.postgres.plugins.modules import postgres_settings
 from tests.integration import faults
 from tests.integration.certificates import Authority
@@ -383,7 +385,7 @@ WAYS_TO_LOAD = [
 @pytest.mark.parametrize(("place", "known", "used"), WAYS_TO_LOAD)
 def test_values_of_a_library_are_those_of_the_library(managed, monkeypatch, place, known, used):
     if not known:
-        monkeypatch.setattr(_guc, "_LIBRARIES", {})
+        monkeypatch.setattr(guc, "_LIBRARIES", {})
     shared = place.startswith("shared")
     values = {**OF_LIBRARIES, **LISTS, **(OF_STATEMENTS if shared else {})}
     libraries = [*(["pg_stat_statements"] if shared else []), "auto_explain"]
@@ -410,7 +412,7 @@ def test_values_of_a_library_are_those_of_the_library(managed, monkeypatch, plac
 
 
 def test_a_value_that_only_its_library_refuses_is_taken_back(managed, monkeypatch):
-    monkeypatch.setattr(_guc, "_LIBRARIES", {})
+    monkeypatch.setattr(guc, "_LIBRARIES", {})
     before = managed.cluster.sql("SELECT name, setting FROM pg_settings")
     wanted = {"shared_preload_libraries": "auto_explain", "auto_explain.log_min_duration": "5x"}
     result = managed.run(wanted, restart="always")
@@ -522,7 +524,7 @@ ORACLE_WORDS = (
 
 
 def test_values_mean_what_they_mean_to_the_server(server):
-    definitions = _guc.catalog_of(server.major)
+    definitions = guc.catalog_of(server.major)
     values = [number + unit for number in ORACLE_NUMBERS for unit in ORACLE_UNITS]
     values += ORACLE_WORDS
     different = []
@@ -536,7 +538,7 @@ def test_values_mean_what_they_mean_to_the_server(server):
                 except psycopg.Error:
                     said = None
                 try:
-                    ours = _guc.canonical(definitions[name], value)
+                    ours = guc.canonical(definitions[name], value)
                 except ValueError:
                     ours = None
                 if said != ours:
@@ -624,7 +626,7 @@ def test_a_removed_setting_that_was_the_default_waits_for_no_restart(managed):
         assert managed.cluster.sql(PENDING) == []
     assert not result["changed"]
     # As earlier versions of the collection left it.
-    managed.write("zz-pooled.conf", _conf_file.render({}))
+    managed.write("zz-pooled.conf", conf_file.render({}))
     managed.cluster.sql("SELECT pg_reload_conf()")
     while not managed.cluster.sql(PENDING):
         time.sleep(0.05)

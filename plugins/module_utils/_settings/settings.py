@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file as _conf_file
+from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import setting_text
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
     holds_secret,
@@ -125,7 +125,7 @@ class DropIn:
     def settings(self) -> dict[str, str]:
         """What it sets, by lower-case name; nothing when it can't be read."""
         try:
-            return dict(_conf_file.parse(self.text))
+            return dict(conf_file.parse(self.text))
         except ValueError:
             return {}
 
@@ -507,16 +507,16 @@ def last_good(wanted: str, before: str, waiting: Iterable[str]) -> str:
         before: the file that it last started with.
         waiting: settings of which it still has the value from before.
     """
-    settings = dict(_conf_file.parse(wanted))
+    settings = dict(conf_file.parse(wanted))
     try:
-        old = dict(_conf_file.parse(before))
+        old = dict(conf_file.parse(before))
     except ValueError:
         old = {}
     for name in (name.lower() for name in waiting):
         settings.pop(name, None)
         if name in old:
             settings[name] = old[name]
-    return _conf_file.render(settings)
+    return conf_file.render(settings)
 
 
 def running(wanted: Iterable[str], live: Mapping[str, Live]) -> dict[str, str]:
@@ -588,7 +588,7 @@ def with_candidate(
             if path == drop_in:
                 included_at = number
             read = candidate if path == drop_in else path
-            result.append(f"{directive} {_conf_file.quoted(read)}")
+            result.append(f"{directive} {conf_file.quoted(read)}")
     return "\n".join(result) + "\n", included_at
 
 
@@ -706,7 +706,7 @@ def plan(
         changes.append(Change(definition.name, before, after, definition.needs_restart, goal))
     in_auto_conf = {row.name.lower() for row in rows if _in_auto_conf(row)}
     resets = tuple(sorted(held[key] for key in in_auto_conf & set(held)))
-    content = _conf_file.render(kept)
+    content = conf_file.render(kept)
     changes.sort(key=lambda change: change.name.lower())
     return Plan(
         content=content,
@@ -792,7 +792,7 @@ def diff_lines(changes: Sequence[Change], before: str, after: str) -> tuple[list
     sides = []
     for text in (before, after):
         try:
-            sides.append(_conf_file.parse(text))
+            sides.append(conf_file.parse(text))
         except ValueError as error:
             sides.append([("(unreadable)", str(error))])
     for side, own, other in ((lines[0], sides[0], sides[1]), (lines[1], sides[1], sides[0])):

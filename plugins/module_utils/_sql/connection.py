@@ -20,9 +20,9 @@ from ansible.module_utils.common.respawn import (
     respawn_module,
 )
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import identity as _identity
+from ansible_collections.pooled.postgres.plugins.module_utils._host import identity
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
-    login_guard as _login_guard,
+    login_guard,
 )
 
 PSYCOPG2_IMPORT_ERROR: str | None
@@ -153,7 +153,7 @@ def os_identity(user: str) -> Iterator[None]:
 
     Does nothing unless the process is root and the user exists and is another one.
     """
-    with _identity.acting_as(_identity.entry_of(user)):
+    with identity.acting_as(identity.entry_of(user)):
         yield
 
 
@@ -275,7 +275,7 @@ def session_options(settings: Mapping[str, str]) -> str:
 
 def _open(
     params: Mapping[str, Any], given: Mapping[str, Any], asynchronous: bool = False
-) -> tuple[Any, _login_guard.Guard]:
+) -> tuple[Any, login_guard.Guard]:
     """The only place that opens connections; returns one with what guards its login.
 
     Raises:
@@ -283,7 +283,7 @@ def _open(
     """
     host = str(given.get("host", ""))
     try:
-        guard = _login_guard.Guard(given, psycopg2.extensions.libpq_version())
+        guard = login_guard.Guard(given, psycopg2.extensions.libpq_version())
     except (OSError, ValueError) as error:
         raise ConnectionFailed(f"connection to server at {host!r} failed: {error}") from error
     over_socket = host.startswith("/") and not asynchronous

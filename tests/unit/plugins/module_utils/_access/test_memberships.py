@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access import (
-    memberships as _access_outside,
+    memberships,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     Belongings,
@@ -245,7 +245,7 @@ UNMANAGED = [
 
 @pytest.mark.parametrize(("roles", "links", "exclusive", "expected"), UNMANAGED)
 def test_who_is_outside_and_has_what_by_membership(roles, links, exclusive, expected):
-    found = _access_outside.unmanaged_roles(
+    found = memberships.unmanaged_roles(
         wanted(exclusive=exclusive), role_map(*roles), links, ["former"]
     )
     assert {item.name: (set(item.holds), set(item.used_by)) for item in found} == expected

@@ -7,7 +7,18 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model import databases as _model
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
+    AbsentRole,
+    Alias,
+    Database,
+    Role,
+    absent_roles,
+    ignorable_startup_parameters,
+    model_roles,
+    parse_databases,
+    pooled_roles,
+    setting_text,
+)
 
 
 def one(**role):
@@ -16,7 +27,7 @@ def one(**role):
 
 
 def only_role(**role):
-    return _model.parse_databases(one(**role))[0].roles[0]
+    return parse_databases(one(**role))[0].roles[0]
 
 
 FULL = [
@@ -44,7 +55,7 @@ FULL = [
 
 
 def test_everything_is_parsed():
-    (database,) = _model.parse_databases(FULL)
+    (database,) = parse_databases(FULL)
     user, migrator = database.roles
     assert (database.name, database.schemas, database.extensions) == (
         "mydb",
@@ -52,7 +63,7 @@ def test_everything_is_parsed():
         ("hstore", "cube", "citext"),
     )
     assert database.extension_schemas == (("cube", "geo"),)
-    assert user == _model.Role(
+    assert user == Role(
         "app_user",
         "user",
         "pw",
@@ -72,12 +83,12 @@ def test_everything_is_parsed():
 
 
 def test_defaults():
-    (database,) = _model.parse_databases([{"name": "mydb"}])
-    assert database == _model.Database("mydb", ("public",), (), (), ())
+    (database,) = parse_databases([{"name": "mydb"}])
+    assert database == Database("mydb", ("public",), (), (), ())
 
 
 def test_nothing_is_a_model():
-    assert _model.parse_databases([]) == ()
+    assert parse_databases([]) == ()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +114,7 @@ def test_repr_of_a_role_has_no_password():
     [(True, "on"), (False, "off"), (5, "5"), (1.5, "1.5"), ("7s", "7s"), ("", "")],
 )
 def test_setting_text(value, text):
-    assert _model.setting_text("x", value) == text
+    assert setting_text("x", value) == text
 
 
 AT = "pooled_databases[0]"
@@ -386,20 +397,20 @@ WRONG += [
 @pytest.mark.parametrize(("model", "message"), WRONG)
 def test_wrong_models_are_refused_by_name(model, message):
     with pytest.raises(ValueError) as caught:
-        _model.parse_databases(model)
+        parse_databases(model)
     assert str(caught.value) == message
 
 
 def test_messages_name_the_variable_that_was_given():
     with pytest.raises(ValueError, match=r"^postgres_access_databases\[0\]: give a dictionary"):
-        _model.parse_databases(["x"], "postgres_access_databases")
+        parse_databases(["x"], "postgres_access_databases")
 
 
 @given(st.text(min_size=1))
 def test_a_password_is_never_in_a_message(password):
     for broken in ({"kind": "usr"}, {"connection_limit": "x"}, {"settings": 3}):
         with pytest.raises(ValueError) as caught:
-            _model.parse_databases(one(password="<" + password + ">", **broken))
+            parse_databases(one(password="<" + password + ">", **broken))
         assert "<" + password + ">" not in str(caught.value)
 
 
@@ -414,24 +425,24 @@ def test_any_name_is_taken_whole_or_refused(name):
 
 
 def test_equal_roles_may_be_in_several_databases():
-    databases = _model.parse_databases([*one(), {**one()[0], "name": "other"}])
-    assert [role.name for role in _model.model_roles(databases)] == ["app_user"]
+    databases = parse_databases([*one(), {**one()[0], "name": "other"}])
+    assert [role.name for role in model_roles(databases)] == ["app_user"]
 
 
 def test_roles_that_are_kept_out_of_the_pool():
     kept_out = {"name": "batch", "kind": "user", "pooled": False, "settings": {"jit": "on"}}
     clients = [{"name": "nightly", "role": "batch", "via": "direct"}]
-    model = _model.parse_databases(
+    model = parse_databases(
         [{"name": "mydb", "roles": [*one()[0]["roles"], kept_out], "clients": clients}]
     )
-    assert [role.name for role in _model.model_roles(model)] == ["app_user", "batch"]
-    assert [role.name for role in _model.pooled_roles(model)] == ["app_user"]
+    assert [role.name for role in model_roles(model)] == ["app_user", "batch"]
+    assert [role.name for role in pooled_roles(model)] == ["app_user"]
     # What it sets for itself does not matter to the pool.
-    assert _model.ignorable_startup_parameters(model) == ("jit",)
+    assert ignorable_startup_parameters(model) == ("jit",)
 
 
 def test_absent_roles_count_nowhere():
-    databases = _model.parse_databases(
+    databases = parse_databases(
         [
             {
                 "name": "mydb",
@@ -445,10 +456,10 @@ def test_absent_roles_count_nowhere():
         ]
     )
     assert [role.name for role in databases[0].roles] == ["app_user"]
-    assert [role.name for role in _model.model_roles(databases)] == ["app_user"]
-    assert _model.absent_roles(databases) == (
-        _model.AbsentRole("former", "app_user"),
-        _model.AbsentRole("stays", ""),
+    assert [role.name for role in model_roles(databases)] == ["app_user"]
+    assert absent_roles(databases) == (
+        AbsentRole("former", "app_user"),
+        AbsentRole("stays", ""),
     )
 
 
@@ -467,20 +478,20 @@ def test_jit_may_be_ignored_when_every_role_turns_it_off(jits, expected):
         {"name": f"r{index}", "kind": "user", "settings": {"jit": jit}}
         for index, jit in enumerate(jits)
     ]
-    databases = _model.parse_databases([{"name": "mydb", "roles": roles}])
-    assert _model.ignorable_startup_parameters(databases) == expected
+    databases = parse_databases([{"name": "mydb", "roles": roles}])
+    assert ignorable_startup_parameters(databases) == expected
 
 
 def test_pools_and_aliases_carry_pgbouncers_options():
     alias = {"name": "ro", "host": ["r1", "r2"], "pool_size": 3, "pool_mode": None}
-    (database,) = _model.parse_databases(
+    (database,) = parse_databases(
         [{**one(pools={"pool_size": 4})[0], "pools": {"pool_size": 2}, "aliases": [alias]}]
     )
     assert database.pools == (("pool_size", 2),)
     assert database.roles[0].pools == (("pool_size", 4),)
-    assert database.aliases == (_model.Alias("ro", (("host", ("r1", "r2")), ("pool_size", 3))),)
+    assert database.aliases == (Alias("ro", (("host", ("r1", "r2")), ("pool_size", 3))),)
     assert database.aliases[0].elsewhere
-    assert not _model.Alias("session", (("pool_mode", "session"),)).elsewhere
+    assert not Alias("session", (("pool_mode", "session"),)).elsewhere
 
 
 @pytest.mark.parametrize(
@@ -501,7 +512,7 @@ def test_pools_and_aliases_carry_pgbouncers_options():
 def test_replicas_that_run_besides_during_a_release(replicas, surge, more):
     client = {"name": "api", "role": "app_user", "replicas": replicas, "workers": 2,
               "pool_size": 3, "max_overflow": 1, "surge": surge}  # fmt: skip
-    (parsed,) = _model.parse_databases([{**one()[0], "clients": [client]}])[0].clients
+    (parsed,) = parse_databases([{**one()[0], "clients": [client]}])[0].clients
     assert parsed.surge == more
     assert parsed.processes == (replicas + more) * 2
     assert parsed.connections == (replicas + more) * 2 * 4
@@ -510,6 +521,6 @@ def test_replicas_that_run_besides_during_a_release(replicas, surge, more):
 def test_a_client_names_its_alias():
     client = {"name": "api", "role": "app_user", "alias": "mydb_session"}
     aliases = [{"name": "mydb_session", "pool_mode": "session"}, {"name": "mydb_ro", "host": "b"}]
-    (parsed,) = _model.parse_databases([{**one()[0], "aliases": aliases, "clients": [client]}])
+    (parsed,) = parse_databases([{**one()[0], "aliases": aliases, "clients": [client]}])
     assert parsed.clients[0].alias == "mydb_session"
     assert [alias.gives_sessions for alias in parsed.aliases] == [True, False]

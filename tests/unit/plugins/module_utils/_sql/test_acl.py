@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import acl as _acl
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import acl
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import Grant
 
 
@@ -30,13 +30,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import Gr
     ],
 )
 def test_parse_acl(items, grants):
-    assert _acl.parse_acl(items) == grants
+    assert acl.parse_acl(items) == grants
 
 
 @pytest.mark.parametrize("item", ["", "a", "a=r", "a=1/b", '"a=r/b'])
 def test_parse_acl_refuses(item):
     with pytest.raises(ValueError) as caught:
-        _acl.parse_acl((item,))
+        acl.parse_acl((item,))
     assert str(caught.value) == f"{item!r} is not a valid item of an access control list"
 
 
@@ -46,8 +46,8 @@ def test_parse_acl_reads_any_quoted_name(grantee, grantor):
         return '"' + name.replace('"', '""') + '"'
 
     item = f"{quoted(grantee)}=r/{quoted(grantor)}"
-    assert _acl.parse_acl((item,)) == (Grant(grantee, "SELECT", False, grantor),)
+    assert acl.parse_acl((item,)) == (Grant(grantee, "SELECT", False, grantor),)
 
 
 def test_in_order():
-    assert _acl.in_order(["UPDATE", "Z", "SELECT", "UPDATE"]) == ("SELECT", "UPDATE", "Z")
+    assert acl.in_order(["UPDATE", "Z", "SELECT", "UPDATE"]) == ("SELECT", "UPDATE", "Z")

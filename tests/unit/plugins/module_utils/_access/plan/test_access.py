@@ -36,7 +36,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     parse_databases,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram as _scram
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     Grant,
     default_database_acl,
@@ -302,7 +302,7 @@ def test_memberships(major, there, expected):
     assert kept == [text for text in expected if not text.startswith("REVOKE")]
 
 
-STORED = _scram.make_verifier("pw", 1)
+STORED = scram.make_verifier("pw", 1)
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_passwords(password, stored, changes):
     for change in planned:
         assert change.operation.secret
         verifier = change.sql.split("'")[1]
-        assert _scram.password_matches(password, verifier)
+        assert scram.password_matches(password, verifier)
         assert verifier not in repr(change)
 
 
