@@ -462,14 +462,14 @@ def held_secrets(params: Mapping[str, Any], path: str, rights: _files.Rights) ->
 
     Those of a run that was killed count too, and of another auth file that it has read.
     """
-    ini = _files.LastGood(_files.read_file(params["config_file"], rights), rights).content
+    ini = _files.Backup(_files.read_file(params["config_file"], rights), rights).content
     held = {_ini.option_in(ini, "auth_user"): ""}
     with suppress(OSError, ValueError):
         # Whoever could write its name there shall not have more read than they may read.
         other = _files.read_file(_ini.option_in(ini, "auth_file"), replace(rights, everywhere=True))
         held.update(_ini.secrets_in(other.content or ""))
     file = _files.read_file(path, rights)
-    held.update(_ini.secrets_in(_files.LastGood(file, rights).content))
+    held.update(_ini.secrets_in(_files.Backup(file, rights).content))
     held.update(_ini.secrets_in(file.content or ""))
     held.pop("", None)
     return held
@@ -828,7 +828,7 @@ def carry_out(
     fleet: Fleet,
     steps: _pgbouncer_processes.Steps,
     files: list[_files.ManagedFile],
-    kept: list[_files.LastGood],
+    kept: list[_files.Backup],
     reached: list[str],
     rights: _files.Rights,
 ) -> None:
@@ -878,7 +878,7 @@ def carry_out(
 def put_back(
     fleet: Fleet,
     steps: _pgbouncer_processes.Steps,
-    kept: list[_files.LastGood],
+    kept: list[_files.Backup],
     reached: int,
 ) -> str:
     """Put the previous files back and bring the pooler back; says how that went.
@@ -897,7 +897,7 @@ def put_back(
             with suppress(_pooler.PoolerError):
                 pooler.systemctl("stop", pooler.name)
     for last_good in kept:
-        last_good.put_back()
+        last_good.restore()
     outcome = "The previous files are back, and the pooler runs with them."
     try:
         if steps.first.daemon_reload:
@@ -1129,7 +1129,7 @@ def main() -> None:
         )
     try:
         # What the pooler has read, also when a run was killed after it wrote new files.
-        kept = [_files.LastGood(file, rights) for file in before]
+        kept = [_files.Backup(file, rights) for file in before]
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     stale = []
@@ -1328,7 +1328,7 @@ def main() -> None:
             f" {outcome}"
         )
     for last_good in kept:
-        last_good.forget()
+        last_good.discard()
     _files.remove(marker, rights)
     if after[1].path in steps.first.write:
         # With a new secret their way is closed, and those who are in stay in.

@@ -492,7 +492,7 @@ def differs(actual: ManagedFile, wanted: ManagedFile) -> bool:
     return actual != wanted
 
 
-class LastGood:
+class Backup:
     """The file that a server last ran with, kept beside the new one until that is confirmed.
 
     It outlives a run that is killed: the next one can go back to it. Going back needs no space on
@@ -551,7 +551,7 @@ class LastGood:
                 write_file(good, self._rights)
                 self._kept = good
 
-    def put_back(self) -> bool:
+    def restore(self) -> bool:
         """Make the last good file the managed one again.
 
         Returns:
@@ -560,7 +560,7 @@ class LastGood:
         # As it is on disk: keeping it may have failed half-way.
         self._kept = read_file(self._path, self._rights)
         if not self.exists:
-            self.forget()
+            self.discard()
             return False
         good = replace(self._kept, path=self._real)
         if good.content == _NOTHING:
@@ -575,10 +575,10 @@ class LastGood:
                 os.rename(self._path, self._real)
             elif back:
                 _unlink(self._real)
-        self.forget()
+        self.discard()
         return back
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Take the managed file for good, and remove what runs that were killed have left."""
         with reached(self._real, self._rights):
             for path in (self._path, _temporary(self._path), _temporary(self._real)):

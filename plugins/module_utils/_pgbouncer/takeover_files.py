@@ -45,7 +45,7 @@ def unmanaged(
 
 def last_read(path: str, rights: _files.Rights) -> _files.ManagedFile:
     """The file that PgBouncer has read, also when a run was killed after it wrote a new one."""
-    return _files.LastGood(_files.read_file(path, rights), rights).good
+    return _files.Backup(_files.read_file(path, rights), rights).good
 
 
 def missing_copies(paths: Iterable[str], rights: _files.Rights) -> list[_files.ManagedFile]:

@@ -260,7 +260,7 @@ KNOWN = {
     "_server/cluster.py": {
         "Cluster.installed",  # /usr/lib/postgresql
         "Cluster._is_server",  # /proc
-        "Configuration.ask",  # memory
+        "ServerBinary.effective_value",  # memory
     },
     "_server/tls_files.py": {"_check_readable"},  # with reached()
     "_pgbouncer/os_user.py": {"of_socket"},  # who made the socket
