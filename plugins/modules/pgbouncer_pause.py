@@ -100,9 +100,9 @@ from typing import Any, Sequence
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     hold as _pooler_pause,
-    pause as _pause,
+    pause,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection
 
 NOTHING: dict[str, Any] = {"pid": 0, "started": "", "pools": []}
 
@@ -122,17 +122,17 @@ def main() -> None:
     )
     params = module.params
     try:
-        _pause.check_timeout(params["timeout"], "timeout")
+        pause.check_timeout(params["timeout"], "timeout")
         addresses = {ipaddress.ip_address(one) for one in params["server_addresses"]}
     except ValueError as error:
         module.fail_json(msg=str(error))
-    _postgres.require_psycopg2(module)
+    connection.require_psycopg2(module)
     if params["state"] == "resumed":
         held = {**NOTHING, **params["held"]}
         for warning in () if module.check_mode else _pooler_pause.end(held):
             module.warn(warning)
         module.exit_json(changed=False, actions=actions("resume", held), held=NOTHING)
-    server = _pause.Server(
+    server = pause.Server(
         frozenset(),
         params["server_port"],
         lambda address: ipaddress.ip_address(address.partition("%")[0]) in addresses,
@@ -156,7 +156,7 @@ def main() -> None:
 
 def actions(verb: str, held: dict[str, Any]) -> list[str]:
     """What happens, as lines to read."""
-    return [_pause.action(verb, one["unit"], one["databases"]) for one in held["pools"]]
+    return [pause.action(verb, one["unit"], one["databases"]) for one in held["pools"]]
 
 
 if __name__ == "__main__":

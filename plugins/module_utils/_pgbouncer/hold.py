@@ -22,7 +22,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, Mapping, NoReturn, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import resources as _resources
+from ansible_collections.pooled.postgres.plugins.module_utils._host import resources
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import pause as _pause
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.service import (
     CONSOLE,
@@ -111,7 +111,7 @@ def find(
     except OSError:  # no systemd
         return []
     found = []
-    for unit in _resources.units(out):
+    for unit in resources.units(out):
         pid, name = int(unit.get("MainPID") or 0), unit.get("Id", "").rpartition(".")[0]
         if unit.get("ActiveState") != "active" or not pid:
             continue

@@ -17,8 +17,8 @@ import stat
 from typing import Callable, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import (
-    files as _files,
-    identity as _identity,
+    files,
+    identity,
 )
 
 AUTO = "auto"
@@ -178,7 +178,7 @@ def check_places(run: RunCommand, options: Mapping[str, str], user: str, service
 
 def exists(user: str) -> bool:
     """Whether there is such a user."""
-    return _identity.entry_of(user) is not None
+    return identity.entry_of(user) is not None
 
 
 def may(run: RunCommand, user: str, how: str, path: str) -> bool:
@@ -190,8 +190,8 @@ def may(run: RunCommand, user: str, how: str, path: str) -> bool:
         how: what is asked of C(test), such as C(-r).
         path: a file or directory.
     """
-    entry = _identity.entry_of(user)
-    words = _identity.words_before(entry)
+    entry = identity.entry_of(user)
+    words = identity.words_before(entry)
     if entry is None and os.geteuid() == 0:
         words = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
     rc, _out, _err = run([*words, "test", how, path])
@@ -217,7 +217,7 @@ def is_package_file(run: RunCommand, path: str) -> bool:
     if rc != 0:
         return False
     try:
-        content = _files.read_bytes(path, _files.Rights(PACKAGED))
+        content = files.read_bytes(path, files.Rights(PACKAGED))
     except OSError:
         return False
     digest = hashlib.md5(content).hexdigest()  # noqa: S324 - dpkg's own choice

@@ -22,15 +22,15 @@ from typing import IO, Any, Callable, Container, Iterator, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import (
     files as _files,
-    identity as _identity,
+    identity,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._host.files import Rights
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    hba as _pgbouncer_hba,
+    hba,
     ini as _ini,
     options as _pgbouncer_options,
-    plan as _pgbouncer_plan,
-    tls_files as _pooler_tls,
+    plan,
+    tls_files,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 
@@ -126,10 +126,10 @@ class Pooler:
             reason = (err or out).strip().split("\n")[0].rstrip(".")
             raise PoolerError("systemctl {} failed: {}".format(" ".join(arguments), reason))
 
-    def running(self, service: Service, patience_s: float = 2) -> _pgbouncer_plan.Running:
+    def running(self, service: Service, patience_s: float = 2) -> plan.Running:
         """What the running pooler says about itself."""
         if not service.active:
-            return _pgbouncer_plan.Running(False, None, {}, {}, None)
+            return plan.Running(False, None, {}, {}, None)
         deadline = time.monotonic() + patience_s
         while True:
             for directory, port in console_sockets(service.pid, service.os_user):
@@ -144,7 +144,7 @@ class Pooler:
                 except (_postgres.ConnectionFailed, _postgres.psycopg2.Error):
                     continue
             if time.monotonic() > deadline:
-                return _pgbouncer_plan.Running(
+                return plan.Running(
                     True, None, {}, {}, service.descriptors, os_user=service.os_user
                 )
             time.sleep(0.1)
@@ -160,11 +160,11 @@ class Pooler:
         finally:
             connection.close()
 
-    def _served_certificate(self, found: _pgbouncer_plan.Running) -> str:
+    def _served_certificate(self, found: plan.Running) -> str:
         mode = (found.config or {}).get("client_tls_sslmode")
         if mode is None or mode.value == "disable":
             return ""
-        return _pooler_tls.served_certificate(self.listens_on())
+        return tls_files.served_certificate(self.listens_on())
 
     def listens_on(self) -> set[tuple[str, int]]:
         """Address and port of each TCP socket that the service listens on."""
@@ -187,20 +187,20 @@ class Pooler:
                 return
         raise PoolerError(f"{command}: no console to send it to")
 
-    def clients(self) -> list[_pgbouncer_hba.Client]:
+    def clients(self) -> list[hba.Client]:
         """Who is connected, but for those on the console."""
         service = self.service()
         for directory, port in console_sockets(service.pid, service.os_user):
             with self.console(directory, port, service.os_user) as console:
                 return [
-                    _pgbouncer_hba.Client(
+                    hba.Client(
                         str(row["database"]),
                         str(row["user"]),
                         "" if str(row["addr"]).startswith("unix") else str(row["addr"]),
                         bool(row["tls"]),
                     )
                     for row in _postgres.console_rows(console, "SHOW CLIENTS")
-                    if row["database"] != _pgbouncer_hba.CONSOLE
+                    if row["database"] != hba.CONSOLE
                 ]
         return []
 
@@ -217,12 +217,12 @@ class Pooler:
         """
         if logfile:
             rights = Rights(os_user or self.os_user, everywhere=True)
-            return _pgbouncer_hba.complaints(_log(logfile, rights, offset))
+            return hba.complaints(_log(logfile, rights, offset))
         journal = ["journalctl", "-u", self.name, f"--since=@{int(since)}"]
         _rc, out, _err = self.run([*journal, "--no-pager", "-o", "cat"])
-        return _pgbouncer_hba.complaints(out)
+        return hba.complaints(out)
 
-    def try_out(self, desired: _pgbouncer_plan.Desired, os_user: str, rules: str = "") -> None:
+    def try_out(self, desired: plan.Desired, os_user: str, rules: str = "") -> None:
         """Start a pooler of its own, beside the running one, with what is desired; then stop it.
 
         It listens on nothing but a socket in a private directory and has no users. It runs as
@@ -237,7 +237,7 @@ class Pooler:
         """
         user = pwd.getpwnam(os_user)
         # All of it is that user's own, made with its rights: root never touches what is in there.
-        with _identity.acting_as(user):
+        with identity.acting_as(user):
             directory = tempfile.mkdtemp(prefix="pgbouncer-", dir=_TRIAL_PLACE)
         process = None
         try:
@@ -245,7 +245,7 @@ class Pooler:
             place["auth_file"] = os.path.join(directory, "userlist.txt")
             place["unix_socket_dir"] = directory
             if rules:
-                place["auth_hba_file"] = os.path.join(directory, _pgbouncer_hba.FILE_NAME)
+                place["auth_hba_file"] = os.path.join(directory, hba.FILE_NAME)
             options = {**desired.options, **place, "listen_addr": ""}
             for name in ("unix_socket_mode", "user"):
                 options.pop(name, None)
@@ -259,7 +259,7 @@ class Pooler:
                     _ini.render_ini(options, trial.databases, trial.users, [], peers=trial.peers),
                 ),
             ):
-                with _identity.acting_as(user):
+                with identity.acting_as(user):
                     Path(path).write_bytes(content.encode("utf-8"))
             with tempfile.TemporaryFile("w+b") as printed:
                 process = _spawn([self.binary, ini], user, printed)
@@ -275,16 +275,16 @@ class Pooler:
                     )
             dropped = self.rule_complaints(place["logfile"], 0, 0, os_user)
             if dropped:
-                files = [] if rules else _pgbouncer_hba.own_files(desired.options)
-                raise PoolerError(_pgbouncer_hba.dropped(dropped, files))
-            wrong = _pgbouncer_plan.differences(trial, found)
+                files = [] if rules else hba.own_files(desired.options)
+                raise PoolerError(hba.dropped(dropped, files))
+            wrong = plan.differences(trial, found)
             if wrong:
                 raise PoolerError(f"PgBouncer understands it otherwise: {listed(wrong)}. {words}")
         finally:
             if process is not None:
                 process.send_signal(signal.SIGQUIT)
                 process.wait()
-            with _identity.acting_as(user):
+            with identity.acting_as(user):
                 # Somebody may have put something else there; that stays.
                 shutil.rmtree(directory, ignore_errors=True)
 
@@ -304,7 +304,7 @@ class Pooler:
 
     def _trial_state(
         self, process: subprocess.Popen[bytes], directory: str, port: int, os_user: str
-    ) -> _pgbouncer_plan.Running | None:
+    ) -> plan.Running | None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while process.poll() is None and time.monotonic() < deadline:
             try:
@@ -315,9 +315,9 @@ class Pooler:
         return None
 
 
-def _state(console: Any, descriptors: int | None) -> _pgbouncer_plan.Running:
+def _state(console: Any, descriptors: int | None) -> plan.Running:
     config = {
-        str(row["key"]): _pgbouncer_plan.Setting(
+        str(row["key"]): plan.Setting(
             row["value"] or "", row["default"] or "", row["changeable"] == "yes"
         )
         for row in _postgres.console_rows(console, "SHOW CONFIG")
@@ -327,7 +327,7 @@ def _state(console: Any, descriptors: int | None) -> _pgbouncer_plan.Running:
     peers = {}
     if "peer_id" in config:
         peers = {str(row["peer_id"]): row for row in _postgres.console_rows(console, "SHOW PEERS")}
-    return _pgbouncer_plan.Running(True, config, databases, users, descriptors, peers=peers)
+    return plan.Running(True, config, databases, users, descriptors, peers=peers)
 
 
 def owner(pid: int) -> str:
@@ -469,7 +469,7 @@ def _spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a program as a user, for half a minute at most even if this process is killed."""
     return subprocess.Popen(
-        [*_identity.words_before(user), "timeout", "30", *command],
+        [*identity.words_before(user), "timeout", "30", *command],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
@@ -495,5 +495,5 @@ def _complaints(log: str) -> str:
     return " | ".join(words[-5:])
 
 
-def listed(found: Sequence[_pgbouncer_plan.Difference]) -> str:
+def listed(found: Sequence[plan.Difference]) -> str:
     return ", ".join(f"{one.name} is {one.running!r} instead of {one.wanted!r}" for one in found)

@@ -9,15 +9,15 @@ import os
 from dataclasses import replace
 from typing import Iterable
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import files as _files
+from ansible_collections.pooled.postgres.plugins.module_utils._host import files
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    takeover as _pgbouncer_takeover,
+    takeover,
 )
 
 
 def unmanaged(
-    config_file: str, rights: _files.Rights, auth_file: str = "", as_packaged: bool = False
-) -> _pgbouncer_takeover.Unmanaged | None:
+    config_file: str, rights: files.Rights, auth_file: str = "", as_packaged: bool = False
+) -> takeover.Unmanaged | None:
     """The unmanaged configuration that PgBouncer has read; none where it is this collection's.
 
     Args:
@@ -35,28 +35,28 @@ def unmanaged(
             # Whoever could write its name there must not have more read than they may read. A name
             # without a directory is one in that of the service, which systemd starts in /.
             other = replace(rights, everywhere=True)
-            return _files.read_file(os.path.join("/", path), other).content or ""
+            return files.read_file(os.path.join("/", path), other).content or ""
         except (OSError, ValueError):
             return None
 
     text = "" if as_packaged else last_read(config_file, rights).content or ""
-    return _pgbouncer_takeover.found(config_file, text, read, auth_file)
+    return takeover.found(config_file, text, read, auth_file)
 
 
-def last_read(path: str, rights: _files.Rights) -> _files.ManagedFile:
+def last_read(path: str, rights: files.Rights) -> files.ManagedFile:
     """The file that PgBouncer has read, also when a run was killed after it wrote a new one."""
-    return _files.LastGood(_files.read_file(path, rights), rights).good
+    return files.LastGood(files.read_file(path, rights), rights).good
 
 
-def missing_copies(paths: Iterable[str], rights: _files.Rights) -> list[_files.ManagedFile]:
+def missing_copies(paths: Iterable[str], rights: files.Rights) -> list[files.ManagedFile]:
     """Copies of files to be made, each under a name that is free; those that exist are left out."""
     missing = []
     for path in paths:
         file = last_read(path, rights)
         if not file.content:
             continue
-        for name in _pgbouncer_takeover.copy_names(path):
-            copy = _files.read_file(name, rights)
+        for name in takeover.copy_names(path):
+            copy = files.read_file(name, rights)
             if copy.content == file.content:
                 break
             if copy.content is None:

@@ -14,11 +14,11 @@ import os
 from typing import Callable, Collection, ContextManager, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import (
-    identity as _identity,
-    tls as _tls,
+    identity,
+    tls,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    defaults as _pgbouncer,
+    defaults,
     os_user as _pgbouncer_user,
 )
 
@@ -82,22 +82,22 @@ def check_files(
                 " PgBouncer is to run"
             )
     warnings = []
-    reader = _identity.entry_of(os_user)
+    reader = identity.entry_of(os_user)
     for side in ("client", "server"):
         certificate = options.get(f"{side}_tls_cert_file", "")
         authority = options.get(f"{side}_tls_ca_file", "")
         name, path = f"{side}_tls_ca_file", authority
         try:
             if authority and authority not in assumed:
-                _tls.check_authority(authority, reader)
+                tls.check_authority(authority, reader)
             key = options.get(f"{side}_tls_key_file", "")
             if certificate and not {certificate, key} & set(assumed):
                 name, path = f"{side}_tls_cert_file", certificate
                 # PgBouncer is the server of its clients, and a client of Postgres.
-                left = _tls.check_pair(certificate, key, serves=side == "client", reader=reader)
+                left = tls.check_pair(certificate, key, serves=side == "client", reader=reader)
                 if left < EXPIRES_SOON_DAYS:
                     warnings.append(f"{name}: {path} expires in {left:.0f} days; renew it")
-        except _tls.TlsError as error:
+        except tls.TlsError as error:
             raise ValueError(f"{name}: {path} {error}") from error
     return warnings
 
@@ -116,16 +116,16 @@ def check_servers(
     servers = {
         (host.strip(), int(entry["port"])) for entry in entries for host in entry["host"].split(",")
     }
-    files = (options.get(f"server_tls_{name}", "") for name in _pgbouncer.TLS_FILES)
+    files = (options.get(f"server_tls_{name}", "") for name in defaults.TLS_FILES)
     authority, certificate, key = files
-    reader = _identity.entry_of(os_user)
-    context = _tls.client_context(mode, authority, certificate, key, reader)
+    reader = identity.entry_of(os_user)
+    context = tls.client_context(mode, authority, certificate, key, reader)
     for host, port in sorted(servers):
         if host.startswith("/"):
             continue  # nobody is in between
         try:
-            _tls.check_server(host, port, context, shows=bool(certificate))
-        except _tls.TlsError as error:
+            tls.check_server(host, port, context, shows=bool(certificate))
+        except tls.TlsError as error:
             raise ValueError(
                 f"server_tls_sslmode: {mode!r} would cut the pools off, because Postgres at {host}"
                 f" port {port} {error}"
@@ -146,7 +146,7 @@ def wanted_certificate(
         return ""
     with _as_service(os_user), open(options["client_tls_cert_file"], "rb") as handle:
         text = handle.read()
-    return _tls.digest(text.decode("utf-8", "replace"))
+    return tls.digest(text.decode("utf-8", "replace"))
 
 
 def served_certificate(listening: Iterable[tuple[str, int]]) -> str:
@@ -157,7 +157,7 @@ def served_certificate(listening: Iterable[tuple[str, int]]) -> str:
     """
     for address, port in sorted(listening):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104
-        found = _tls.served_digest(host, port)
+        found = tls.served_digest(host, port)
         if found:
             return found
     return ""
@@ -172,7 +172,7 @@ def read_files(
         OSError: when one can't be read.
     """
     notes = []
-    for name in _pgbouncer.READ_FILES:
+    for name in defaults.READ_FILES:
         if not options.get(name):
             continue
         if options[name] in assumed:
@@ -185,13 +185,13 @@ def read_files(
 
 
 def _named_files(options: Mapping[str, str]) -> list[tuple[str, str]]:
-    names = {*_pgbouncer.READ_FILES, "client_tls_key_file", "server_tls_key_file"}
+    names = {*defaults.READ_FILES, "client_tls_key_file", "server_tls_key_file"}
     return [(name, options[name]) for name in sorted(names) if options.get(name)]
 
 
 def _as_service(os_user: str) -> ContextManager[None]:
     """The rights of the pooler's OS user; this process's own where there is no such user yet."""
-    return _identity.acting_as(_identity.entry_of(os_user))
+    return identity.acting_as(identity.entry_of(os_user))
 
 
 def _is_missing(path: str) -> bool:

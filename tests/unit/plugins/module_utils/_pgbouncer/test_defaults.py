@@ -20,7 +20,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import 
     defaults as _pgbouncer,
     entries as _pgbouncer_entries,
     options as _pgbouncer_options,
-    plan as _pgbouncer_plan,
+    plan,
 )
 
 ROOT = Path(__file__).resolve().parents[5]
@@ -556,12 +556,12 @@ def desired(version=NEW, given=None, overrides=None, user_overrides=None, descri
         databases, version, host="/run/pg", port=5432, overrides=overrides or {}
     )
     users = _pgbouncer_entries.user_entries(databases, user_overrides or {}, version)
-    return _pgbouncer_plan.Desired(effective(version, given), described, users, descriptors)
+    return plan.Desired(effective(version, given), described, users, descriptors)
 
 
 def running_as(wanted, version=NEW, **rows):
     """The pooler that runs exactly what is wanted, as its console shows it."""
-    package = _pgbouncer_plan.package_state(version, wanted.descriptors)
+    package = plan.package_state(version, wanted.descriptors)
     assert package.config is not None
     config = {
         name: replace(
@@ -598,13 +598,13 @@ def steps(wanted, running, files=(), **more):
         "may_restart": True,
         **more,
     }
-    return _pgbouncer_plan.plan(wanted, running, files=files, **arguments)
+    return plan.plan(wanted, running, files=files, **arguments)
 
 
 @pytest.mark.parametrize("version", [OLD, NEW])
 def test_what_runs_as_wanted_needs_nothing(version):
     wanted = desired(version)
-    assert _pgbouncer_plan.differences(wanted, running_as(wanted, version)) == []
+    assert plan.differences(wanted, running_as(wanted, version)) == []
     assert steps(wanted, running_as(wanted, version)).actions == []
 
 
@@ -662,7 +662,7 @@ def test_users_that_run_otherwise(given, row, found):
     wanted = desired(user_overrides={"app_user": given})
     running = running_as(wanted)
     running = replace(running, users={"app_user": {**running.users["app_user"], **row}})
-    differences = _pgbouncer_plan.differences(wanted, running)
+    differences = plan.differences(wanted, running)
     assert [(one.name, one.running, one.wanted) for one in differences] == found
     assert all(one.reloads for one in differences)
 
@@ -681,7 +681,7 @@ def test_a_number_that_show_users_carries_over_from_the_row_before(given, found)
     running = running_as(wanted)
     row = {**running.users["app_user"], "pool_size": "       16"}
     running = replace(running, users={"aaa": row, "app_user": row})
-    differences = _pgbouncer_plan.differences(wanted, running)
+    differences = plan.differences(wanted, running)
     assert [(one.name, one.running, one.wanted) for one in differences] == found
 
 
@@ -709,7 +709,7 @@ def test_databases_that_come_and_go():
     wanted = desired()
     running = running_as(wanted)
     other = replace(running, databases={"old": {}, "pgbouncer": {}})
-    found = [(one.name, one.wanted) for one in _pgbouncer_plan.differences(wanted, other)]
+    found = [(one.name, one.wanted) for one in plan.differences(wanted, other)]
     assert found == [("database old", "absent"), ("database mydb", "present")]
 
 
@@ -730,13 +730,13 @@ def test_a_limit_takes_a_restart_only_when_it_is_too_low():
 
 def test_a_pooler_that_is_down_is_started():
     wanted = desired()
-    down = _pgbouncer_plan.Running(False, None, {}, {}, None)
+    down = plan.Running(False, None, {}, {}, None)
     assert steps(wanted, down, [INI], reconnect=True).actions == [f"write {INI}", "start"]
 
 
 def test_a_pooler_that_does_not_answer_is_restarted():
     wanted = desired()
-    mute = _pgbouncer_plan.Running(True, None, {}, {}, 16384)
+    mute = plan.Running(True, None, {}, {}, 16384)
     assert steps(wanted, mute).actions == ["restart for a console that does not answer"]
 
 
@@ -768,7 +768,7 @@ def test_a_forbidden_restart_is_held_back_and_the_rest_done():
 
 @pytest.mark.parametrize("version", [OLD, NEW])
 def test_what_the_package_starts_needs_a_restart(version):
-    package = _pgbouncer_plan.package_state(version, 1024)
+    package = plan.package_state(version, 1024)
     planned = steps(desired(version), package, [UNIT, INI])
     assert planned.actions == [
         f"write {UNIT}",
@@ -798,7 +798,7 @@ JIT_OFF = {"statement_timeout": None, "lock_timeout": None,
 )
 def test_carries_old_settings(noted, settings, expected):
     databases = () if settings is None else model(settings=settings)
-    assert _pgbouncer_plan.carries_old_settings(noted, databases) == expected
+    assert plan.carries_old_settings(noted, databases) == expected
 
 
 @pytest.mark.parametrize(
@@ -812,7 +812,7 @@ def test_carries_old_settings(noted, settings, expected):
     ],
 )
 def test_carries_old_parameters(noted, entries, expected):
-    assert _pgbouncer_plan.carries_old_parameters(noted, entries) == expected
+    assert plan.carries_old_parameters(noted, entries) == expected
 
 
 def test_role_settings_lines_have_a_line_for_each_role():
@@ -829,7 +829,7 @@ def test_role_settings_lines_have_a_line_for_each_role():
             }
         ]
     )  # fmt: skip
-    assert _pgbouncer_plan.role_settings_lines(databases) == ["a:", "b: jit=off lock_timeout=5s"]
+    assert plan.role_settings_lines(databases) == ["a:", "b: jit=off lock_timeout=5s"]
 
 
 def test_the_options_that_only_a_restart_applies():

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    ini as _ini,
-    os_user as _pgbouncer_user,
-    plan as _pgbouncer_plan,
+    ini,
+    os_user,
+    plan,
     processes as _pgbouncer_processes,
 )
 
@@ -104,7 +104,7 @@ def test_a_single_process_has_what_it_always_had():
         "ReadWritePaths=-/var/run/postgresql",
     ]
     assert _pgbouncer_processes.rotation(OPTIONS, "pgbouncer", "postgres", "postgres") is None
-    assert "[peers]" not in _ini.render_ini(OPTIONS, {}, {}, [], [], {})
+    assert "[peers]" not in ini.render_ini(OPTIONS, {}, {}, [], [], {})
 
 
 def test_each_process_has_a_place_of_its_own_and_knows_all():
@@ -120,7 +120,7 @@ def test_each_process_has_a_place_of_its_own_and_knows_all():
     }
     assert (third.service, third.config_file) == ("pgbouncer@3", "/etc/pgbouncer/pgbouncer-3.ini")
     peers = _pgbouncer_processes.peers((first, second, third))
-    text = _ini.render_ini(second.options, {}, {}, [], [], peers)
+    text = ini.render_ini(second.options, {}, {}, [], [], peers)
     assert (
         "[peers]\n"
         "1 = host=/var/run/postgresql port=6432\n"
@@ -128,8 +128,8 @@ def test_each_process_has_a_place_of_its_own_and_knows_all():
         "3 = host=/run/pgbouncer-3 port=6432\n"
         "\n[pgbouncer]\n"
     ) in text
-    assert _ini.is_managed(text)
-    assert not _ini.is_managed("[pgbouncer]\n")
+    assert ini.is_managed(text)
+    assert not ini.is_managed("[pgbouncer]\n")
 
 
 def test_a_log_or_pid_file_that_nobody_wants_stays_away():
@@ -161,7 +161,7 @@ def test_units():
 
 def test_units_of_a_user_of_its_own():
     who = {**WHO, "user": "pgbouncer", "group": "bouncers"}
-    members = processes(2, **_pgbouncer_user.layout("pgbouncer"))
+    members = processes(2, **os_user.layout("pgbouncer"))
     text = _pgbouncer_processes.drop_in(2048, members, **who)
     for line in (
         "User=pgbouncer",
@@ -257,7 +257,7 @@ def test_no_process_comes_or_goes_against_the_policy(wanted, found, active, may_
     assert _pgbouncer_processes.count_for_now(wanted, found, active, may_restart) == count
 
 
-NOTHING = _pgbouncer_plan.Plan((), False, False, (), False, False, ())
+NOTHING = plan.Plan((), False, False, (), False, False, ())
 
 
 def steps(*plans, stop=(), remove=()):
@@ -307,14 +307,14 @@ def test_what_waits_is_named_once():
     ],
 )  # fmt: skip
 def test_peers_that_run_otherwise(shown, wanted, found):
-    running = _pgbouncer_plan.Running(
+    running = plan.Running(
         True, {}, {}, {}, None,
         peers={name: {"host": host, "port": port} for name, (host, port) in shown.items()},
     )  # fmt: skip
-    desired = _pgbouncer_plan.Desired(
+    desired = plan.Desired(
         OPTIONS, {}, {}, 1024,
         peers={name: {"host": host, "port": port} for name, (host, port) in wanted.items()},
     )  # fmt: skip
-    differences = _pgbouncer_plan.differences(desired, running)
+    differences = plan.differences(desired, running)
     assert [(one.name, one.running, one.wanted) for one in differences] == found
     assert all(one.reloads for one in differences)
