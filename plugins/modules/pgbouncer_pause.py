@@ -99,7 +99,7 @@ from typing import Any, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    hold as _pooler_pause,
+    hold,
     pause,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection
@@ -129,7 +129,7 @@ def main() -> None:
     connection.require_psycopg2(module)
     if params["state"] == "resumed":
         held = {**NOTHING, **params["held"]}
-        for warning in () if module.check_mode else _pooler_pause.end(held):
+        for warning in () if module.check_mode else hold.end(held):
             module.warn(warning)
         module.exit_json(changed=False, actions=actions("resume", held), held=NOTHING)
     server = pause.Server(
@@ -144,13 +144,13 @@ def main() -> None:
 
     pools = []
     if params["timeout"]:
-        pools = _pooler_pause.find(run, params["service"], server, module.warn)
+        pools = hold.find(run, params["service"], server, module.warn)
     held = {**NOTHING, "pools": [asdict(one) for one in pools]}
     if pools and not module.check_mode:
-        hold = _pooler_pause.Hold(pools, params["timeout"], params["limit"], detached=True)
-        for warning in hold.begin():
+        holder = hold.Hold(pools, params["timeout"], params["limit"], detached=True)
+        for warning in holder.begin():
             module.warn(warning)
-        held = hold.detach()
+        held = holder.detach()
     module.exit_json(changed=bool(pools), actions=actions("pause", held), held=held)
 
 

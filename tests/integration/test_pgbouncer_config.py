@@ -13,9 +13,10 @@ from dataclasses import replace
 import psycopg
 import pytest
 
+from ansible_collections.pooled.postgres.plugins.module_utils._host import sockets
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    console,
     ini,
-    service,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection
 from ansible_collections.pooled.postgres.plugins.modules import pgbouncer_config
@@ -82,7 +83,7 @@ def test_no_session_of_ours_runs_through_it_with_what_others_have_set(pooler, re
     given = {"login_host": "127.0.0.1", "login_port": pooler.port, "login_user": ROLE["name"],
              "login_password": PASSWORD, "ssl_mode": "prefer"}  # fmt: skip
     with pytest.raises(connection.ConnectionFailed, match="give the port of the server itself"):
-        connection.connect({**service.CONSOLE, **given}, "mydb", read_only=read_only).close()
+        connection.connect({**console.LOGIN, **given}, "mydb", read_only=read_only).close()
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_a_pooler_that_does_not_come_up_gets_its_files_back(pooler, monkeypatch)
     pooler.configure()
     before = pooler.files()
     # The other program comes after the look for it.
-    monkeypatch.setattr(service, "why_not_listen", lambda *_: "")
+    monkeypatch.setattr(sockets, "why_not_listen", lambda *_: "")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -195,7 +196,7 @@ def test_a_pooler_that_does_not_come_up_gets_its_files_back(pooler, monkeypatch)
         result = pooler.configure(options={"listen_port": port})
     assert result["failed"]
     assert "Address already in use" in result["msg"]
-    assert result["msg"].endswith("The previous files are back, and the pooler runs with them.")
+    assert result["msg"].endswith("The previous files are back, and PgBouncer runs with them.")
     assert pooler.files() == before
     assert pooler.query("SELECT 1") == 1
     assert pooler.configure()["changed"] is False

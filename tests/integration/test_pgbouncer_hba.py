@@ -18,6 +18,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import 
     hba,
     processes,
     service,
+    trial,
 )
 
 from .certificates import Authority
@@ -307,7 +308,7 @@ def test_a_line_that_pgbouncer_drops_is_refused_and_opens_nothing(pooler, login,
         assert " line" in result["msg"]
         assert pooler.files() == before
     # Should the trial start not see it, what the running one logs does.
-    monkeypatch.setattr(service.Pooler, "try_out", lambda *_arguments: None)
+    monkeypatch.setattr(trial, "try_out", lambda *_arguments: None)
     result = pooler.configure(**RULES)
     assert "did not take the new configuration: it drops rules for logins" in result["msg"]
     assert "The previous files are back" in result["msg"]
@@ -436,8 +437,8 @@ def test_a_line_of_ones_own_that_pgbouncer_drops_is_refused_on_each_run(pooler, 
         assert pooler.files() == before
     # As a version before this check left it: taken, with a line in the log alone.
     with monkeypatch.context() as patch:
-        patch.setattr(service.Pooler, "try_out", lambda *_arguments: None)
-        patch.setattr(service.Pooler, "rule_complaints", lambda *_arguments: [])
+        patch.setattr(trial, "try_out", lambda *_arguments: None)
+        patch.setattr(service.PgBouncer, "rule_complaints", lambda *_arguments: [])
         assert not pooler.configure(**plain).get("failed")
     assert login(INSIDE) == "in"
     before = pooler.files()
@@ -446,7 +447,7 @@ def test_a_line_of_ones_own_that_pgbouncer_drops_is_refused_on_each_run(pooler, 
     assert pooler.files() == before
     # Should the trial start not see it, what the running one logs of the reload does.
     with monkeypatch.context() as patch:
-        patch.setattr(service.Pooler, "try_out", lambda *_arguments: None)
+        patch.setattr(trial, "try_out", lambda *_arguments: None)
         write("host mydb app_user 127.0.0.2/32 reject more=1", lets_in)
         result = pooler.configure(**plain)
         assert f"new configuration: it drops rules for logins of {own}: hba" in result["msg"]

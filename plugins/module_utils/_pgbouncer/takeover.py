@@ -18,10 +18,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import 
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import (
     OPTIONS,
-    canonical,
+    canonical_option,
     default_of,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.plan import (
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.running import (
     PACKAGE_OPTIONS,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import MASK, shown_setting
@@ -244,7 +244,7 @@ def _changed_options(
         default = default_of(OPTIONS[name], version) if name in OPTIONS else ""
         effective = default if new is None else shown_setting(name, new)
         packaged = not unmanaged.serves and PACKAGE_OPTIONS.get(name) == value
-        if not packaged and canonical(name, value) != canonical(name, effective):
+        if not packaged and canonical_option(name, value) != canonical_option(name, effective):
             lines.append(f"option {_change(name, value, new)}")
     return lines
 

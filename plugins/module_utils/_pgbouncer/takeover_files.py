@@ -11,6 +11,9 @@ from typing import Iterable
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import files
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    hba,
+    ini,
+    secrets,
     takeover,
 )
 
@@ -65,3 +68,33 @@ def missing_copies(paths: Iterable[str], rights: files.Rights) -> list[files.Man
         else:
             raise ValueError(f"{path}: there are too many copies of it; remove those not needed")
     return missing
+
+
+def copies(
+    found: takeover.Unmanaged | None,
+    config_file: str,
+    access: hba.Access,
+    rights: files.Rights,
+    as_packaged: bool,
+) -> list[files.ManagedFile]:
+    """Copies to be made of files that somebody else wrote and that are replaced.
+
+    Args:
+        found: the configuration, if this collection did not write it.
+        config_file: PgBouncer's configuration file.
+        access: the rules for logins to come.
+        rights: with whose rights to work on the files.
+        as_packaged: whether the configuration file is as its package has installed it.
+    """
+    paths = []
+    if found is not None and not found.is_bare:
+        config = last_read(config_file, rights)
+        if not as_packaged and not ini.is_managed(config.content or ""):
+            paths.append(config_file)
+        listed = last_read(access.options["auth_file"], rights).content or ""
+        if not secrets.is_ours(ini.secrets_in(listed)):
+            paths.append(access.options["auth_file"])
+    rules = hba.path_beside(config_file)
+    if access.text and not hba.is_ours(last_read(rules, rights).content or ""):
+        paths.append(rules)
+    return missing_copies(paths, rights)

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files that the pooler reads beside its own, above all those for TLS, on this host.
+"""The files that PgBouncer reads beside its own, above all those for TLS, on this host.
 
-They are read with the rights of the pooler's OS user alone: it needs them, and what root may read
+They are read with the rights of PgBouncer's OS user alone: it needs them, and what root may read
 beyond that is no business of a check, a digest or a message.
 """
 
@@ -17,10 +17,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host import (
     identity,
     tls,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    defaults,
-    os_user as _pgbouncer_user,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import defaults
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.os_user import may
 
 # Warned of as long as there is time left to renew a certificate.
 EXPIRES_SOON_DAYS = 14
@@ -74,7 +72,7 @@ def check_files(
     for missing in missing_files(os_user, options, assumed):
         raise ValueError(missing)
     for name, path in _named_files(options):
-        if path not in assumed and not _pgbouncer_user.may(run, os_user, "-r", path):
+        if path not in assumed and not may(run, os_user, "-r", path):
             raise ValueError(
                 f"{name}: {path} can't be read by {os_user}, as whom PgBouncer runs; give that user"
                 " or one of its groups the right to read it, and to enter its directory (create a"
@@ -105,7 +103,7 @@ def check_files(
 def check_servers(
     os_user: str, options: Mapping[str, str], entries: Iterable[Mapping[str, str]]
 ) -> None:
-    """See that the servers behind the pooler offer the TLS that it will ask them for.
+    """See that the servers behind PgBouncer offer the TLS that it will ask them for.
 
     Raises:
         ValueError: naming the server and what is wrong with its TLS.
@@ -190,7 +188,7 @@ def _named_files(options: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def _as_service(os_user: str) -> ContextManager[None]:
-    """The rights of the pooler's OS user; this process's own where there is no such user yet."""
+    """The rights of PgBouncer's OS user; this process's own where there is no such user yet."""
     return identity.acting_as(identity.entry_of(os_user))
 
 
