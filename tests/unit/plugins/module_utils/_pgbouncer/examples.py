@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ansible_collections.pooled.postgres.plugins.module_utils._host.files import Rights
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     parse_databases,
 )
@@ -17,6 +18,15 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import 
     running,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.differences import Desired
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.interruption import (
+    Interruption,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.read import Installation
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.request import (
+    Request,
+    parsed_request,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.service import Service
 
 OLD, NEW = (1, 18, 0), (1, 24, 1)
 
@@ -89,3 +99,66 @@ def running_as(wanted, version=NEW, **rows):
         databases={"mydb": row, "pgbouncer": {"name": "x"}},
         users={"app_user": {**shown, "pool_mode": None}, "pgbouncer": {"name": "pgbouncer"}},
     )
+
+
+ARGUMENTS = {
+    "databases": [{"name": "mydb", "roles": [{"name": "app_user", "kind": "user"}]}],
+    "passwords": {},
+    "options": {},
+    "database_options": {},
+    "user_options": {},
+    "auth": "query",
+    "auth_role": "pgbouncer_auth",
+    "auth_password": None,
+    "client_networks": [],
+    "require_tls": False,
+    "backend_host": "",
+    "backend_port": 5432,
+    "backend_socket_dir": "/run/pg",
+    "limit_nofile": "auto",
+    "processes": 1,
+    "runtime_directory": "/run",
+    "reconnect": False,
+    "restart": "always",
+    "takeover": False,
+    "config_file": "/etc/pgbouncer/pgbouncer.ini",
+    "binary": "/usr/sbin/pgbouncer",
+    "service": "pgbouncer",
+    "unit_directory": "/etc/systemd/system",
+    "os_user": "auto",
+    "sandbox": "full",
+    "logrotate_directory": "/etc/logrotate.d",
+    "assume_new": False,
+    "assume_version": None,
+    "assume_user": False,
+    "assume_files": [],
+}
+
+
+def asked(check_mode: bool = False, **more) -> Request:
+    """What the module is asked for."""
+    return parsed_request({**ARGUMENTS, **more}, check_mode)
+
+
+def installed(version=NEW, os_user="pgbouncer", **more) -> Installation:
+    """A PgBouncer that an earlier run has configured, and that runs."""
+    service = Service(
+        exists=True,
+        active=True,
+        pid=7,
+        reload_needed=False,
+        descriptors=16384,
+        default_descriptors=1024,
+        os_user=os_user,
+        unit_user=os_user,
+    )
+    given = {
+        "version": version,
+        "service": service,
+        "rights": Rights(os_user),
+        "interruption": Interruption(),
+        "as_packaged": False,
+        "drop_in": f"[Service]\nUser={os_user}\n",
+        **more,
+    }
+    return Installation(**given)
