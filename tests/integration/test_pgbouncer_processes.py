@@ -143,8 +143,8 @@ def test_a_process_that_does_not_come_up_takes_all_back(pooler):
     blocked.mkdir()
     result = pooler.configure(processes=2)
     assert result["failed"], in_the_way
-    assert result["msg"].startswith(f"The pooler did not take the new configuration: {SECOND}:")
-    assert result["msg"].endswith("The previous files are back, and the pooler runs with them.")
+    assert result["msg"].startswith(f"PgBouncer did not take the new configuration: {SECOND}:")
+    assert result["msg"].endswith("The previous files are back, and PgBouncer runs with them.")
     assert (pooler.files(), pids(pooler)[1:]) == (before, [0, 0])
     assert pooler.query("SELECT 1") == 1
     assert pooler.configure()["changed"] is False
