@@ -291,6 +291,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.default
     AUTH_MODES,
     RESTART_POLICIES,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.files import FileKind
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.group import clients_of
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.prepare import (
     Prepared,
@@ -397,22 +398,22 @@ def make_ready(
 def work_of(request: Request, found: read.Installation, prepared: Prepared) -> Work:
     """What is to be done."""
     plan = prepared.plan
-    drop_in = prepared.files[0].file.wanted
+    drop_in = read.of_first_process(prepared.files, FileKind.UNIT).file.wanted
     return Work(
-        prepared.group,
-        plan,
-        prepared.files,
-        prepared.copies,
-        ManagedFile(
+        group=prepared.group,
+        plan=plan,
+        files=prepared.files,
+        copies=prepared.copies,
+        note=ManagedFile(
             interruption.note_path(request.config_file),
             interruption.note(plan.actions, report.action_lines(plan)),
             drop_in.owner,
             drop_in.group,
             0o644,
         ),
-        found.interruption.unfinished,
-        prepared.rights,
-        prepared.own_rules,
+        noted=found.interruption.unfinished,
+        rights=prepared.rights,
+        own_rules=prepared.own_rules,
     )
 
 
@@ -462,8 +463,11 @@ def main() -> None:
         if module.check_mode or not plan.actions:
             module.exit_json(**result)
         make_ready(run, request, found, prepared)
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    try:
         apply(work_of(request, found, prepared))
-    except (ValueError, NotApplied) as error:
+    except NotApplied as error:
         module.fail_json(msg=str(error))
     if plan.changes(wanted.options["auth_file"]):
         # With a new secret their way is closed, and those who are in stay in.

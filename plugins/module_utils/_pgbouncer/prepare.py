@@ -27,6 +27,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import 
     tls_files,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.differences import Desired
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.files import FileKind
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.group import (
     GroupState,
     ProcessGroup,
@@ -176,6 +177,7 @@ def prepare(run: RunCommand, request: Request, found: read.Installation) -> Prep
         found.installed,
     )
     state = read_group(group, found.service, _first_running(request, target, found, group))
+    last_read = read.of_first_process(states, FileKind.CONFIG).last_good.content
     stale = []
     if auth_file.stale:
         stale.append("users of the old auth file")
@@ -190,21 +192,21 @@ def prepare(run: RunCommand, request: Request, found: read.Installation) -> Prep
         units_unread=state.units_unread,
         unfinished=found.interruption.unfinished,
         stale=stale,
-        reconnect=_must_reconnect(request, found, read.last_read_config(states), desired),
+        reconnect=_must_reconnect(request, found, last_read, desired),
         may_restart=target.may_restart,
     )
     return Prepared(
-        target,
-        user_exists,
-        rights,
-        unmanaged,
-        losses,
-        tuple(copies),
-        group,
-        state,
-        states,
-        plan,
-        (*map(report.missing_verifier_warning, known.missing), *tls.warnings),
+        wanted=target,
+        user_exists=user_exists,
+        rights=rights,
+        unmanaged=unmanaged,
+        losses=losses,
+        copies=tuple(copies),
+        group=group,
+        state=state,
+        files=states,
+        plan=plan,
+        warnings=(*map(report.missing_verifier_warning, known.missing), *tls.warnings),
     )
 
 

@@ -81,12 +81,12 @@ def installation(run: RunCommand, request: Request) -> Installation:
     if files.exists(note, rights):
         interruption = parsed(files.read_file(note, rights).content or "")
     return Installation(
-        version,
-        service,
-        rights,
-        interruption,
-        version is not None and os_user.is_package_file(run, request.config_file),
-        files.read_file(drop_in_path(request), rights).content,
+        version=version,
+        service=service,
+        rights=rights,
+        interruption=interruption,
+        as_packaged=version is not None and os_user.is_package_file(run, request.config_file),
+        drop_in=files.read_file(drop_in_path(request), rights).content,
     )
 
 
@@ -209,10 +209,6 @@ def _as_packaged(file: OwnedFile, before: ManagedFile) -> ManagedFile:
     return before
 
 
-def last_read_config(states: Sequence[FileState]) -> str:
-    """The configuration of the first process that it has last read."""
-    return next(
-        one.last_good.content
-        for one in states
-        if one.file.kind is FileKind.CONFIG and one.file.process == 1
-    )
+def of_first_process(states: Sequence[FileState], kind: FileKind) -> FileState:
+    """The file of a kind that is for the first process alone."""
+    return next(one for one in states if one.file.kind is kind and one.file.process == 1)

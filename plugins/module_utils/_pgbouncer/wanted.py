@@ -108,18 +108,18 @@ def decide(request: Request, found: Installation, most_descriptors: int) -> Want
     )
     needed = descriptors.descriptors_needed(options, request.databases, databases, users, count)
     return Wanted(
-        version,
-        may_restart,
-        now,
-        then,
-        options,
-        access,
-        rules_path,
-        count,
-        databases,
-        users,
-        descriptors.descriptor_limit(needed, request.limit_nofile, most_descriptors),
-        networks.warnings,
+        version=version,
+        may_restart=may_restart,
+        os_user=now,
+        os_user_then=then,
+        options=options,
+        access=access,
+        rules_path=rules_path,
+        processes=count,
+        databases=databases,
+        users=users,
+        descriptors=descriptors.descriptor_limit(needed, request.limit_nofile, most_descriptors),
+        warnings=networks.warnings,
     )
 
 
