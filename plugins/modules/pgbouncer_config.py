@@ -268,6 +268,7 @@ restart_pending:
 from typing import Any, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host.files import ManagedFile
+from ansible_collections.pooled.postgres.plugins.module_utils._host.process import RunCommand
 from ansible_collections.pooled.postgres.plugins.module_utils._host.units import SANDBOXES
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
     argument_spec as model_arguments,
@@ -303,7 +304,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.request
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.service import (
     PgBouncerError,
-    RunCommand,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection
 

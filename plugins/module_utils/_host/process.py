@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import pwd
+from typing import Callable, Sequence
 
 CAP_SYS_RESOURCE = 24
+
+# Runs a command; returns its exit code, output and errors.
+RunCommand = Callable[[Sequence[str]], "tuple[int, str, str]"]
 
 
 def owner(pid: int) -> str:

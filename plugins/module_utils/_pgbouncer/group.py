@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Iterator, Sequence
 
+from ansible_collections.pooled.postgres.plugins.module_utils._host.process import RunCommand
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import processes
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.console import ConsoleError
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.differences import Desired
@@ -22,7 +23,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.running
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.service import (
     PgBouncer,
     PgBouncerError,
-    RunCommand,
     Service,
 )
 

@@ -27,11 +27,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host import (
     resources,
     sockets,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._host.process import RunCommand
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     console,
     pause,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.service import RunCommand
 
 SHOW_DATABASES = "SHOW DATABASES"
 POLL_S = 0.05

@@ -14,12 +14,13 @@ import os
 import pwd
 import re
 import stat
-from typing import Callable, Iterable, Mapping, Sequence
+from typing import Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import (
     files,
     identity,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._host.process import RunCommand
 
 AUTO = "auto"
 OWN = "pgbouncer"
@@ -27,8 +28,6 @@ PACKAGED = "postgres"
 
 _NOBODY = 65534
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
-
-RunCommand = Callable[[Sequence[str]], "tuple[int, str, str]"]
 
 # Where Debian's package keeps the rest, and where everybody looks for the unix socket.
 LAYOUT: dict[str, str] = {

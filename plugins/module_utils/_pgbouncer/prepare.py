@@ -12,6 +12,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host.files import
     ManagedFile,
     Rights,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._host.process import RunCommand
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     files,
     hba,
@@ -43,7 +44,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.running
     Running,
     package_state,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.service import RunCommand
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.wanted import (
     Verifiers,
     Wanted,

@@ -16,6 +16,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host.files import
     ManagedFile,
     Rights,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._host.process import RunCommand
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     ini,
     os_user,
@@ -37,7 +38,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.interru
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.request import Request
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.service import (
     PgBouncer,
-    RunCommand,
     Service,
     installed_version,
 )

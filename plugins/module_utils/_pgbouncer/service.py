@@ -9,13 +9,14 @@ import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Callable, Iterator, Sequence
+from typing import Iterator
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import (
     files,
     process,
     sockets,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._host.process import RunCommand
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     console,
     hba,
@@ -33,8 +34,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.running
 START_TIMEOUT_S = 20
 # What systemd gives a service that says nothing about it.
 _DEFAULT_DESCRIPTORS = 1024
-
-RunCommand = Callable[[Sequence[str]], "tuple[int, str, str]"]
 
 
 class PgBouncerError(Exception):

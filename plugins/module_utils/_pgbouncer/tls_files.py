@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Callable, Collection, ContextManager, Iterable, Mapping, Sequence
+from typing import Collection, ContextManager, Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import (
     identity,
     tls,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._host.process import RunCommand
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import defaults
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.os_user import may
 
 # Warned of as long as there is time left to renew a certificate.
 EXPIRES_SOON_DAYS = 14
-
-RunCommand = Callable[[Sequence[str]], "tuple[int, str, str]"]
 
 
 def missing_files(
