@@ -138,7 +138,7 @@ def memory_budget(
     needed = _memory_sum.huge_pages_needed(machine, request, runs)
     warnings += _memory_report.pages_warning(machine, request, sizes, needed)
     return Budget(
-        settings=tuple((row.name, row.value) for row in rows if not request.says(row.name)),
+        settings=tuple((row.name, row.value) for row in rows if not request.user_sets(row.name)),
         rows=rows,
         parts=parts,
         table=_memory_report.table(machine, request, sizes, rows, needed, warnings),
