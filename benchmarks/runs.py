@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -217,9 +218,9 @@ def differences(ours: dict[str, list[str]], theirs: dict[str, list[str]]) -> lis
     """What only one of two states has, in lines for people."""
     lines = []
     for subject in sorted({*ours, *theirs}):
-        one, other = ours.get(subject, []), theirs.get(subject, [])
-        lines += [f"{subject}: only ours: {row}" for row in one if row not in other]
-        lines += [f"{subject}: only the peer's: {row}" for row in other if row not in one]
+        one, other = Counter(ours.get(subject, ())), Counter(theirs.get(subject, ()))
+        lines += [f"{subject}: only ours: {row}" for row in (one - other).elements()]
+        lines += [f"{subject}: only the peer's: {row}" for row in (other - one).elements()]
     return lines
 
 
