@@ -54,9 +54,9 @@ def test_growth_is_for_each_host_beside_the_first():
 
 
 def test_what_an_ini_file_says_has_no_comments_and_no_order():
-    one = runs.sections("; made\n[b]\nx = host=/run port=1:2\n[a]\nz = %d\ny=1\n")
-    other = runs.sections("[a]\ny = 1\nz = %d\n; by hand\n\n[b]\nx=host=/run port=1:2\n")
-    assert one == other == {"b": {"x": "host=/run port=1:2"}, "a": {"y": "1", "z": "%d"}}
+    one = runs.sections("; made\n[b]\nx:1 = host=/run port=1:2\n[a]\nz = %d\ny=1\n")
+    other = runs.sections("[a]\ny = 1\nz = %d\n; by hand\n\n[b]\nx:1=host=/run port=1:2\n")
+    assert one == other == {"b": {"x:1": "host=/run port=1:2"}, "a": {"y": "1", "z": "%d"}}
 
 
 @pytest.mark.parametrize(
