@@ -16,8 +16,8 @@ TASK [A task with a recap of its own: PLAY ok=1] ****
 ok: [db1]
 
 PLAY RECAP *********************************************************************
-db-1.example               : ok=67   changed=0    unreachable=0    failed=0    skipped=37   rescued=0    ignored=0
-db2                        : ok=12   changed=3    unreachable=0    failed=0    skipped=40   rescued=0    ignored=0
+db-1.example               : ok=67   changed=0    unreachable=0    failed=0    skipped=37
+db2                        : ok=12   changed=3    unreachable=0    failed=0    skipped=40
 
 """
 
