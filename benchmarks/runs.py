@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PEER = ROOT / "benchmarks" / "peer" / "site.yml"
 SITE = ROOT / "playbooks" / "site.yml"
 PREFIX = f"pooled-runs-{os.getpid()}"
-MAJORS = {"12": "15", "13": "17"}
+RELEASE, MAJOR = "12", "15"
 OURS, THEIRS = "ours", "peer"
 WAYS = (OURS, THEIRS)
 
@@ -131,14 +131,14 @@ QUERIES = {
 FILES = {"pgbouncer.ini": "/etc/pgbouncer/pgbouncer.ini"}
 LOGIN = f"psql -XAtqc 'SELECT current_user' -h 127.0.0.1 -p 6432 -U app_user {DATABASE}"
 
-# What every module brings along that ansible-core has, to tell it apart from what is ours.
+# Modules of others, to see what every module takes.
 YARDSTICKS = (
     "ansible.builtin.ping",
     "ansible.builtin.apt",
     "community.postgresql.postgresql_privs",
 )
 IMPORT = """
-import os, subprocess, sys, time
+import subprocess, sys, time
 times = []
 for _ in range({repeats}):
     start = time.monotonic()
@@ -260,9 +260,9 @@ def inside(name: str, script: str, user: str = "root", text: str = "") -> str:
     return run(*command, text=text)
 
 
-def ssh_image(release: str) -> str:
+def ssh_image() -> str:
     """The image of Molecule's hosts with a server of SSH; made once, and kept like those."""
-    base = run(str(ROOT / "molecule" / "images" / "build"), release).strip()
+    base = run(str(ROOT / "molecule" / "images" / "build"), RELEASE).strip()
     image = base.replace("pooled-debian:", "pooled-debian-ssh:")
     if subprocess.run(["podman", "image", "exists", image], check=False).returncode == 0:
         return image
@@ -291,9 +291,9 @@ def remove_containers() -> None:
 class Lab:
     """Hosts that Ansible reaches over SSH, and what it needs for that."""
 
-    def __init__(self, folder: Path, release: str, memory: str) -> None:
-        self.folder, self.release, self.memory = folder, release, memory
-        self.image = ssh_image(release)
+    def __init__(self, folder: Path, memory: str) -> None:
+        self.folder, self.memory = folder, memory
+        self.image = ssh_image()
         self.addresses: dict[str, str] = {}
         run("podman", "network", "create", PREFIX)
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key"))
@@ -430,12 +430,12 @@ def our_variables() -> dict[str, Any]:
     }
 
 
-def their_variables(release: str, settings_by: str) -> dict[str, Any]:
+def their_variables(settings_by: str) -> dict[str, Any]:
     """The peer's variables: the same model in its words, and the settings that ours chose."""
     name = container(OURS, 1)
-    settings = inside(name, f"cat /etc/postgresql/{MAJORS[release]}/main/conf.d/*.conf")
+    settings = inside(name, f"cat /etc/postgresql/{MAJOR}/main/conf.d/*.conf")
     return {
-        "peer_major": MAJORS[release],
+        "peer_major": MAJOR,
         "peer_database": DATABASE,
         "peer_schemas": SCHEMAS,
         "peer_networks": NETWORKS,
@@ -572,7 +572,7 @@ def measure(lab: Lab, rounds: int, hosts: int, settings_by: str) -> Figures:
         for way in turns:
             with step(f"round {number}: first run, {way}"):
                 figures.add("first run", way, plays(way, first, theirs))
-            theirs = theirs or their_variables(lab.release, settings_by)
+            theirs = theirs or their_variables(settings_by)
         compare(first)
         for way in turns:
             with step(f"round {number}: idle run, {way}"):
@@ -676,7 +676,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="each with fresh hosts (default 3)")
     parser.add_argument("--hosts", type=int, default=1, help="also idle runs on so many hosts")
-    parser.add_argument("--release", choices=tuple(MAJORS), default="12", help="of Debian")
     parser.add_argument("--memory", default="2g", help="of each container (default 2g)")
     parser.add_argument(
         "--settings",
@@ -693,7 +692,7 @@ def main() -> int:
     raw: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="pooled-") as folder:
         try:
-            lab = Lab(Path(folder), given.release, given.memory)
+            lab = Lab(Path(folder), given.memory)
             if given.modules:
                 found = modules(lab)
                 report_modules(found)
