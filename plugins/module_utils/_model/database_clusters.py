@@ -103,8 +103,8 @@ def database_clusters(
             continue
         if of_servers and name not in of_servers and not _names_a_server(variables[pooler]):
             problems[pooler] = _without_server(pooler, name, of_servers)
-            continue
-        placed[pooler] = name
+        else:
+            placed[pooler] = name
     names = tuple(dict.fromkeys((*of_servers, *placed.values())))
     for pooler in alone:
         if said[pooler] or pooler in problems:
@@ -113,15 +113,15 @@ def database_clusters(
             # Without any server too: PgBouncer before a Postgres elsewhere.
             placed[pooler] = names[0] if names else alone[0]
         elif _names_a_server(variables[pooler]):
-            server = _server_behind(variables[pooler], servers, variables, groups)
-            placed[pooler] = (said[server] or server) if server else pooler
+            behind = _server_behind(variables[pooler], servers, variables, groups)
+            placed[pooler] = (said[behind] or behind) if behind else pooler
         else:
             problems[pooler] = _ambiguous(pooler, names)
 
+    placed.update({server: said[server] or server for server in servers})
     for pooler in poolers:
-        name = (said[pooler] or pooler) if pooler in servers else placed.get(pooler)
-        if name is not None:
-            members.setdefault(name, ([], []))[1].append(pooler)
+        if pooler in placed:
+            members.setdefault(placed[pooler], ([], []))[1].append(pooler)
     clusters = tuple(
         DatabaseCluster(name, tuple(some), tuple(others))
         for name, (some, others) in members.items()
