@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import Any, Iterator, Protocol
+from typing import Any, Iterator
 
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.hba import CONSOLE, Client
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.running import (
@@ -29,16 +29,6 @@ LOGIN: dict[str, Any] = {
 }
 
 
-class Connection(Protocol):
-    """As much of a connection of psycopg2's as a console takes."""
-
-    def cursor(self) -> Any:
-        """What commands are sent with."""
-
-    def close(self) -> None:
-        """End it."""
-
-
 class ConsoleError(Exception):
     """The console took no connection or no command; the text is PgBouncer's or libpq's own."""
 
@@ -51,7 +41,7 @@ class Console:
             breaks.
     """
 
-    def __init__(self, session: Connection) -> None:
+    def __init__(self, session: connection.Connection) -> None:
         self._session = session
 
     def rows(self, command: str) -> list[dict[str, Any]]:

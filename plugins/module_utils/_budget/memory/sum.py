@@ -370,7 +370,9 @@ def _more_shared(request: Request, processes: int) -> tuple[float, tuple[str, ..
             if request.user_sets(name) and request.number(name) > included:
                 total += (request.number(name) - included) * each * times
                 names.append(name)
-    reads = [name for name in ("io_max_concurrency", "io_max_combine_limit") if request.user_sets(name)]
+    reads = [
+        name for name in ("io_max_concurrency", "io_max_combine_limit") if request.user_sets(name)
+    ]
     if reads:
         concurrency = request.whole("io_max_concurrency")
         each = 150 + 25 * request.whole("io_max_combine_limit")
