@@ -25,7 +25,7 @@ HEADINGS = {
 }
 # What a text about one of a cluster's hosts may name, and what the plan has to.
 WORDS = {
-    "orders-db": {"shop", "web", "orders-db"},
+    "orders-db": {"shop", "orders-db"},
     "billing-db": {"money", "ledger", "invoices", "billing-db", "billing-pool"},
     "billing-pool": {"money", "ledger", "invoices", "billing-db", "billing-pool"},
     "reports-db": {"figures", "board", "reports-db"},
