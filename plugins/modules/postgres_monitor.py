@@ -93,6 +93,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.available_ext
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     PSYCOPG2_IMPORT_ERROR,
+    Connection,
     ConnectionFailed,
     connect,
     connection_argument_spec,
@@ -200,7 +201,7 @@ def _connection(module: PooledModule) -> Any:
         module.fail_json(msg=f"can't connect to the server: {error}")
 
 
-def _state(connection: Any, params: dict[str, Any]) -> monitor_role.MonitorState:
+def _state(connection: Connection, params: dict[str, Any]) -> monitor_role.MonitorState:
     """What the server has of what is wanted."""
     role = None
     for row in fetch(connection, ROLE, (params["name"],)):
@@ -233,7 +234,7 @@ def _state(connection: Any, params: dict[str, Any]) -> monitor_role.MonitorState
 
 def _refuse_impossible(
     module: PooledModule,
-    connection: Any,
+    connection: Connection,
     state: monitor_role.MonitorState,
     databases: tuple[str, ...],
     extensions: tuple[str, ...],

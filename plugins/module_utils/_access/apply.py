@@ -23,6 +23,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted imp
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     LOCK_TIMEOUT_S,
     PREPARED_HOLDERS,
+    Connection,
     ConnectionFailed,
     fetch,
     server_message,
@@ -79,14 +80,14 @@ SELECT DISTINCT l.locktype, coalesce(l.relation::regclass::text, '') AS relation
  ORDER BY a.pid, p.gid
 """  # noqa: S608 - made of constants
 
-Opener = Callable[[str], Any]
+Opener = Callable[[str], Connection]
 
 
 class Failed(Exception):
     """A statement that the server refused, with what it was about."""
 
 
-def wait_for_other_runs(connection: Any) -> None:
+def wait_for_other_runs(connection: Connection) -> None:
     """Let runs against one server take turns; the connection's end gives the turn away.
 
     Raises:
@@ -120,7 +121,7 @@ def wait_for_other_runs(connection: Any) -> None:
     connection.commit()
 
 
-def read(wanted: Wanted, connection: Any, opener: Opener) -> Actual:
+def read(wanted: Wanted, connection: Connection, opener: Opener) -> Actual:
     """What read_server() says, also of what keeps it waiting.
 
     Raises:
@@ -130,7 +131,7 @@ def read(wanted: Wanted, connection: Any, opener: Opener) -> Actual:
     place = ["the server"]
     with _watched(connection, opener) as (watched_opener, blockers):
 
-        def noted_opener(name: str) -> Any:
+        def noted_opener(name: str) -> Connection:
             place[:] = [f"database {name!r}"]
             return watched_opener(name)
 
@@ -147,7 +148,11 @@ def read(wanted: Wanted, connection: Any, opener: Opener) -> Actual:
 
 
 def apply(
-    connection: Any, opener: Opener, actual: Actual, changes: Sequence[Change], done: list[Change]
+    connection: Connection,
+    opener: Opener,
+    actual: Actual,
+    changes: Sequence[Change],
+    done: list[Change],
 ) -> None:
     """Execute the changes, and keep in done those that hold.
 
@@ -185,13 +190,13 @@ def apply(
     _transaction(connection, opener, drops, "roles", actual, done)
 
 
-def execute(connection: Any, statement: str) -> None:
+def execute(connection: Connection, statement: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement)
 
 
 def _transaction(
-    connection: Any,
+    connection: Connection,
     opener: Opener,
     changes: Sequence[Change],
     place: str,
@@ -219,7 +224,7 @@ def _transaction(
 
 
 def _execute_all(
-    connection: Any, changes: Sequence[Change], actual: Actual, about: list[str]
+    connection: Connection, changes: Sequence[Change], actual: Actual, about: list[str]
 ) -> None:
     place = about[0]
     silent = False
@@ -262,7 +267,7 @@ def _lock_message(error: Any, blockers: list[str]) -> str:
 
 
 @contextmanager
-def _watched(connection: Any, opener: Opener) -> Iterator[tuple[Opener, list[str]]]:
+def _watched(connection: Connection, opener: Opener) -> Iterator[tuple[Opener, list[str]]]:
     """Note, from a connection of its own, whom others wait for when they wait for long.
 
     Yields:
@@ -271,7 +276,7 @@ def _watched(connection: Any, opener: Opener) -> Iterator[tuple[Opener, list[str
     seen: list[str] = []
     pids = [connection.info.backend_pid]
 
-    def watched_opener(name: str) -> Any:
+    def watched_opener(name: str) -> Connection:
         other = opener(name)
         pids.append(other.info.backend_pid)
         return other

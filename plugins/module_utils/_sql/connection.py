@@ -11,7 +11,7 @@ import select
 import time
 import traceback
 from contextlib import contextmanager
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Protocol, Sequence
 
 from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.common.respawn import (
@@ -96,6 +96,39 @@ _OTHER_PORT = "PgBouncer answered: give the port of the server itself"
 SYSTEM_PYTHON = "/usr/bin/python3"
 
 
+class Connection(Protocol):
+    """A connection as psycopg2 makes it, as far as it is used here."""
+
+    # The class of what the server and libpq refuse, with pgcode and diag.
+    Error: Any
+    autocommit: bool
+    closed: int
+    info: Any
+    notices: list[str]
+    server_version: int
+
+    def cursor(self, name: str | None = None, cursor_factory: Any = None) -> Any:
+        """A cursor, which is a context manager."""
+
+    def commit(self) -> None:
+        """End the transaction."""
+
+    def rollback(self) -> None:
+        """Take the transaction back."""
+
+    def close(self) -> None:
+        """End the session."""
+
+    def poll(self) -> int:
+        """Go on with connecting, and say what is waited for."""
+
+    def fileno(self) -> int:
+        """The descriptor of its socket."""
+
+    def get_parameter_status(self, parameter: str) -> str | None:
+        """A setting that the server has reported by itself."""
+
+
 def connection_argument_spec() -> dict[str, Any]:
     """Argument spec of the C(connection) documentation fragment."""
     return {
@@ -162,7 +195,7 @@ def connect(
     dbname: str | None = None,
     autocommit: bool = False,
     read_only: bool = False,
-) -> Any:
+) -> Connection:
     """Connect to a server as the module's connection options say.
 
     Args:
@@ -197,7 +230,7 @@ def connect(
     return connection
 
 
-def _lost(connection: Any, pinned: Mapping[str, str]) -> str:
+def _lost(connection: Connection, pinned: Mapping[str, str]) -> str:
     """Name of a pinned setting that the session does not have; empty for none."""
     names = ("search_path", *READ_ONLY)
     query = "SELECT " + ", ".join(f"pg_catalog.current_setting('{name}')" for name in names)
@@ -207,7 +240,7 @@ def _lost(connection: Any, pinned: Mapping[str, str]) -> str:
     return next((name for name in names if found[name] != pinned.get(name, found[name])), "")
 
 
-def _first_statement(connection: Any) -> tuple[str, dict[str, list[str]]]:
+def _first_statement(connection: Connection) -> tuple[str, dict[str, list[str]]]:
     """What sets the rest of a session, for the server and the role that it is of."""
     major = server_major(connection)
     found = {name: value for name, (since, value) in SESSION_SINCE.items() if major >= since}
@@ -220,7 +253,7 @@ def _first_statement(connection: Any) -> tuple[str, dict[str, list[str]]]:
     )
 
 
-def connect_console(params: Mapping[str, Any]) -> Any:
+def connect_console(params: Mapping[str, Any]) -> Connection:
     """Connect to PgBouncer's console, which takes neither options nor transactions.
 
     Raises:
@@ -239,7 +272,7 @@ def connect_pooled(params: Mapping[str, Any], dbname: str) -> Any:
     Raises:
         ConnectionFailed: with libpq's message.
     """
-    connection, _guard = _open(params, connection_arguments(params, dbname))
+    connection: Any = _open(params, connection_arguments(params, dbname))[0]
     connection.set_session(readonly=True)
     return connection
 
@@ -275,7 +308,7 @@ def session_options(settings: Mapping[str, str]) -> str:
 
 def _open(
     params: Mapping[str, Any], given: Mapping[str, Any], asynchronous: bool = False
-) -> tuple[Any, login_guard.Guard]:
+) -> tuple[Connection, login_guard.Guard]:
     """The only place that opens connections; returns one with what guards its login.
 
     Raises:
@@ -362,19 +395,21 @@ def _attempt(
         connection.close()
 
 
-def fetch(connection: Any, query: Any, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
+def fetch(
+    connection: Connection, query: Any, values: Sequence[Any] | Mapping[str, Any] = ()
+) -> list[Any]:
     """Rows of a query as named tuples."""
     with connection.cursor(cursor_factory=psycopg2.extras.NamedTupleCursor) as cursor:
         cursor.execute(query, values or None)
         return list(cursor.fetchall())
 
 
-def server_major(connection: Any) -> int:
+def server_major(connection: Connection) -> int:
     """Major version of the connected server, such as 17."""
     return int(connection.server_version) // 10000
 
 
-def console_rows(connection: Any, command: str) -> list[dict[str, Any]]:
+def console_rows(connection: Connection, command: str) -> list[dict[str, Any]]:
     """Rows of a PgBouncer console command; the connection must be in autocommit mode."""
     with connection.cursor() as cursor:
         cursor.execute(command)
@@ -402,6 +437,7 @@ __all__ = [
     "LOCK_TIMEOUT_S",
     "PREPARED_HOLDERS",
     "PSYCOPG2_IMPORT_ERROR",
+    "Connection",
     "ConnectionFailed",
     "connect",
     "connect_console",

@@ -28,7 +28,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     Grant,
     parse_acl,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import fetch
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
+    fetch,
+)
 
 _KIND_OF_DEFAULT = {
     "r": "tables",
@@ -149,7 +152,7 @@ SELECT r.rolsuper AS owner_is_superuser,
 """
 
 
-def read_schemas(connection: Any, names: Iterable[str]) -> dict[str, Schema]:
+def read_schemas(connection: Connection, names: Iterable[str]) -> dict[str, Schema]:
     """Those of the schemas that are there."""
     return {
         row.nspname: Schema(row.nspname, row.owner, _acl(row.acl))
@@ -157,7 +160,9 @@ def read_schemas(connection: Any, names: Iterable[str]) -> dict[str, Schema]:
     }
 
 
-def read_database(connection: Any, database: Database, names: Iterable[str]) -> ActualDatabase:
+def read_database(
+    connection: Connection, database: Database, names: Iterable[str]
+) -> ActualDatabase:
     """A database, or the template of one that is missing, as far as the model reaches.
 
     Args:

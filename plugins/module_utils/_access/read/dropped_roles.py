@@ -13,6 +13,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.actual imp
     RoleToDrop,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
     fetch,
     server_major,
 )
@@ -129,7 +130,7 @@ SELECT DISTINCT r.rolname AS name,
 
 
 def read_roles_to_drop(
-    connection: Any, names: Iterable[str], databases: Iterable[str]
+    connection: Connection, names: Iterable[str], databases: Iterable[str]
 ) -> dict[str, RoleToDrop]:
     """The roles to drop that are there, with what of them is the whole server's.
 
@@ -163,7 +164,7 @@ def read_roles_to_drop(
     }
 
 
-def read_belongings(connection: Any, names: Iterable[str]) -> dict[str, Belongings]:
+def read_belongings(connection: Connection, names: Iterable[str]) -> dict[str, Belongings]:
     """What roles to drop own and hold in one database, those that do so at all."""
     values = {"names": list(names)}
     if not values["names"]:

@@ -17,6 +17,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.actual imp
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import POOLER_SCHEMA
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import in_order
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
     fetch,
     server_major,
 )
@@ -121,7 +122,7 @@ _SHOWN_NAMES = 5
 
 
 def read_role_graph(
-    connection: Any, names: Iterable[str]
+    connection: Connection, names: Iterable[str]
 ) -> tuple[dict[str, ServerRole], tuple[Link, ...]]:
     """Every role of the server, and every membership.
 
@@ -143,7 +144,7 @@ def read_role_graph(
 
 
 def read_unmanaged_rights(
-    connection: Any, names: Iterable[str], databases: Iterable[str]
+    connection: Connection, names: Iterable[str], databases: Iterable[str]
 ) -> tuple[tuple[UnmanagedRight, ...], tuple[tuple[str, str, int], ...]]:
     """What roles of the model hold that is the whole server's, and in databases outside it.
 
@@ -160,7 +161,7 @@ def read_unmanaged_rights(
 
 
 def read_unmanaged_schemas(
-    connection: Any,
+    connection: Connection,
     schemas: Iterable[str],
     of_extensions: Iterable[str],
     migrators: Iterable[str],

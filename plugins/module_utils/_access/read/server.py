@@ -63,6 +63,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.available_ext
     read_surroundings,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
     fetch,
     server_major,
     server_message,
@@ -195,7 +196,7 @@ SELECT set_config(%(name)s, %(value)s, true) AS canonical,
 _SESSION_SETTINGS = "SELECT name, context FROM pg_settings WHERE lower(name) = ANY(%(names)s)"
 
 
-def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) -> Actual:
+def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Connection) -> Actual:
     """The access that a server gives, as far as the model is concerned.
 
     Args:
@@ -325,12 +326,14 @@ def _check_usable(row: Any) -> None:
         )
 
 
-def _old_collations(connection: Any, values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def _old_collations(
+    connection: Connection, values: Mapping[str, Any]
+) -> dict[str, tuple[str, ...]]:
     rows = fetch(connection, _OLD_COLLATIONS, values)
     return {row.datname: (row.recorded, row.provided) for row in rows}
 
 
-def _template_users(connection: Any, values: Mapping[str, Any]) -> tuple[str, ...]:
+def _template_users(connection: Connection, values: Mapping[str, Any]) -> tuple[str, ...]:
     """Who is in the template, in words, for so long that the server would not make a copy."""
     deadline = time.monotonic() + TEMPLATE_PATIENCE_S
     while True:
@@ -347,7 +350,7 @@ def _template_user(row: Any) -> str:
 
 
 def _maintenance(
-    wanted: Wanted, connect: Callable[[str], Any], connection: Any
+    wanted: Wanted, connect: Callable[[str], Any], connection: Connection
 ) -> dict[str, ActualDatabase]:
     """The databases that every server has and the model has not, for a profile that closes them."""
     if wanted.hardening != CIS:
@@ -366,7 +369,7 @@ def _maintenance(
     return dict(sorted(found.items()))
 
 
-def _read_login(connection: Any) -> Login:
+def _read_login(connection: Connection) -> Login:
     before = server_major(connection) < ADMIN_OPTION_MAJOR
     values = {"become": "MEMBER" if before else "SET", "createrole_reaches_all": before}
     (row,) = fetch(connection, _LOGIN, values)
@@ -381,7 +384,7 @@ def _read_login(connection: Any) -> Login:
 
 
 def _read_roles(
-    connection: Any, values: Mapping[str, Any], stored: Iterable[Any], reads_passwords: bool
+    connection: Connection, values: Mapping[str, Any], stored: Iterable[Any], reads_passwords: bool
 ) -> dict[str, ActualRole]:
     passwords = (
         {row.rolname: row.rolpassword for row in fetch(connection, _PASSWORDS, values)}
@@ -420,7 +423,7 @@ def _read_roles(
 
 
 def _try_settings(
-    wanted: Wanted, stored: Iterable[Any], connection: Any
+    wanted: Wanted, stored: Iterable[Any], connection: Connection
 ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str], frozenset[tuple[str, str]]]:
     """What the server makes of each value, what it says of those that it refuses, and which of
     them only because of who asks.
