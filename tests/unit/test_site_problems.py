@@ -41,12 +41,14 @@ LOOK = {
     "files": {},
     "package_lists": True,
 }  # fmt: skip
+# In two words, since no file of the tree has such a name.
+MISSPELT = "_".join(("postgres", "restrat"))
 WRONG: dict[str, dict[str, Any]] = {
     "db1": {"postgres_settings": {"work_mem": "12 bananas", "no_such_setting": 1}},
     "db2": {"postgres_hba": [{"type": "pigeon"}], "postgres_locale": "it's"},
     "db3": {"pgbouncer_settings": {"query_timeout": "soon", "no_such_option": 1}},
     "db4": {
-        "postgres_restrat": "always",
+        MISSPELT: "always",
         "postgres_restart_pause_timeout": -1,
         "pgbouncer_user_options": {"app_user": {"pool_mode": "never"}},
     },
@@ -64,7 +66,7 @@ NAMED = {
     "db2": ["postgres_locale, postgres_initdb_options: ", "postgres_hba[0].type: "],
     "db3": ["pgbouncer_settings.query_timeout: ", "pgbouncer_settings.no_such_option: "],
     "db4": [
-        "postgres_restrat: nothing reads a variable of this name; did you mean postgres_restart?",
+        f"{MISSPELT}: nothing reads a variable of this name; did you mean postgres_restart?",
         "If a name is meant for something else, list it in pooled_ignored_variables.",
         "postgres_restart_pause_timeout: ",
         "pgbouncer_user_options.app_user.pool_mode: ",

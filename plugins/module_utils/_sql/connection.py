@@ -119,9 +119,6 @@ class Connection(Protocol):
     def close(self) -> None:
         """End the session."""
 
-    def set_session(self, *, readonly: bool) -> None:
-        """Say how its transactions begin."""
-
     def poll(self) -> int:
         """Go on with connecting, and say what is waited for."""
 
@@ -275,7 +272,7 @@ def connect_pooled(params: Mapping[str, Any], dbname: str) -> Connection:
     Raises:
         ConnectionFailed: with libpq's message.
     """
-    connection, _guard = _open(params, connection_arguments(params, dbname))
+    connection: Any = _open(params, connection_arguments(params, dbname))[0]
     connection.set_session(readonly=True)
     return connection
 

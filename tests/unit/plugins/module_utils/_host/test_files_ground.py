@@ -186,7 +186,7 @@ SERVICES = [
 @pytest.mark.parametrize(("directory", "uid", "login", "expected"), SERVICES)
 def test_whose_files_a_server_has(directory, uid, login, expected, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(_files, "_user", lambda number: f"user{number}" if number else "root")
+    monkeypatch.setattr(_files, "user_name", lambda number: f"user{number}" if number else "root")
     if uid is not None:
         monkeypatch.setitem(TREE, directory, (uid, uid, DIRECTORY | 0o755))
     assert _files.service_user(directory, login) == expected
@@ -287,11 +287,14 @@ KNOWN = {
         ),
         *("_Keeper._warn_of_readers", "_locked", "_write_new"),  # on the controller
     },
+    "postgres_plan.py": {""},  # the collection's own, on the controller
     "host_resources_info.py": {
         *("text_of", "unit_texts", "majors_with", "shown_units", "pgbouncer", "main"),
         "sandbox",  # /run/systemd
         "createcluster",  # /etc/postgresql-common
         "network_drop_ins",  # /etc/systemd/system
+        "placed_files",  # below /etc and /usr/local/lib
+        "kept_services",  # /run/systemd
         *("clusters_configured", "wal_filesystem"),  # with reached(), or as the clusters' owner
     },
 }
