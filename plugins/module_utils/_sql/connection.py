@@ -272,8 +272,9 @@ def connect_pooled(params: Mapping[str, Any], dbname: str) -> Connection:
     Raises:
         ConnectionFailed: with libpq's message.
     """
-    connection: Any = _open(params, connection_arguments(params, dbname))[0]
-    connection.set_session(readonly=True)
+    connection, _guard = _open(params, connection_arguments(params, dbname))
+    session: Any = connection
+    session.set_session(readonly=True)
     return connection
 
 
