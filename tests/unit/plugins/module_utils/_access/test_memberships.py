@@ -21,6 +21,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.state impo
     Belongings,
     Column,
     DefaultRights,
+    Difference,
     LeavingRole,
     Link,
     OtherRole,
@@ -80,6 +81,21 @@ def test_a_role_gives_away_what_it_owns_first_and_is_dropped_last():
     ]
     inside = [change for change in plan(wanted(gone()), actual).changes if change.database]
     assert inside[0].text.startswith("REASSIGN OWNED")
+
+
+def test_a_role_that_nobody_inherits_from_is_told_with_what_it_owns():
+    owned = Belongings(owned=(("table", 1, ("t",)),))
+    actual = server([LeavingRole("former")], belongings={"former": owned})
+    (warning,) = [
+        text for text in plan(wanted(gone(heir=None)), actual).warnings if "former" in text
+    ]
+    assert "in database 'mydb' it owns" in warning
+
+
+def test_the_diff_of_a_role_that_is_dropped():
+    changes = plan(wanted(gone()), server([LeavingRole("former")])).changes
+    (drop,) = [change for change in changes if change.text == "DROP ROLE former"]
+    assert drop.differences == (Difference(("role former", "exists"), "yes", ""),)
 
 
 @pytest.mark.parametrize(
@@ -280,8 +296,9 @@ COLUMNS = st.lists(
 def test_rows_in_another_order_make_the_same_plan(securables, columns, random):
     outsiders = [Outsider(name, frozenset({name})) for name in ("legacy", "anna", "zoe")]
     defaults = [
-        DefaultRights(name, "", "tables", (Grant("app_user", "TRUNCATE", False, name),))
+        DefaultRights(name, schema, "tables", (Grant("app_user", "TRUNCATE", False, name),))
         for name in ("legacy", "anna", "app_migrator")
+        for schema in ("", "public")
     ]
 
     def planned():

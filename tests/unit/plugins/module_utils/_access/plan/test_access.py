@@ -19,6 +19,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.right
 from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
     ActualRole,
     Change,
+    Column,
     Difference,
     Login,
     Membership,
@@ -241,6 +242,9 @@ SETTINGS = [
     ({"search_path": "a, b"}, [("", "search_path", "a,b")], {}, []),
     ({"search_path": "a, b"}, [("", "search_path", "b, a")], {}, ["SET search_path = 'a', 'b'"]),
     ({"search_path": ""}, [("", "search_path", '""')], {}, []),
+    # What the server has may be no list, and what is no list may look like one.
+    ({"search_path": "a"}, [("", "search_path", '"a')], {}, ["SET search_path = 'a'"]),
+    ({"app.x": '"two words'}, [], {}, ["SET app.x = '\"two words'"]),
     ({"search_path": ""}, [], {}, ["SET search_path = ''"]),
     ({"search_path": "a"}, [("", "search_path", "'")], {}, ["SET search_path = 'a'"]),
     ({}, [("mydb", "work_mem", "1MB")], {}, ["IN DATABASE mydb RESET work_mem"]),
@@ -340,6 +344,14 @@ def test_password_that_cannot_be_compared_is_left_and_named():
     )
 
 
+def test_a_password_that_somebody_gave_the_pooler_s_role_goes():
+    want = wanted(pooler_role="pb")
+    for stored, expected in ((STORED, ["ALTER ROLE pb PASSWORD NULL"]), (None, [])):
+        actual = server(roles={"pb": existing("pb", password=stored)})
+        found = [text for text in role_texts(want, actual) if "PASSWORD" in text]
+        assert found == expected
+
+
 def test_passwords_come_last():
     want = wanted(role("a", password="x"), role("b", member_of=["a"]))
     secrets = [change.secret for change in plan(want, server()).changes if not change.database]
@@ -409,6 +421,24 @@ def test_rights_become_exact_in_one_step_and_nobody_else_is_touched(grants, owne
     assert of_others(after) == of_others(grants)
 
 
+@pytest.mark.parametrize("grantable", [False, True])
+def test_only_an_option_that_is_there_is_revoked(grantable):
+    grants = (
+        Grant("app_reader", "SELECT", grantable, "owner"),
+        Grant("legacy", "SELECT", False, "app_reader"),
+    )
+    needs = rights_needs("tables", "owner", grants, {"app_reader": KIND_RIGHTS["reader"]}, True)
+    found = [(need.verb, need.grantees, need.again) for need in needs]
+    assert found == (
+        [
+            ("GRANT", ("legacy",), True),
+            ("REVOKE GRANT OPTION FOR", ("app_reader",), False),
+        ]
+        if grantable
+        else []
+    )
+
+
 @given(GRANTS)
 def test_nothing_is_revoked_when_not_exclusive(grants):
     needs = rights_needs("tables", "owner", grants, RIGHTS, False)
@@ -438,6 +468,23 @@ def test_one_statement_covers_many_objects():
         "GRANT SELECT ON TABLE public.a, public.b TO app_reader"
     ]
     assert object_texts(table("a", schema="elsewhere")) == []
+
+
+def test_rights_on_columns_beyond_the_kind_are_revoked():
+    beyond = (Grant("app_reader", "UPDATE", False, ADMIN),)
+    columns = tuple(Column(schema, "t", "c", ADMIN, beyond) for schema in ("public", "elsewhere"))
+    found = texts(wanted(role("app_reader", "reader")), server(database={"columns": columns}))
+    assert [text for text in found if "UPDATE" in text] == [
+        "REVOKE UPDATE (c) ON TABLE public.t FROM app_reader"
+    ]
+
+
+def test_large_objects_that_an_application_made_are_its_own():
+    want = wanted(role("app_migrator", "migrator"), role("app_user"), role("app_reader", "reader"))
+    for owner, granted in (("app_migrator", True), ("app_user", False)):
+        item = Securable("large objects", "", "16400", "", owner, ())
+        found = texts(want, server(database={"large_objects": (item,)}))
+        assert any("16400 TO app_reader" in text for text in found) == granted, owner
 
 
 OUTSIDERS = (Outsider("legacy", frozenset({"legacy", "staff"})),)
