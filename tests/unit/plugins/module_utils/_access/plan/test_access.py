@@ -21,6 +21,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.state impo
     Change,
     Column,
     Difference,
+    Link,
     Login,
     Membership,
     Outsider,
@@ -519,6 +520,47 @@ PUBLIC_CASES = [
 def test_public_keeps_what_others_need(grants, outsiders, options, revoked, warnings):
     expected = [REVOKED.format(revoked)] if revoked else []
     assert public_texts((*OPEN, *grants), outsiders, **options) == (expected, warnings)
+
+
+def test_only_tables_and_sequences_stay_open_for_who_has_no_right_by_name():
+    """Functions of migrators are closed to all, and who needs one has to have it by name."""
+    public = {"tables": "SELECT", "routines": "EXECUTE"}
+    kept = []
+    for kind, privilege in public.items():
+        item = table(
+            "x", Grant("", privilege, False, "app_migrator"), owner="app_migrator", kind=kind
+        )
+        actual = server(
+            outsiders=OUTSIDERS,
+            database={
+                "securables": (item,),
+                "schemas": {
+                    "public": Schema("public", ADMIN, (Grant("legacy", "USAGE", False, ADMIN),))
+                },
+            },
+        )
+        state = actual.databases["mydb"]
+        state = replace(state, grants=(*state.grants, Grant("legacy", "CONNECT", False, ADMIN)))
+        planned = plan(
+            wanted(role("app_migrator", "migrator")), replace(actual, databases={"mydb": state})
+        )
+        kept += [kind for text in planned.warnings if f"PUBLIC keeps {privilege} on 1 of" in text]
+    assert kept == ["tables"]
+
+
+def test_a_member_outside_the_model_is_told_what_it_loses():
+    beyond = Grant("app_user", "TRUNCATE", False, ADMIN)
+    lacking = {"tables": (), "beyond": (beyond,)}
+    told = []
+    for name, grants in lacking.items():
+        actual = server(
+            database={"securables": (table("t", *grants),)},
+            outsiders=(Outsider("anna", frozenset({"anna", "app_user"})),),
+            links=(Link("anna", "app_user"),),
+        )
+        planned = plan(wanted(role("app_user")), actual)
+        told += [name for text in planned.warnings if "'anna' outside the model has, as" in text]
+    assert told == ["beyond"]
 
 
 def test_create_on_a_schema_stays_with_who_needs_it():

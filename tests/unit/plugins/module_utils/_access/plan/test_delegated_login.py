@@ -29,6 +29,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     Grant,
     owner_grants,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.extensions import (
+    Extension,
+    Surroundings,
+)
 
 ME = "master"
 WORDS = frozenset({"INHERIT", "CREATEROLE", "CREATEDB"})
@@ -247,3 +251,23 @@ def test_what_stays_on_objects_out_of_reach_is_told_by_what_is_wrong_with_it():
         "'app_user' get no SELECT, INSERT, UPDATE, DELETE",
         "'app_user' keep TRUNCATE",
     ]
+
+
+@pytest.mark.parametrize(
+    ("mine", "statements"),
+    [(None, 4), (login(), 1)],
+    ids=["superuser", "delegated"],
+)
+def test_an_extension_is_made_alone_only_with_a_superuser_s_rights(mine, statements):
+    want = Wanted(parse_databases([{"name": "mydb", "roles": [], "extensions": ["hstore"]}]))
+    actual = server(17, mine)
+    state = replace(actual.databases["mydb"], surroundings=Surroundings({}, frozenset({"public"})))
+    actual = replace(
+        actual,
+        databases={"mydb": state},
+        extensions={"hstore": Extension(relocatable=True)},
+        available_extensions=frozenset({"hstore"}),
+        login_is_superuser=mine is None,
+    )
+    found = [item for item in plan(want, actual).changes if "hstore" in item.subject]
+    assert len(found) == statements
