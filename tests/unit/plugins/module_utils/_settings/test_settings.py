@@ -214,6 +214,7 @@ VALUES = [
     ("jit", "tr", "on", "on"),
     ("huge_pages", "true", "on", "on"),
     ("wal_level", "Replica", "replica", "replica"),
+    ("wal_level", "hot_standby", "replica", "replica"),
     ("log_line_prefix", "%m ", "%m ", "%m "),
 ]
 
@@ -223,6 +224,28 @@ def test_canonical_and_display(name, text, canonical, display):
     definition = _guc.known_definition(name, 17)
     assert _guc.canonical(definition, text) == canonical
     assert _guc.display(definition, canonical) == display
+
+
+def test_old_words_of_wal_level_are_no_words_of_others():
+    with pytest.raises(ValueError, match="is not allowed; choose one of"):
+        _guc.canonical(_guc.known_definition("huge_pages", 17), "hot_standby")
+
+
+def test_what_runs_is_what_is_not_the_default():
+    work_mem, jit = (_guc.known_definition(name, 17) for name in ("work_mem", "jit"))
+    live = {
+        "work_mem": _guc.Live(work_mem, "8192", "configuration file"),
+        "jit": _guc.Live(jit, "on", "default"),
+    }
+    assert _guc.running(["Work_Mem", "jit", "not.there"], live) == {"work_mem": "8192"}
+
+
+def test_libraries_that_stay_in_the_managed_file():
+    rows = [
+        _guc.FileRow("/d/own.conf", 1, "shared_preload_libraries", "old, kept", True),
+        _guc.FileRow("/d/theirs.conf", 1, "shared_preload_libraries", "old", True),
+    ]
+    assert _guc.with_libraries(["new"], rows, "/d/own.conf", ["old"]) == "kept, old, new"
 
 
 def test_no_digit_is_lost_in_display():
