@@ -119,7 +119,7 @@ def bending(cluster: Any, sayer: str) -> Iterator[None]:
                     if cluster.major >= since:
                         verb = says.format(db=place)
                         admin.execute(f"{verb} SET {name} = '{value}'".encode())
-            loaded = "SELECT pg_conf_load_time()"
+            loaded = "SELECT extract(epoch FROM pg_conf_load_time())::text"
             ((before,),) = run(cluster, loaded)
             admin.execute("SELECT pg_reload_conf()")
             while run(cluster, loaded) == [(before,)]:
