@@ -12,7 +12,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._certificates.pool
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        *((word, True) for word in (True, "true", "Yes", " on ", "1", 1, "y", "t")),
+        *((word, True) for word in (True, "true", "Yes", " On ", "on", "1", 1, "y", "t")),
         *((word, False) for word in (False, None, "", "false", "no", "off", 0, "2", "tls")),
     ],
 )
