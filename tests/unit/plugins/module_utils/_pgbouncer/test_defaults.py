@@ -134,6 +134,11 @@ def test_checked_options(name, value, text):
     assert _pgbouncer.checked_options({name: value}, NEW) == {name: text}
 
 
+def test_an_option_is_there_until_it_is_removed():
+    options = {"suspend_timeout": 5}
+    assert _pgbouncer.checked_options(options, (1, 25, 2)) == {"suspend_timeout": "5"}
+
+
 WRONG = [
     (NEW, {"pool_size": 1}, "PgBouncer 1.24.1 has no option 'pool_size'"),
     (NEW, {"query_timout": 1}, "'query_timout'; did you mean query_timeout?"),
@@ -155,6 +160,7 @@ WRONG = [
     ),
     (NEW, {"pool_mode": "Transaction"}, "'Transaction' is not allowed; give one of session,"),
     (NEW, {"listen_port": 70000}, "70000 is not allowed; give a whole number from 1 to 65535"),
+    (NEW, {"max_packet_size": 2**32}, "give a whole number from 1 to 4294967295"),
     (NEW, {"listen_port": True}, "True is not allowed; give a whole number"),
     (NEW, {"log_stats": "yes"}, "'yes' is not allowed; give true or false"),
     (NEW, {"unix_socket_mode": "rwx"}, "give an octal file mode such as '0770'"),
@@ -227,6 +233,9 @@ def test_options_are_refused_or_one_line_of_text(options):
         (NEW, "extra_float_digits, options", False),
         (NEW, "", False),
         (OLD, "extra_float_digits", False),
+        ((1, 19, 1), "extra_float_digits", False),
+        ((1, 20, 0), "extra_float_digits", True),
+        ((1, 26, 0), "extra_float_digits", True),
         ((1, 26, 1), "extra_float_digits", False),
     ],
 )
@@ -839,6 +848,22 @@ def test_the_options_that_only_a_restart_applies():
         "pkt_buf", "resolv_conf", "so_reuseport", "track_extra_parameters", "unix_socket_dir",
         "unix_socket_group", "unix_socket_mode", "user",
     }  # fmt: skip
+
+
+def test_the_defaults_that_changed_after_1_18():
+    """From them follows what a running PgBouncer has to be told."""
+    changed = {
+        name: option.changed
+        for name, option in _pgbouncer_options.OPTIONS.items()
+        if option.changed
+    }
+    assert changed == {
+        "client_tls_ciphers": ((1, 21), "default"),
+        "max_prepared_statements": ((1, 24), "200"),
+        "server_check_query": ((1, 25), "<empty>"),
+        "server_tls_ciphers": ((1, 21), "default"),
+        "server_tls_sslmode": ((1, 20), "prefer"),
+    }
 
 
 def test_the_options_that_came_after_1_18():
