@@ -63,8 +63,9 @@ build: dev-tools ## Build the collection's artefact into build/
 	@tools/env ansible-galaxy collection build --force --output-path build
 
 .PHONY: docs
-docs: dev-tools ## Write the variable tables of the roles' READMEs and the dashboard anew
+docs: dev-tools ## Write the variable tables of the roles' READMEs, the list of variables and the dashboard anew
 	@tools/env tools/role_docs.py
+	@tools/env tools/variable_names.py
 	@tools/env tools/dashboard.py
 
 .PHONY: format

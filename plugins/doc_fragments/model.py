@@ -84,7 +84,7 @@ options:
             type: bool
           state:
             description:
-              - V(absent) is for a role that shall go. It counts nowhere any more. What it owns and what rights it has is told in a warning, and it is
+              - V(absent) is for a role to remove. It counts nowhere any more. What it owns and what rights it has is reported in a warning, and it is
                 dropped only with O(databases[].roles[].reassign_owned_to).
               - V(present) when left out.
             type: str

@@ -12,7 +12,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import (
     model_problems,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import Wanted
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     model_roles,
     parse_databases,

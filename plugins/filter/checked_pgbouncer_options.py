@@ -9,16 +9,9 @@ from typing import Any, Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model import databases as _model
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    defaults as _pgbouncer,
-    entries as _pgbouncer_entries,
-    hba as _pgbouncer_hba,
-    options as _pgbouncer_options,
-    processes as _pgbouncer_processes,
-    takeover as _pgbouncer_takeover,
+from ansible_collections.pooled.postgres.plugins.module_utils._plan.pgbouncer import (
+    pgbouncer_options,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as _hba
 
 DOCUMENTATION = r"""
 name: checked_pgbouncer_options
@@ -102,79 +95,14 @@ _value:
   type: dict
 """
 
+
 # Where the role has PgBouncer's own file.
-_CONFIG_FILE = "/etc/pgbouncer/pgbouncer.ini"
-
-
 def checked_pgbouncer_options(
-    options: Mapping[str, Any],
-    version: str,
-    databases: Any = (),
-    database_options: Mapping[str, Any] | None = None,
-    user_options: Mapping[str, Any] | None = None,
-    auth: str = "query",
-    auth_role: str = "pgbouncer_auth",
-    processes: int = 1,
-    client_networks: Any = (),
-    require_tls: bool = False,
-    backend_host: str = "",
-    backend_port: int = 5432,
-    unmanaged: Mapping[str, Any] | None = None,
-    takeover: bool = False,
+    options: Mapping[str, Any], version: str, *args: Any, **kwargs: Any
 ) -> dict[str, str]:
     """The options as the file would hold them."""
     try:
-        model = _model.parse_databases(list(databases), "pgbouncer_databases")
-        parsed = _pgbouncer_options.parse_version(version)
-        entries = _pgbouncer_entries.database_entries(
-            model,
-            parsed,
-            host=backend_host,
-            port=int(backend_port),
-            overrides=database_options or {},
-            where="pgbouncer_database_options",
-        )
-        users = _pgbouncer_entries.user_entries(
-            model,
-            user_options or {},
-            parsed,
-            "pgbouncer_user_options",
-            auth_role if auth == "query" else "",
-        )
-        effective = _pgbouncer.effective_options(
-            options, parsed, model, auth=auth, auth_role=auth_role, where="pgbouncer_settings"
-        )
-        _pgbouncer_processes.checked_count(
-            int(processes),
-            parsed,
-            options,
-            effective.get("listen_addr", ""),
-            "pgbouncer_processes",
-            "pgbouncer_settings",
-        )
-        networks = _hba.checked((), client_networks, clients_variable="pgbouncer_client_networks")
-        access = _pgbouncer_hba.access(
-            effective,
-            model,
-            path=_pgbouncer_hba.path_beside(_CONFIG_FILE),
-            client_networks=networks.client_networks,
-            require_tls=bool(require_tls),
-            where="pgbouncer_settings",
-        )
-        if unmanaged and not takeover:
-            found = _pgbouncer_takeover.from_fact(unmanaged)
-            losses = _pgbouncer_takeover.losses(
-                found,
-                options=effective,
-                databases=entries,
-                users=users,
-                roles=[role.name for role in _model.pooled_roles(model)],
-                auth_role=auth_role,
-                version=parsed,
-            )
-            if losses:
-                raise ValueError(_pgbouncer_takeover.refusal(found, losses, "pgbouncer_takeover"))
-        return dict(access.options)
+        return pgbouncer_options(options, version, *args, **kwargs)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
 

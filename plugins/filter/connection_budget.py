@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -116,15 +115,7 @@ def connection_budget(
         )
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
-    return {
-        **asdict(budget),
-        "rows": [asdict(row) for row in budget.rows],
-        "client_rows": [asdict(row) for row in budget.client_rows],
-        "descriptors": [{"hosts": hosts, **asdict(files)} for hosts, files in budget.descriptors],
-        "role_connections": dict(budget.role_connections),
-        "warnings": list(budget.warnings),
-        "table": list(budget.table),
-    }
+    return _connections.as_data(budget)
 
 
 class FilterModule:

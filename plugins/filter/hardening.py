@@ -99,15 +99,7 @@ def hardening(
         )
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
-    return {
-        "settings": dict(found.settings),
-        "libraries": list(found.libraries),
-        "new": list(found.new),
-        "packages": list(found.packages),
-        "unwanted": list(found.unwanted),
-        "reasons": dict(found.reasons),
-        "left_out": list(found.left_out),
-    }
+    return _hardening.as_data(found)
 
 
 class FilterModule:

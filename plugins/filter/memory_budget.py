@@ -145,32 +145,7 @@ def memory_budget(
         )
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
-    return {
-        "settings": dict(budget.settings),
-        "rows": [
-            {
-                "name": row.name,
-                "value": row.value,
-                "formula": row.formula,
-                "bound_by": row.bound_by,
-            }
-            for row in budget.rows
-        ],
-        "parts": [
-            {"name": part.name, "bytes": part.size_bytes, "formula": part.formula}
-            for part in budget.parts
-        ],
-        "table": list(budget.table),
-        "budget_bytes": budget.budget_bytes,
-        "cost_bytes": budget.cost_bytes,
-        "shared_bytes": budget.shared_bytes,
-        "huge_pages": {
-            "used": budget.huge_pages,
-            "page_bytes": budget.huge_page_bytes,
-            "needed": budget.huge_pages_needed,
-        },
-        "warnings": list(budget.warnings),
-    }
+    return _memory.as_data(budget)
 
 
 class FilterModule:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 from urllib.parse import quote
@@ -134,6 +136,15 @@ def client_settings(
         for role in database.roles
         for client in _clients_of(database, role)
     )
+
+
+def path_of_cluster(path: str, cluster: str, others: Iterable[str | None]) -> str:
+    """Where the settings of a cluster are written: a path that others have too gets its name."""
+    if os.path.normpath(path) not in {os.path.normpath(other) for other in others if other}:
+        return path
+    stem, ending = os.path.splitext(path)
+    # Clusters without a name of their own have that of a host, which may be an address.
+    return f"{stem}-{re.sub('[^A-Za-z0-9._-]', '_', cluster)}{ending}"
 
 
 def _clients_of(database: Database, role: Role) -> list[Client | None]:

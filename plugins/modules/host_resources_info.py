@@ -211,6 +211,28 @@ network_drop_ins:
   returned: always
   type: dict
   sample: {}
+packages:
+  description: Names of the packages that are installed whole. Empty where dpkg is not the distribution's.
+  returned: always
+  type: list
+  elements: str
+  sample: [postgresql-15, python3-psycopg2]
+services:
+  description: Of the services that roles of this collection look after, those that run as their units say and start with the host.
+  returned: always
+  type: list
+  elements: str
+  sample: [pgbouncer, postgresql]
+files:
+  description:
+    - Of the files that roles of this collection write whole, those that are there, by path, with C(checksum) (SHA-1), C(owner), C(group) and C(mode), so
+      that a role need not come to the host for what is there already.
+    - The checksum is empty where there is no regular file, such as a link.
+  returned: always
+  type: dict
+  sample:
+    /etc/systemd/system/pgbouncer-migrations.service:
+      {checksum: da39a3ee5e6b4b0d3255bfef95601890afd80709, owner: root, group: root, mode: '0644'}
 package_lists:
   description: Whether apt has lists of packages, so that it can resolve names in check mode.
   returned: always
@@ -218,9 +240,11 @@ package_lists:
 """
 
 import glob
+import hashlib
 import locale
 import os
 import re
+import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Collection, Iterable
@@ -258,6 +282,24 @@ WHOLE_FILES = (
     "/etc/systemd/system/prometheus-pgbouncer-exporter.service",
     "/etc/systemd/system/prometheus-pgbouncer-exporter@.service",
 )
+UMASK_FILE = "/etc/profile.d/pooled-postgres-umask.sh"
+# Others that roles write whole, under names that nobody else uses.
+OWN_FILES = (
+    UMASK_FILE,
+    "/usr/local/lib/pooled_pgbouncer_migrations.py",
+    "/usr/local/lib/pooled_pgbouncer_exporter.py",
+    "/etc/systemd/system/pgbouncer-migrations.service",
+    "/etc/systemd/system/prometheus-postgres-exporter.service.d/pooled.conf",
+    "/etc/systemd/system/prometheus-pgbouncer-exporter.service.d/pooled.conf",
+)
+SERVICES = (
+    "postgresql",
+    "pgbouncer",
+    "pgbouncer-migrations",
+    "prometheus-postgres-exporter",
+    "prometheus-pgbouncer-exporter",
+)
+DPKG_STATUS = "/var/lib/dpkg/status"
 HEADER = "# Managed by Ansible (pooled.postgres)"
 # Files of a data directory with which a server follows another one, or recovers from a backup.
 STANDBY_SIGNALS = ("standby.signal", "recovery.signal")
@@ -266,7 +308,6 @@ OWNER = "postgres"
 CLUSTERS = "/etc/postgresql"
 DIRECTORIES = _resources.UNIT_DIRECTORIES
 PACKAGED_LIBRARIES = tuple(item.name for item in _hardening.LIBRARIES if item.package)
-UMASK_FILE = "/etc/profile.d/pooled-postgres-umask.sh"
 DRIVER = "/usr/lib/python3/dist-packages/psycopg2/__init__.py"
 
 
@@ -334,6 +375,38 @@ def unmanaged_files() -> list[str]:
     """Those of the files that are written whole that somebody else has written."""
     texts = {path: text_of(path) for path in WHOLE_FILES}
     return [path for path, text in texts.items() if text and HEADER not in text]
+
+
+def placed_files() -> dict[str, dict[str, str]]:
+    """Of the files that are written whole, those that are there, as a role would compare them."""
+    found = {}
+    for path in (*WHOLE_FILES, *OWN_FILES):
+        try:
+            status = os.lstat(path)
+            content = b""
+            if stat.S_ISREG(status.st_mode):
+                with open(path, "rb") as handle:
+                    content = handle.read()
+        except OSError:
+            continue
+        found[path] = {
+            # What Ansible compares files by.
+            "checksum": hashlib.sha1(content).hexdigest() if content else "",  # noqa: S324
+            "owner": _files.user_name(status.st_uid),
+            "group": _files.group_name(status.st_gid),
+            "mode": f"{stat.S_IMODE(status.st_mode):04o}",
+        }
+    return found
+
+
+def kept_services(module: PooledModule) -> list[str]:
+    """Of the services that roles look after, those that run and start with the host."""
+    if not os.path.isdir("/run/systemd/system"):
+        return []
+    command = ["systemctl", "show", "--property", ",".join(_units.KEPT_PROPERTIES), "--"]
+    _code, out, _err = module.run_command([*command, *(f"{name}.service" for name in SERVICES)])
+    kept = {unit.get("Id") for unit in _resources.units(out) if _units.is_kept_running(unit)}
+    return sorted(name for name in SERVICES if f"{name}.service" in kept)
 
 
 def createcluster() -> dict[str, Any]:
@@ -577,6 +650,9 @@ def main() -> None:
         locale_encoding=locale_encoding(module.params["locale"]) if module.params["locale"] else "",
         createcluster=createcluster(),
         network_drop_ins=network_drop_ins(),
+        packages=_debian.installed_packages(text_of(DPKG_STATUS)),
+        services=kept_services(module),
+        files=placed_files(),
         package_lists=bool(glob.glob("/var/lib/apt/lists/*_Packages*")),
     )
 

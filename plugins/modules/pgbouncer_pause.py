@@ -99,10 +99,10 @@ from typing import Any, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    hold as _pooler_pause,
-    pause as _pause,
+    hold,
+    pause,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection
 
 NOTHING: dict[str, Any] = {"pid": 0, "started": "", "pools": []}
 
@@ -122,17 +122,17 @@ def main() -> None:
     )
     params = module.params
     try:
-        _pause.check_timeout(params["timeout"], "timeout")
+        pause.check_timeout(params["timeout"], "timeout")
         addresses = {ipaddress.ip_address(one) for one in params["server_addresses"]}
     except ValueError as error:
         module.fail_json(msg=str(error))
-    _postgres.require_psycopg2(module)
+    connection.require_psycopg2(module)
     if params["state"] == "resumed":
         held = {**NOTHING, **params["held"]}
-        for warning in () if module.check_mode else _pooler_pause.end(held):
+        for warning in () if module.check_mode else hold.end(held):
             module.warn(warning)
         module.exit_json(changed=False, actions=actions("resume", held), held=NOTHING)
-    server = _pause.Server(
+    server = pause.Server(
         frozenset(),
         params["server_port"],
         lambda address: ipaddress.ip_address(address.partition("%")[0]) in addresses,
@@ -144,19 +144,19 @@ def main() -> None:
 
     pools = []
     if params["timeout"]:
-        pools = _pooler_pause.find(run, params["service"], server, module.warn)
+        pools = hold.find(run, params["service"], server, module.warn)
     held = {**NOTHING, "pools": [asdict(one) for one in pools]}
     if pools and not module.check_mode:
-        hold = _pooler_pause.Hold(pools, params["timeout"], params["limit"], detached=True)
-        for warning in hold.begin():
+        holder = hold.Hold(pools, params["timeout"], params["limit"], detached=True)
+        for warning in holder.begin():
             module.warn(warning)
-        held = hold.detach()
+        held = holder.detach()
     module.exit_json(changed=bool(pools), actions=actions("pause", held), held=held)
 
 
 def actions(verb: str, held: dict[str, Any]) -> list[str]:
     """What happens, as lines to read."""
-    return [_pause.action(verb, one["unit"], one["databases"]) for one in held["pools"]]
+    return [pause.action(verb, one["unit"], one["databases"]) for one in held["pools"]]
 
 
 if __name__ == "__main__":

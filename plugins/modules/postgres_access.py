@@ -12,12 +12,12 @@ version_added: 0.1.0
 author:
   - pooled.postgres contributors (@pooled)
 description:
-  - Compares the whole model, O(databases), with the server's catalogs and mends what differs, with one transaction for all roles and one for each
+  - Compares the whole model, O(databases), with the server's catalogs and fixes what differs, with one transaction for all roles and one for each
     database. A failure leaves the database in which it happened as it was.
   - Each role is of a V(user), V(reader), V(migrator) or V(admin) kind, which says what it may do. Default privileges are set for each migrator, so that
     what migrations create is usable at once; what exists already is granted object by object where a right is missing.
   - Passwords are sent as SCRAM verifiers only, and kept out of the server's log.
-  - A login that is no superuser does what it may. What it may not give fails the run before anything is changed, and what it may not take away stays and is
+  - A login that is not a superuser does what it may. What it may not give fails the run before anything is changed, and what it may not take away stays and is
     named. Rights of migrators that it needs it lends to itself, for the length of a transaction.
   - Waits at most 30 seconds for what another session has locked, and then says who that is.
   - Roles, objects and rights outside the model are not touched. What among them defeats the model is reported in warnings.
@@ -182,12 +182,17 @@ databases:
 from dataclasses import replace
 from typing import Any, Sequence
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    Actual,
+    new_cluster,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.apply import (
     Failed,
     apply,
     read,
     wait_for_other_runs,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import (
     nested_text,
     plan,
@@ -197,12 +202,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles
     wanted_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.read.server import TEMPLATE
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    Actual,
-    Change,
-    Wanted,
-    new_cluster,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.argument_spec import (
     databases_argument_spec,
     given_databases,
@@ -350,7 +350,7 @@ def _found(wanted: Wanted, actual: Actual) -> list[dict[str, Any]]:
         state = actual.databases[database.name]
         counts = dict.fromkeys(OBJECT_CLASSES, 0)
         schemas = set(database.schemas)
-        for item in state.securables:
+        for item in state.objects:
             if item.schema in schemas:
                 counts[item.kind] += 1
         found.append(

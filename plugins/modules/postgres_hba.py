@@ -17,8 +17,8 @@ description:
     longer lets this module in after loading them, the old files are put back and the module fails
     with the server's words.
   - On a server whose file is still as the package creates it and which only the model uses, the
-    whole file is managed. Elsewhere the rules go into a block at the top of the file, and the lines
-    of others stay below it.
+    whole file is managed. Elsewhere the rules go into a block at the top of the file, and unmanaged
+    lines stay below it.
 options:
   version:
     description: Major version of the server. Needed only to foresee, in check mode, what happens to
@@ -88,7 +88,7 @@ options:
   require_tls:
     description:
       - Whether the model's roles and O(pooler_role) have to use TLS from everywhere but this host. Without it
-        they are rejected, also where O(rules) or lines of others would let them in.
+        they are rejected, also where O(rules) or unmanaged lines would let them in.
       - Fails when the server has C(ssl) turned off. Check mode does not ask that, because a run may turn it on first.
     type: bool
     default: false
@@ -103,7 +103,7 @@ options:
     default: postgres
   exclusive:
     description:
-      - Whether the whole C(pg_hba.conf) is managed, so that lines of others are removed.
+      - Whether the whole C(pg_hba.conf) is managed, so that unmanaged lines are removed.
       - V(auto) does so when the file is as the package creates it and only the model and the
         superuser have databases and roles on the server, or when the file is wholly managed
         already.
@@ -200,12 +200,9 @@ reloaded:
   type: bool
 """
 
-import os
-import time
-from dataclasses import replace
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import files as _files
 from ansible_collections.pooled.postgres.plugins.module_utils._model.argument_spec import (
     databases_argument_spec,
     given_databases,
@@ -213,62 +210,34 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.argument_sp
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     parse_databases,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model.names import IDENT_MAP
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as _hba
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
-
-RELOAD_TIMEOUT_S = 15
-FILE_MODE = 0o640
-
-FILES = """
-SELECT current_setting('hba_file') AS hba, current_setting('ident_file') AS ident
-"""
-RELOAD = "SELECT pg_catalog.pg_reload_conf()"
-OTHER_ROLES = """
-SELECT rolname AS name FROM pg_catalog.pg_roles WHERE rolcanlogin AND oid <> 10
-"""
-OTHER_DATABASES = """
-SELECT datname AS name FROM pg_catalog.pg_database WHERE NOT datistemplate AND datname <> 'postgres'
-"""
-
-HBA_ERRORS = """
-SELECT line_number, error FROM pg_catalog.pg_hba_file_rules WHERE error IS NOT NULL
-"""
-INCLUDED = """
-SELECT file_name, line_number, coalesce(type, '') AS type, coalesce(database, '{}') AS databases,
-       coalesce(user_name, '{}') AS users, coalesce(auth_method, '') AS method,
-       coalesce(error, '') AS error
-  FROM pg_catalog.pg_hba_file_rules WHERE file_name <> current_setting('hba_file')
- ORDER BY rule_number, file_name, line_number
-"""
-INCLUDED_MAPS = """
-SELECT file_name, line_number FROM pg_catalog.pg_ident_file_mappings
- WHERE file_name <> current_setting('ident_file') AND map_name = %s
- ORDER BY map_number
-"""
-IDENT_ERRORS = """
-SELECT line_number, error FROM pg_catalog.pg_ident_file_mappings WHERE error IS NOT NULL
-"""
-
-
-class RefusedError(Exception):
-    """The server did not accept the new files; the text says why."""
+from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server.apply_logins import apply
+from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import Refused
+from ansible_collections.pooled.postgres.plugins.module_utils._server.login_plan import plan
+from ansible_collections.pooled.postgres.plugins.module_utils._server.login_server import (
+    LoginServer,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    ConnectionFailed,
+    connection_argument_spec,
+    require_psycopg2,
+)
 
 
 def argument_spec() -> dict[str, Any]:
     """The module's options."""
     rule = {
-        "type": {"type": "str", "choices": list(_hba.TYPES), "default": "host"},
+        "type": {"type": "str", "choices": list(hba.TYPES), "default": "host"},
         "database": {"type": "raw", "required": True},
         "user": {"type": "raw", "required": True},
         "address": {"type": "str"},
-        "method": {"type": "str", "choices": list(_hba.METHODS), "default": "scram-sha-256"},
+        "method": {"type": "str", "choices": list(hba.METHODS), "default": "scram-sha-256"},
         "options": {"type": "dict"},
         "insecure": {"type": "bool", "default": False},
     }
     return {
-        **_postgres.connection_argument_spec(),
+        **connection_argument_spec(),
         "version": {"type": "str", "default": ""},
         "cluster": {"type": "str", "default": "main"},
         **databases_argument_spec(),
@@ -286,365 +255,52 @@ def argument_spec() -> dict[str, Any]:
     }
 
 
-class Server:
-    """A running server, or in check mode one that the run will create or start."""
-
-    def __init__(self, module: PooledModule) -> None:
-        self.params = module.params
-        self.read_only = module.check_mode
-        self.connection: Any = None
-        version, cluster = self.params["version"], self.params["cluster"]
-        directory = self.params["config_directory"] or f"/etc/postgresql/{version}/{cluster}"
-        self.directory = os.path.normpath(directory)
-        self.os_user = _files.service_user(directory, self.params["login_os_user"])
-        self.exists = _files.exists(directory, _files.Rights(self.os_user))
-        foreseen = "assume_started" if self.exists else "assume_new"
-        if module.check_mode and self.params[foreseen]:
-            self.major = int(version) if version.isdigit() else 0
-            self.hba_file = f"{directory}/pg_hba.conf"
-            self.ident_file = f"{directory}/pg_ident.conf"
-            return
-        _postgres.require_psycopg2(module)
-        self.connection = self.connect()
-        self.major = _postgres.server_major(self.connection)
-        self.hba_file, self.ident_file = self.ask(FILES)[0]
-
-    def rights(self, path: str) -> _files.Rights:
-        """With whose rights to work on a file that the server names.
-
-        It may name anything. Only a file where the operator has the cluster can be an
-        administrator's.
-        """
-        return _files.Rights(self.os_user, everywhere=os.path.dirname(path) != self.directory)
-
-    def connect(self) -> Any:
-        """A connection, in which check mode can't change anything."""
-        return _postgres.connect(self.params, autocommit=True, read_only=self.read_only)
-
-    def ask(self, query: str, *values: str) -> list[Any]:
-        """Rows of a query.
-
-        Raises:
-            RefusedError: with the server's words, such as when the user may not ask.
-        """
-        try:
-            return _postgres.fetch(self.connection, query, values)
-        except _postgres.psycopg2.Error as error:
-            raise RefusedError(_postgres.server_message(error)) from error
-
-    def has_tls(self) -> bool:
-        """Whether the server takes TLS connections."""
-        return bool(self.ask("SELECT current_setting('ssl')::bool AS enabled")[0].enabled)
-
-    def file(self, path: str, packaged: str) -> _files.ManagedFile:
-        """A file as it is, or as the package will create it."""
-        if not self.exists and self.connection is None:
-            return _files.ManagedFile(path, packaged, "postgres", "postgres", FILE_MODE)
-        return _files.read_file(path, self.rights(path))
-
-    def others(self, databases: Any, query: str, hba: str) -> list[str]:
-        """Databases or login roles that are neither the model's nor the superuser's own."""
-        if self.connection:
-            names = [row.name for row in self.ask(query)]
-        else:
-            names = list(_hba.named_by_others(hba)[0 if query == OTHER_DATABASES else 1])
-        return _hba.others(
-            databases, names, (self.params["pooler_role"], self.params["login_user"])
-        )
-
-    def included(self) -> tuple[_hba.IncludedRule, ...]:
-        """Rules that pg_hba.conf brings from other files, as far as there is a server to say."""
-        if self.connection is None or self.major < _hba.INCLUDES_MAJOR:
-            return ()
-        return tuple(
-            _hba.IncludedRule(
-                row.file_name,
-                row.line_number,
-                row.type,
-                tuple(row.databases),
-                tuple(row.users),
-                row.method,
-                row.error,
-            )
-            for row in self.ask(INCLUDED)
-        )
-
-    def keeps(self, file: _files.ManagedFile) -> bool:
-        """Whether a file may stay with its owner and group: the server's OS user may read it."""
-        owner = self.owner
-        return (file.owner == owner.user and bool(file.mode & 0o400)) or (
-            file.group == owner.group and bool(file.mode & 0o040)
-        )
-
-    @property
-    def owner(self) -> _files.Owner:
-        """Who the server's files belong to."""
-        return _files.owner_of(self.os_user)
-
-    def loaded_at(self) -> float:
-        """When the server has loaded its files, as a new session sees it."""
-        connection = self.connect()
-        try:
-            query = "SELECT extract(epoch FROM pg_catalog.pg_conf_load_time())::float8 AS at"
-            return float(_postgres.fetch(connection, query)[0].at)
-        finally:
-            connection.close()
-
-    def has_loaded(self, *paths: str) -> bool:
-        """Whether the server has loaded its files since they were last written."""
-        if self.connection is None:
-            return True
-        written = [_files.written_at(path, self.rights(path)) for path in paths]
-        return self.loaded_at() >= max(written)
-
-    def errors(self) -> list[str]:
-        """What the server finds wrong with the files on disk, before it loads them."""
-        queries = {"pg_hba.conf": HBA_ERRORS}
-        if self.major >= 15:
-            queries["pg_ident.conf"] = IDENT_ERRORS
-        return [
-            f"{name} line {row.line_number}: {row.error}"
-            for name, query in queries.items()
-            for row in self.ask(query)
-        ]
-
-    def reload(self) -> None:
-        """Let the server load its files, and see that it has and that it still lets us in.
-
-        Raises:
-            RefusedError: when it does not.
-        """
-        before = self.loaded_at()
-        self.ask(RELOAD)
-        deadline = time.monotonic() + RELOAD_TIMEOUT_S
-        while time.monotonic() < deadline:
-            try:
-                if self.loaded_at() > before:
-                    return
-            except _postgres.ConnectionFailed as error:
-                raise RefusedError(
-                    f"with the new rules this module can't log in: {error}"
-                ) from error
-            time.sleep(0.05)
-        raise RefusedError(f"the server did not load the new files within {RELOAD_TIMEOUT_S} s")
-
-
-def wants_whole_file(server: Server, hba: str, databases: Any) -> bool:
-    """Whether pg_hba.conf is ours alone."""
-    choice = server.params["exclusive"]
-    if choice != "auto":
-        return bool(choice == "yes")
-    if _hba.is_ours(hba):
-        return True
-    return _hba.is_as_packaged(hba) and not any(
-        server.others(databases, query, hba) for query in (OTHER_DATABASES, OTHER_ROLES)
-    )
-
-
-def kept_lines(server: Server, hba: str, databases: Any) -> tuple[str, ...]:
-    """Lines in a file that is ours which others need for what they have added since."""
-    if server.params["exclusive"] != "auto" or not _hba.is_ours(hba):
-        return ()
-    return _hba.lines_of_others(
-        hba,
-        server.others(databases, OTHER_DATABASES, hba),
-        server.others(databases, OTHER_ROLES, hba),
-    )
-
-
-def check_included(
-    server: Server, hba: str, ident: str, databases: Any, whole: bool
-) -> tuple[str, ...]:
-    """Refuse what other files say of what the model decides; of a file that is ours alone, name
-    the lines that bring them and go.
-
-    Raises:
-        ValueError: naming each rule.
-    """
-    # Of a file that it can't read, the server knows no maps either.
-    asked = server.connection is not None and server.major >= _hba.INCLUDES_MAJOR
-    if asked and _hba.has_includes(ident):
-        maps = server.ask(INCLUDED_MAPS, IDENT_MAP)
-        if maps:
-            places = ", ".join(f"{row.file_name} line {row.line_number}" for row in maps)
-            raise ValueError(
-                f"{server.ident_file} includes lines of map {IDENT_MAP!r}, which says who may"
-                f" be PgBouncer's role or the superuser: {places}; remove them"
-            )
-    lines = _hba.include_lines(hba) if whole else ()
-    if not lines or server.params["exclusive"] == "yes":
-        return lines
-    found = _hba.decided_by_the_model(
-        server.included(),
-        server.others(databases, OTHER_DATABASES, hba),
-        server.others(databases, OTHER_ROLES, hba),
-    )
-    if found:
-        raise ValueError(
-            f"{server.hba_file} is managed, and {', '.join(map(repr, lines))} in it would bring"
-            f" rules for what the model decides: {'; '.join(map(str, found))}; name only databases"
-            " and roles outside the model there, or move the rules to postgres_hba; with exclusive:"
-            " 'yes' the line is removed"
-        )
-    return ()
-
-
-def replace_files(
-    server: Server,
-    pairs: list[tuple[_files.ManagedFile, _files.ManagedFile]],
-    good: list[_files.LastGood],
-) -> None:
-    """Write the wanted files, let the server check and load them; or put the old ones back.
-
-    Args:
-        good: the last good ones, also of a run that was killed before the server took its files.
-
-    Raises:
-        RefusedError: when the server does not take them.
-    """
-    try:
-        for (actual, wanted), last_good in zip(pairs, good):
-            if _files.differs(actual, wanted):
-                last_good.keep()
-                _files.write_file(wanted, server.rights(wanted.path))
-        errors = server.errors()
-        if errors:
-            raise RefusedError("; ".join(errors))
-        server.reload()
-    except (RefusedError, OSError, _postgres.ConnectionFailed) as error:
-        unwritten = isinstance(error, OSError)
-        what = "The new files can't be written" if unwritten else "The server refuses the new files"
-        back = [last_good.put_back() for last_good in good]
-        if not any(back):
-            raise RefusedError(f"{what}, and no file was changed: {error}") from error
-        try:
-            server.reload()
-        except (RefusedError, _postgres.ConnectionFailed) as again:
-            raise RefusedError(
-                f"{what}: {error}; the old ones are back, but it does not load them: {again}"
-            ) from error
-        raise RefusedError(f"{what}, and the old ones are back: {error}") from error
-
-
-def fail(module: PooledModule, message: str) -> NoReturn:
-    """End with a message."""
-    module.fail_json(msg=message)
-    raise AssertionError(message)
-
-
 def main() -> None:
+    """Entry point."""
     module = PooledModule(argument_spec())
     params = module.params
-    owner = {"superuser": params["login_user"], "superuser_os_user": params["login_os_user"]}
     try:
         databases = parse_databases(given_databases(params["databases"]), "databases")
-        checked = _hba.checked(
+        checked = hba.checked(
             params["rules"],
             params["client_networks"],
             params["pooler_networks"],
             rules_variable="rules",
             clients_variable="client_networks",
         )
-        server = Server(module)
+        server = LoginServer(params, module.check_mode, partial(require_psycopg2, module))
         if params["require_tls"] and not module.check_mode and not server.has_tls():
             raise ValueError(
                 "require_tls: the server has ssl turned off, so nobody could log in from elsewhere;"
                 " turn it on, with postgres_settings: {ssl: true, ssl_cert_file: ..., ssl_key_file: ...}"
             )
-        hba = server.file(server.hba_file, "".join(f"{line}\n" for line in _hba.PACKAGE_RULES))
-        ident = server.file(server.ident_file, "")
-        whole = wants_whole_file(server, hba.content or "", databases)
-        gone = check_included(server, hba.content or "", ident.content or "", databases, whole)
-        kept = kept_lines(server, hba.content or "", databases)
-        rules = (
-            *_hba.model_rules(
-                databases,
-                major=server.major,
-                client_networks=checked.client_networks,
-                pooler_role=params["pooler_role"],
-                pooler_networks=checked.pooler_networks,
-                require_tls=params["require_tls"],
-                require_tls_on_loopback=params["require_tls_on_loopback"],
-                **owner,
-            ),
-            *checked.rules,
-        )
-        lines = _hba.ident_lines(
-            pooler_role=params["pooler_role"], pooler_os_user=params["pooler_os_user"], **owner
-        )
-        pairs = [
-            (hba, wanted_file(server, hba, _hba.hba_text(hba.content or "", rules, whole, kept))),
-            (ident, wanted_file(server, ident, _hba.ident_text(ident.content or "", lines))),
-        ]
-        good = [_files.LastGood(actual, server.rights(actual.path)) for actual, _wanted in pairs]
-        different = any(_files.differs(actual, wanted) for actual, wanted in pairs)
-        # A run that was killed may have left files that the server has not taken.
-        unproved = any(last_good.exists for last_good in good)
-        reload = different or unproved or not server.has_loaded(server.hba_file, server.ident_file)
-    except (ValueError, OSError, _postgres.ConnectionFailed, RefusedError) as error:
-        fail(module, str(error))
-
-    for warning in checked.warnings:
+        planned = plan(server, databases, params, checked)
+    except (ValueError, OSError, ConnectionFailed, Refused) as error:
+        module.fail_json(msg=str(error))
+    for warning in planned.warnings:
         module.warn(warning)
-    for line in gone:
-        module.warn(
-            f"{server.hba_file}: {line!r} is removed, because exclusive is 'yes', and with it all"
-            " rules of other files"
-        )
-    for line in kept:
-        module.warn(
-            f"{server.hba_file}: kept a line of others, for what the model does not know: {line}"
-            f"{'; it is unsafe' if _hba.unsafe_lines(line) else ''}"
-        )
-    for warning in () if whole else _hba.unsafe_lines(pairs[0][1].content or ""):
-        module.warn(f"{server.hba_file}: {warning}")
     if not module.check_mode:
         try:
-            if reload:
-                replace_files(server, pairs, good)
-            for last_good in good:
-                last_good.forget()
-        except (RefusedError, OSError) as error:
-            fail(module, str(error))
+            apply(server, planned)
+        except (Refused, OSError) as error:
+            module.fail_json(msg=str(error))
     module.exit_json(
-        changed=reload,
+        changed=planned.reload,
         hba_file=server.hba_file,
         ident_file=server.ident_file,
-        exclusive=whole,
-        rules=[rule.line() for rule in rules],
-        reloaded=reload,
+        exclusive=planned.whole,
+        rules=[rule.line() for rule in planned.rules],
+        reloaded=planned.reload,
         diff=[
             {
-                "before_header": wanted.path,
-                "after_header": wanted.path,
-                **_hba.shown_change(actual.content or "", wanted.content or ""),
+                "before_header": change.wanted.path,
+                "after_header": change.wanted.path,
+                **hba.shown_change(change.actual.content or "", change.wanted.content or ""),
             }
-            for actual, wanted in pairs
-            if _files.differs(actual, wanted)
+            for change in planned.changes
+            if change.differs
         ],
     )
-
-
-def wanted_file(server: Server, actual: _files.ManagedFile, content: str) -> _files.ManagedFile:
-    """The file with the wanted content, where the server can read it and nobody else.
-
-    Raises:
-        PermissionError: when it has to change and can't.
-    """
-    owner, rights = server.owner, server.rights(actual.path)
-    wanted = _files.ManagedFile(actual.path, content, owner.user, owner.group, FILE_MODE)
-    if actual.content is not None and server.keeps(actual):
-        kept = replace(actual, content=content, mode=actual.mode & FILE_MODE)
-        # What the server's OS user writes belongs to it.
-        if (
-            kept == actual
-            or owner.user == actual.owner
-            or not _files.worker_of(actual.path, rights)
-        ):
-            wanted = kept
-    if _files.differs(actual, wanted) and (server.exists or server.connection):
-        _files.check_changeable(actual.path, rights)
-    return wanted
 
 
 if __name__ == "__main__":

@@ -84,13 +84,22 @@ extension_schemas:
 from typing import Any
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access import (
-    monitor_role as _monitor,
+    monitor_role,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.available_extensions import (
     read_available,
     read_surroundings,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    PSYCOPG2_IMPORT_ERROR,
+    Connection,
+    ConnectionFailed,
+    connect,
+    connection_argument_spec,
+    fetch,
+    require_psycopg2,
+    server_message,
 )
 
 STANDBY = "SELECT pg_catalog.pg_is_in_recovery() AS is_standby"
@@ -131,11 +140,11 @@ SELECT n.nspname AS name,
 def main() -> None:
     module = PooledModule(
         {
-            **_postgres.connection_argument_spec(),
+            **connection_argument_spec(),
             "name": {"type": "str", "default": "prometheus"},
             "databases": {"type": "list", "elements": "str", "default": []},
             "extensions": {"type": "list", "elements": "str", "default": ["pg_stat_statements"]},
-            "connection_limit": {"type": "int", "default": _monitor.NO_LIMIT},
+            "connection_limit": {"type": "int", "default": monitor_role.NO_LIMIT},
             "assume_new": {"type": "bool", "default": False},
         }
     )
@@ -145,8 +154,8 @@ def main() -> None:
     connection = _connection(module)
     done: list[str] = []
     try:
-        state = _monitor.nothing_yet() if connection is None else _state(connection, params)
-        changes = _monitor.monitor_changes(
+        state = monitor_role.nothing_yet() if connection is None else _state(connection, params)
+        changes = monitor_role.monitor_changes(
             params["name"], databases, extensions, state, params["connection_limit"]
         )
         if connection is not None:
@@ -163,17 +172,17 @@ def main() -> None:
         if connection is None or not isinstance(error, connection.Error):
             raise
         module.fail_json(
-            msg=f"role {params['name']!r}, nothing is changed: {_postgres.server_message(error)}"
+            msg=f"role {params['name']!r}, nothing is changed: {server_message(error)}"
         )
     module.exit_json(
         changed=bool(done),
         statements=done,
-        extension_schemas=_monitor.extension_schemas(extensions, state),
+        extension_schemas=monitor_role.extension_schemas(extensions, state),
         diff={
             "before_header": f"role {params['name']}",
             "after_header": f"role {params['name']}",
-            "before": _monitor.shown(changes, after=False),
-            "after": _monitor.shown(changes, after=True),
+            "before": monitor_role.shown(changes, after=False),
+            "after": monitor_role.shown(changes, after=True),
         },
     )
 
@@ -181,27 +190,27 @@ def main() -> None:
 def _connection(module: PooledModule) -> Any:
     """A connection; None where check mode assumes a new server."""
     assume = module.check_mode and module.params["assume_new"]
-    if assume and _postgres.PSYCOPG2_IMPORT_ERROR is not None:
+    if assume and PSYCOPG2_IMPORT_ERROR is not None:
         return None
-    _postgres.require_psycopg2(module)
+    require_psycopg2(module)
     try:
-        return _postgres.connect(module.params, read_only=module.check_mode)
-    except _postgres.ConnectionFailed as error:
+        return connect(module.params, read_only=module.check_mode)
+    except ConnectionFailed as error:
         if assume:
             return None
         module.fail_json(msg=f"can't connect to the server: {error}")
 
 
-def _state(connection: Any, params: dict[str, Any]) -> _monitor.MonitorState:
+def _state(connection: Connection, params: dict[str, Any]) -> monitor_role.MonitorState:
     """What the server has of what is wanted."""
     role = None
-    for row in _postgres.fetch(connection, ROLE, (params["name"],)):
-        powers = tuple(power for power in _monitor.POWERS if getattr(row, power))
+    for row in fetch(connection, ROLE, (params["name"],)):
+        powers = tuple(power for power in monitor_role.POWERS if getattr(row, power))
         settings = {
             (one.database, one.name): one.value
-            for one in _postgres.fetch(connection, SETTINGS, (params["name"],))
+            for one in fetch(connection, SETTINGS, (params["name"],))
         }
-        role = _monitor.MonitorRole(
+        role = monitor_role.MonitorRole(
             row.login,
             row.inherits,
             powers,
@@ -210,10 +219,10 @@ def _state(connection: Any, params: dict[str, Any]) -> _monitor.MonitorState:
             row.connection_limit,
         )
     databases = [params["login_db"], *params["databases"]]
-    connects = _postgres.fetch(connection, CONNECTS, (params["name"], databases))
-    extensions = _postgres.fetch(connection, EXTENSIONS, (params["extensions"],))
-    schemas = _postgres.fetch(connection, SCHEMAS, (params["name"], params["extensions"]))
-    return _monitor.MonitorState(
+    connects = fetch(connection, CONNECTS, (params["name"], databases))
+    extensions = fetch(connection, EXTENSIONS, (params["extensions"],))
+    schemas = fetch(connection, SCHEMAS, (params["name"], params["extensions"]))
+    return monitor_role.MonitorState(
         role,
         {row.name: row.connects for row in connects},
         {row.name: row.created for row in extensions},
@@ -225,11 +234,11 @@ def _state(connection: Any, params: dict[str, Any]) -> _monitor.MonitorState:
 
 def _refuse_impossible(
     module: PooledModule,
-    connection: Any,
-    state: _monitor.MonitorState,
+    connection: Connection,
+    state: monitor_role.MonitorState,
     databases: tuple[str, ...],
     extensions: tuple[str, ...],
-    changes: tuple[_monitor.MonitorChange, ...],
+    changes: tuple[monitor_role.MonitorChange, ...],
 ) -> None:
     """Fail before anything is changed when a statement can't work.
 
@@ -244,7 +253,7 @@ def _refuse_impossible(
             msg=f"extensions: {', '.join(unavailable)} can't be created; install the server's"
             " package of extensions (contrib), or leave them out"
         )
-    if changes and _postgres.fetch(connection, STANDBY)[0].is_standby:
+    if changes and fetch(connection, STANDBY)[0].is_standby:
         module.fail_json(
             msg="the server is a standby, which has its roles from its primary; run this there"
             f" first, where it will execute: {'; '.join(change.statement for change in changes)}"

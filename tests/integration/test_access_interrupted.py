@@ -13,8 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access import apply as _access_apply
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._access import apply
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
+    connection as sql_connection,
+)
 
 from . import faults
 from .clusters import INSTALLED
@@ -65,7 +67,7 @@ def arguments(server, *databases, **more):
 
 def kill_at(monkeypatch, point, after):
     """Let the module's process die at its nth statement: before the server has it, or after."""
-    execute = _access_apply.execute
+    execute = apply.execute
     count = 0
 
     def dying(connection, statement):
@@ -77,7 +79,7 @@ def kill_at(monkeypatch, point, after):
         if count == point and after:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(_access_apply, "execute", dying)
+    monkeypatch.setattr(apply, "execute", dying)
     return execute
 
 
@@ -110,7 +112,7 @@ def test_killed_at_each_statement(clean_server, run_module, monkeypatch):
     expected = [clean_server.sql(INSIDE + ROLES + ORDER, name) for name in ("mydb", "other")]
     mended = clean_server.sql(INSIDE + ORDER, "mydb")
     assert mended != untouched
-    original = _access_apply.execute
+    original = apply.execute
     killed = 0
     # After one statement and before the next are the same place; a commit lies between some.
     step = faults.STRIDE if clean_server.major == max(INSTALLED) else 5
@@ -118,7 +120,7 @@ def test_killed_at_each_statement(clean_server, run_module, monkeypatch):
         prepare_drift(clean_server)
         kill_at(monkeypatch, point, after=point % 2 == 0)
         died = run_to_its_death(run_module, args)
-        monkeypatch.setattr(_access_apply, "execute", original)
+        monkeypatch.setattr(apply, "execute", original)
         if not died:
             break
         killed += 1
@@ -156,10 +158,10 @@ def test_two_models_for_one_database_at_once(clean_server, run_module):
 @pytest.fixture
 def impatient(monkeypatch):
     """Waits that are worth a test's time."""
-    monkeypatch.setattr(_access_apply, "LOCK_TIMEOUT_S", WAIT_S)
-    monkeypatch.setitem(_postgres.SESSION, "lock_timeout", f"{WAIT_S}s")
-    monkeypatch.setattr(_access_apply, "OTHER_RUN_TIMEOUT_S", WAIT_S)
-    monkeypatch.setattr(_access_apply, "LOOK_AFTER_S", 0.3)
+    monkeypatch.setattr(apply, "LOCK_TIMEOUT_S", WAIT_S)
+    monkeypatch.setitem(sql_connection.SESSION, "lock_timeout", f"{WAIT_S}s")
+    monkeypatch.setattr(apply, "OTHER_RUN_TIMEOUT_S", WAIT_S)
+    monkeypatch.setattr(apply, "LOOK_AFTER_S", 0.3)
 
 
 def test_run_that_does_not_end_is_named(clean_server, run_module, impatient):
@@ -184,7 +186,7 @@ def test_somebody_else_with_the_lock_is_not_waited_for(clean_server, run_module)
         pid = other.info.backend_pid
         started = time.monotonic()
         result = run_module("postgres_access", arguments(clean_server, model()))
-    assert time.monotonic() - started < _access_apply.OTHER_RUN_TIMEOUT_S
+    assert time.monotonic() - started < apply.OTHER_RUN_TIMEOUT_S
     assert result["failed"]
     assert result["msg"] == (
         "the lock that keeps runs apart is not held by a run: a lock of type advisory is held by"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
-    connection as _postgres,
-    scram as _scram,
+    connection as sql_connection,
+    scram,
 )
 
 # What Postgres lets anybody call an object in a schema, whether or not the model may say it.
@@ -212,7 +212,7 @@ def test_database_whose_bytes_are_no_text(clean_server, run_module):
     result = run_module("postgres_access", args)
     assert result["failed"]
     assert result["msg"] == (
-        "database 'mydb' holds a name that is no UTF-8 text, which encoding SQL_ASCII lets in and"
+        "database 'mydb' holds a name that is not valid UTF-8, which encoding SQL_ASCII lets in and"
         " no statement here can say; rename what has it"
     )
     assert clean_server.sql("SELECT 1 FROM pg_roles WHERE rolname = 'app_user'") == []
@@ -246,7 +246,7 @@ def test_passwords_are_prepared_as_libpq_does(server):
             if b"\0" in raw:
                 return
             verifier = connection.pgconn.encrypt_password(raw, b"x", b"scram-sha-256").decode()
-            assert _scram.password_matches(password, verifier)
+            assert scram.password_matches(password, verifier)
 
         same()
 
@@ -271,7 +271,7 @@ def test_failing_password_statement_is_not_logged(clean_server, run_module, monk
     args["databases"][0]["roles"][0]["password"] = "LEAK-other"
     with clean_server.connect() as other:
         other.execute("BEGIN; ALTER ROLE app_user CONNECTION LIMIT 5")
-        monkeypatch.setitem(_postgres.SESSION, "lock_timeout", "2s")
+        monkeypatch.setitem(sql_connection.SESSION, "lock_timeout", "2s")
         result = run_module("postgres_access", args)
         other.execute("ROLLBACK")
     assert result["failed"]

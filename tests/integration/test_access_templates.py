@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access.read import (
-    server as _access_catalog,
+    server,
 )
 
 from .test_postgres_access import model
@@ -22,7 +22,7 @@ RECORDED = "UPDATE pg_database SET datcollversion = {} WHERE datname = '{}'"
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_access_catalog, "TEMPLATE_PATIENCE_S", 0.5)
+    monkeypatch.setattr(server, "TEMPLATE_PATIENCE_S", 0.5)
 
 
 @pytest.mark.usefixtures("impatient")

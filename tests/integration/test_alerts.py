@@ -85,6 +85,8 @@ class Case:
     also: tuple[str, ...] = ()
 
 
+# A label of the targets, which alerts have to keep.
+CLUSTER = "orders"
 IDLE = {
     "datname": "mydb",
     "usename": "app_user",
@@ -340,7 +342,7 @@ def everything(release: str) -> list[Series]:
     """All series as Prometheus has them, of a healthy server and pooler."""
     found = []
     for exporter in EXPORTERS:
-        target = {"job": exporter, "instance": f"db1:{exporter}"}
+        target = {"job": exporter, "instance": f"db1:{exporter}", "cluster": CLUSTER}
         found.append(Series("up", target, "1"))
         found += [
             Series(series.name, {**series.labels, **target}, series.value)
@@ -383,10 +385,15 @@ def samples(before: Any, during: Any, minutes: int, after: int) -> str:
 def firing(minute: int, alerts: list[str], severity: dict[str, str]) -> dict[str, Any]:
     """What promtool is to find firing in a minute, and nothing else."""
     return {
-        "expr": 'count by (alertname, severity) (ALERTS{alertstate="firing"})',
+        "expr": 'count by (alertname, severity, cluster) (ALERTS{alertstate="firing"})',
         "eval_time": f"{minute}m",
         "exp_samples": [
-            {"labels": f'{{alertname="{name}", severity="{severity[name]}"}}', "value": 1}
+            {
+                # What is missing has no labels.
+                "labels": f'{{alertname="{name}", severity="{severity[name]}"'
+                + ("}" if name.endswith("MetricsMissing") else f', cluster="{CLUSTER}"}}'),
+                "value": 1,
+            }
             for name in sorted(alerts)
         ],
     }

@@ -22,8 +22,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import files as _files
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import service as _pooler
+from ansible_collections.pooled.postgres.plugins.module_utils._host import files
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import service, trial
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.differences import Desired
 from ansible_collections.pooled.postgres.plugins.module_utils._server import cluster as _cluster
 from ansible_collections.pooled.postgres.plugins.modules import host_resources_info
 from tests.integration.clusters import INSTALLED, server_user
@@ -277,7 +278,7 @@ def test_logs_are_read_as_their_owner(cluster, vault, run_module):
             assert there.log_size() in (0, len(SECRET))
             assert MARK not in there.log_since(0)
             assert "(no log: " in there.log_since(0)
-            pooler = _pooler.Pooler(lambda _command: (0, "", ""), "", cluster.os_user, "")
+            pooler = service.PgBouncer(lambda _command: (0, "", ""), "", cluster.os_user)
             assert MARK not in pooler.complaints(str(log), 0)
     log.write_text("FATAL:  this one\n2026-01-01 00:00:00 UTC [1] FATAL that one\n")
     log.chmod(0o600)
@@ -497,7 +498,7 @@ def test_a_race_for_a_file_is_lost(cluster, vault):
     (home / "link").symlink_to(vault.path)
     own(home / "link")
     conf = str(home / "conf")
-    wanted = _files.ManagedFile(f"{conf}/zz-pooled.conf", "ours\n", user.pw_name, "root", 0o640)
+    wanted = files.ManagedFile(f"{conf}/zz-pooled.conf", "ours\n", user.pw_name, "root", 0o640)
 
     def swap() -> None:
         os.rename(conf, f"{home}/real")
@@ -506,11 +507,11 @@ def test_a_race_for_a_file_is_lost(cluster, vault):
         os.rename(f"{home}/real", conf)
 
     def write() -> None:
-        rights = _files.Rights(user.pw_name)
+        rights = files.Rights(user.pw_name)
         try:
-            found = _files.read_file(wanted.path, rights).content
+            found = files.read_file(wanted.path, rights).content
             assert found in (None, "ours\n"), found
-            _files.write_file(wanted, rights)
+            files.write_file(wanted, rights)
         except OSError:
             pass
 
@@ -528,9 +529,8 @@ def test_a_race_for_the_trial_start_is_lost(cluster, vault, monkeypatch):
     shared = cluster.directory / "trials"
     shared.mkdir()
     shared.chmod(0o1777)
-    monkeypatch.setattr(_pooler, "_TRIAL_PLACE", str(shared))
-    desired = _pooler._pgbouncer_plan.Desired({"listen_port": "7"}, {}, {}, 0)
-    pooler = _pooler.Pooler(lambda _command: (0, "", ""), "", user.pw_name, "/bin/false")
+    monkeypatch.setattr(trial, "_TRIAL_PLACE", str(shared))
+    desired = Desired({"listen_port": "7"}, {}, {}, 0)
     names = ("pgbouncer.ini", "userlist.txt", "logfile", "pidfile")
 
     def lay() -> None:
@@ -544,8 +544,8 @@ def test_a_race_for_the_trial_start_is_lost(cluster, vault, monkeypatch):
 
     def start() -> None:
         try:
-            pooler.try_out(desired, user.pw_name)
-        except (_pooler.PoolerError, OSError) as error:
+            trial.try_out("/bin/false", desired, user.pw_name)
+        except (service.PgBouncerError, OSError) as error:
             assert MARK not in str(error)
 
     before = vault.state()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Access kept over TCP by a login that is no superuser, as managed services give out.
+"""Access kept over TCP by a login that is not a superuser, as managed services give out.
 
 The login of RDS, Cloud SQL and Azure is in effect CREATEROLE CREATEDB and a member of a few of the
 server's own roles; whether it owns the database depends on who made it. What they patch beyond
@@ -14,9 +14,9 @@ import psycopg
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan import (
-    delegated_login as _access_login,
+    delegated_login,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram as _scram
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram
 
 MASTER = "master"
 SECRET = "master's secret"
@@ -31,7 +31,7 @@ NO_BYPASSRLS = (
 # Until 14 schema public is its maker's, not the database owner's.
 PUBLIC_IS_NOT_OURS = (
     "database 'mydb', schema 'public' belongs to 'postgres', so 'master' may not change rights on"
-    " it: PUBLIC keeps CREATE; mend it with ALTER SCHEMA public OWNER TO master"
+    " it: PUBLIC keeps CREATE; fix it with ALTER SCHEMA public OWNER TO master"
 )
 MIGRATION = """
 CREATE TABLE orders (id serial PRIMARY KEY, note text);
@@ -63,7 +63,7 @@ def statements(result):
 def managed(clean_server):
     """A server that is looked after by a login without superuser."""
     clean_server.sql(f"CREATE ROLE {MASTER} LOGIN CREATEROLE CREATEDB PASSWORD 'x'")
-    verifier = _scram.make_verifier(SECRET)
+    verifier = scram.make_verifier(SECRET)
     clean_server.sql(f"ALTER ROLE {MASTER} PASSWORD '{verifier}'; GRANT pg_monitor TO {MASTER}")
     return clean_server
 
@@ -94,7 +94,7 @@ def run(managed, run_module):
 
 @pytest.fixture
 def settled(run, managed):
-    """Run, then again: the second run changes nothing, and nothing is left of what was lent."""
+    """Run, then again: the second run changes nothing, and no temporary membership is left."""
 
     def settle(databases, **options):
         before = memberships(managed)
@@ -145,9 +145,9 @@ def test_it_makes_all_it_may_and_names_the_rest(managed, settled, run):
     assert_roles_work(managed)
     for role in ROLES:
         assert managed.can_log_in(role, f"{role[4:]}'s", "mydb")
-    lent = [text for text in statements(result) if "app_migrator TO master" in text]
+    granted = [text for text in statements(result) if "app_migrator TO master" in text]
     inherit = " WITH INHERIT TRUE" if managed.major >= ADMIN_OPTION_MAJOR else ""
-    assert lent == [f"GRANT app_migrator TO master{inherit}"]
+    assert granted == [f"GRANT app_migrator TO master{inherit}"]
     assert statements(result)[-1] == "REVOKE app_migrator FROM master"
     # The second run, too, needs the migrator's rights to mend what is the migrator's.
     managed.sql("REVOKE SELECT ON orders FROM app_user", "mydb", "app_migrator")
@@ -171,11 +171,11 @@ def test_objects_that_were_there_before(managed, settled):
     left = [text for text in result["warnings"] if "foreigner" in text and "get no" in text]
     assert left == [
         "database 'mydb', schema 'public': tables of 'postgres' (alien, foreigner), whose rights"
-        " 'master' has not: 'app_reader' get no SELECT on them; mend it with ALTER ... OWNER TO a"
+        " 'master' has not: 'app_reader' get no SELECT on them; fix it with ALTER ... OWNER TO a"
         " migrator",
         "database 'mydb', schema 'public': tables of 'postgres' (alien, foreigner), whose rights"
         " 'master' has not: 'app_user', 'app_admin' get no SELECT, INSERT, UPDATE, DELETE on them;"
-        " mend it with ALTER ... OWNER TO a migrator",
+        " fix it with ALTER ... OWNER TO a migrator",
     ]
 
 
@@ -195,7 +195,7 @@ def test_database_of_somebody_else_is_refused_before_anything_changes(managed, r
     lines = result["msg"].splitlines()
     assert lines[0] == (
         "database 'mydb' belongs to 'postgres', so 'master' may not change rights on it:"
-        " 'app_migrator' would lack CREATE; mend it with ALTER DATABASE mydb OWNER TO master"
+        " 'app_migrator' would lack CREATE; fix it with ALTER DATABASE mydb OWNER TO master"
     )
     assert lines[-1] == (
         "database 'mydb' has no schema 'app', and 'master' may not create it there; as 'postgres'"
@@ -216,13 +216,13 @@ def test_schema_of_somebody_else_is_refused_or_named(managed, run, settled):
         "database 'mydb', schema 'theirs' belongs to 'postgres', so 'master' may not change rights"
         " on it: 'app_migrator' would lack USAGE, CREATE;"
         " 'app_user', 'app_reader', 'app_admin' would lack USAGE;"
-        " mend it with ALTER SCHEMA theirs OWNER TO master"
+        " fix it with ALTER SCHEMA theirs OWNER TO master"
     )
     managed.sql("GRANT USAGE, CREATE ON SCHEMA theirs TO PUBLIC", "mydb")
     assert settled(model(schemas=["theirs"]))["warnings"] == [
         NO_BYPASSRLS,
         "database 'mydb', schema 'theirs' belongs to 'postgres', so 'master' may not change rights"
-        " on it: PUBLIC keeps CREATE; mend it with ALTER SCHEMA theirs OWNER TO master",
+        " on it: PUBLIC keeps CREATE; fix it with ALTER SCHEMA theirs OWNER TO master",
     ]
 
 
@@ -246,7 +246,7 @@ def test_roles_of_somebody_else(managed, run, settled):
     assert "'app_migrator': ALTER ROLE app_migrator SET jit" in lines[1]
     assert lines[2] == (
         "database 'mydb': default privileges of migrator 'app_migrator' can't be set, because"
-        " 'master' has not its rights and may not lend them to itself; as a role that may, run"
+        " 'master' does not have its rights and can't grant them to itself; as a role that may, run"
         " GRANT app_migrator TO master"
     )
     assert managed.sql("SELECT 1 FROM pg_database WHERE datname = 'mydb'") == []
@@ -298,7 +298,8 @@ def test_what_the_login_itself_lacks(managed, run, word):
 def test_pooler_function_is_refused_with_the_way_there(run):
     result = run(model(), fails=True, pooler_role="pgbouncer_auth")
     assert result["msg"] == (
-        "pooler_role: 'master' is no superuser, so it can't make a function that reads verifiers;"
+        "pooler_role: 'master' is not a superuser, so it can't make a function that reads"
+        " verifiers;"
         " leave pooler_role empty and use pgbouncer_auth: userlist"
     )
 
@@ -401,7 +402,7 @@ def test_what_the_server_does_not_do_is_a_failure(managed, run_module, monkeypat
     """Where foresight fails, the server's WARNING that it did nothing is no success."""
     managed.sql("CREATE DATABASE mydb")
     managed.sql("GRANT CREATE ON DATABASE mydb TO master")
-    monkeypatch.setattr(_access_login, "reaches", lambda *_: True)
+    monkeypatch.setattr(delegated_login, "reaches", lambda *_: True)
     args = {
         "login_host": "127.0.0.1",
         "login_port": managed.port,
@@ -409,8 +410,8 @@ def test_what_the_server_does_not_do_is_a_failure(managed, run_module, monkeypat
         "login_password": SECRET,
         "databases": [{"name": "mydb", "roles": [{"name": "app_user", "kind": "user"}]}],
     }
-    monkeypatch.setattr(_access_login, "lent", lambda changes, *_: changes)
-    monkeypatch.setattr(_access_login, "holds_rights_of", lambda *_: True)
+    monkeypatch.setattr(delegated_login, "with_temporary_membership", lambda changes, *_: changes)
+    monkeypatch.setattr(delegated_login, "holds_rights_of", lambda *_: True)
     result = run_module("postgres_access", args)
     assert result["failed"]
     assert result["msg"] == (
@@ -454,7 +455,7 @@ def test_password_is_compared_whatever_keeps_the_role_out(managed, settled):
 
 def test_verifier_that_cannot_be_tried_is_left_and_named(managed, settled):
     settled(model())
-    databases = rotated(model(), "app_user", _scram.make_verifier("other"))
+    databases = rotated(model(), "app_user", scram.make_verifier("other"))
     result = settled(databases)
     assert statements(result) == []
     assert (

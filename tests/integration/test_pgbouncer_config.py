@@ -13,11 +13,12 @@ from dataclasses import replace
 import psycopg
 import pytest
 
+from ansible_collections.pooled.postgres.plugins.module_utils._host import sockets
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    ini as _ini,
-    service as _pooler,
+    console,
+    ini,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection
 from ansible_collections.pooled.postgres.plugins.modules import pgbouncer_config
 
 from . import faults
@@ -68,7 +69,7 @@ def test_each_change_does_the_least_that_works(pooler, arguments, actions):
 def test_the_auth_files_secrets_are_in_no_diff(pooler, name):
     path = pooler.userlist.with_name(name)
     result = pooler.configure(options={"auth_file": str(path)})
-    secrets = _ini.secrets_in(path.read_text())
+    secrets = ini.secrets_in(path.read_text())
     assert sorted(secrets) == OWN
     assert not any(secret in str(result) for secret in secrets.values())
     (shown,) = [one["after"] for one in result["diff"] if one["after_header"] == str(path)]
@@ -81,8 +82,8 @@ def test_no_session_of_ours_runs_through_it_with_what_others_have_set(pooler, re
     pooler.configure()
     given = {"login_host": "127.0.0.1", "login_port": pooler.port, "login_user": ROLE["name"],
              "login_password": PASSWORD, "ssl_mode": "prefer"}  # fmt: skip
-    with pytest.raises(_postgres.ConnectionFailed, match="give the port of the server itself"):
-        _postgres.connect({**_pooler.CONSOLE, **given}, "mydb", read_only=read_only).close()
+    with pytest.raises(connection.ConnectionFailed, match="give the port of the server itself"):
+        connection.connect({**console.LOGIN, **given}, "mydb", read_only=read_only).close()
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_a_pooler_that_does_not_come_up_gets_its_files_back(pooler, monkeypatch)
     pooler.configure()
     before = pooler.files()
     # The other program comes after the look for it.
-    monkeypatch.setattr(pgbouncer_config._pooler, "why_not_listen", lambda *_: "")
+    monkeypatch.setattr(sockets, "why_not_listen", lambda *_: "")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -195,7 +196,7 @@ def test_a_pooler_that_does_not_come_up_gets_its_files_back(pooler, monkeypatch)
         result = pooler.configure(options={"listen_port": port})
     assert result["failed"]
     assert "Address already in use" in result["msg"]
-    assert result["msg"].endswith("The previous files are back, and the pooler runs with them.")
+    assert result["msg"].endswith("The previous files are back, and PgBouncer runs with them.")
     assert pooler.files() == before
     assert pooler.query("SELECT 1") == 1
     assert pooler.configure()["changed"] is False

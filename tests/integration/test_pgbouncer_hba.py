@@ -15,9 +15,10 @@ import psycopg
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    hba as _pgbouncer_hba,
-    processes as _pgbouncer_processes,
-    service as _pooler,
+    hba,
+    processes,
+    service,
+    trial,
 )
 
 from .certificates import Authority
@@ -296,10 +297,10 @@ BROKEN = (
 def test_a_line_that_pgbouncer_drops_is_refused_and_opens_nothing(pooler, login, monkeypatch):
     configure(pooler, databases=[{"name": "mydb", "roles": [ROLE]}])
     before = pooler.files()
-    text = _pgbouncer_hba.Access.text.fget
+    text = hba.Access.text.fget
     for number, line in enumerate(BROKEN):
         broken = property(lambda self, line=line: text(self) and f"{text(self)}{line}\n")
-        monkeypatch.setattr(_pgbouncer_hba.Access, "text", broken)
+        monkeypatch.setattr(hba.Access, "text", broken)
         result = pooler.configure(check=number > 0, **RULES)
         assert result["msg"].startswith(
             "PgBouncer refuses this configuration, and nothing was changed: it drops rules for"
@@ -307,7 +308,7 @@ def test_a_line_that_pgbouncer_drops_is_refused_and_opens_nothing(pooler, login,
         assert " line" in result["msg"]
         assert pooler.files() == before
     # Should the trial start not see it, what the running one logs does.
-    monkeypatch.setattr(_pooler.Pooler, "try_out", lambda *_arguments: None)
+    monkeypatch.setattr(trial, "try_out", lambda *_arguments: None)
     result = pooler.configure(**RULES)
     assert "did not take the new configuration: it drops rules for logins" in result["msg"]
     assert "The previous files are back" in result["msg"]
@@ -342,7 +343,7 @@ def test_every_line_lets_somebody_in_so_that_one_less_opens_nothing(pooler, logi
     assert lost == allowed
 
 
-@pytest.mark.pgbouncer(since=_pgbouncer_processes.SINCE)
+@pytest.mark.pgbouncer(since=processes.SINCE)
 def test_all_of_several_processes_follow_the_rules(pooler, login):
     more = {"processes": 2, "databases": MODEL[:1]}
     configure(pooler, **more)
@@ -436,8 +437,8 @@ def test_a_line_of_ones_own_that_pgbouncer_drops_is_refused_on_each_run(pooler, 
         assert pooler.files() == before
     # As a version before this check left it: taken, with a line in the log alone.
     with monkeypatch.context() as patch:
-        patch.setattr(_pooler.Pooler, "try_out", lambda *_arguments: None)
-        patch.setattr(_pooler.Pooler, "rule_complaints", lambda *_arguments: [])
+        patch.setattr(trial, "try_out", lambda *_arguments: None)
+        patch.setattr(service.PgBouncer, "rule_complaints", lambda *_arguments: [])
         assert not pooler.configure(**plain).get("failed")
     assert login(INSIDE) == "in"
     before = pooler.files()
@@ -446,7 +447,7 @@ def test_a_line_of_ones_own_that_pgbouncer_drops_is_refused_on_each_run(pooler, 
     assert pooler.files() == before
     # Should the trial start not see it, what the running one logs of the reload does.
     with monkeypatch.context() as patch:
-        patch.setattr(_pooler.Pooler, "try_out", lambda *_arguments: None)
+        patch.setattr(trial, "try_out", lambda *_arguments: None)
         write("host mydb app_user 127.0.0.2/32 reject more=1", lets_in)
         result = pooler.configure(**plain)
         assert f"new configuration: it drops rules for logins of {own}: hba" in result["msg"]

@@ -197,9 +197,9 @@ def test_every_option_lands_in_its_class_and_can_be_taken_back(furnished):
             directory = "other" if name == "unix_socket_dir" and options else "run"
             shown = config(pooler, directory)[name][0]
             wanted = str(options.get(name, base[name][0]))
-            same = _pgbouncer_options.canonical(name, shown) == _pgbouncer_options.canonical(
-                name, wanted
-            )
+            same = _pgbouncer_options.canonical_option(
+                name, shown
+            ) == _pgbouncer_options.canonical_option(name, wanted)
             restarted = pooler.pid != pid
             if actions != expected or not same or restarted != ("restart" in expected[-1]):
                 wrong.append(f"{name} {options}: {actions} {shown!r} restarted={restarted}")

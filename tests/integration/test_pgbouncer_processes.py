@@ -12,7 +12,7 @@ import time
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    processes as _pgbouncer_processes,
+    processes,
 )
 from ansible_collections.pooled.postgres.plugins.modules import pgbouncer_config
 
@@ -21,7 +21,7 @@ from .certificates import Authority
 from .clusters import PATIENCE_S
 from .poolers import ROLE, SERVICE
 
-several = pytest.mark.pgbouncer(since=_pgbouncer_processes.SINCE)
+several = pytest.mark.pgbouncer(since=processes.SINCE)
 
 FIRST, SECOND, THIRD = SERVICE, f"{SERVICE}@2", f"{SERVICE}@3"
 SECONDS = f"run/{SERVICE}-2"
@@ -32,7 +32,7 @@ def pids(pooler):
     return [pooler.pid_of(service) for service in (FIRST, SECOND, THIRD)]
 
 
-@pytest.mark.pgbouncer(before=_pgbouncer_processes.SINCE)
+@pytest.mark.pgbouncer(before=processes.SINCE)
 def test_an_older_pgbouncer_is_left_alone(pooler):
     pooler.configure()
     before = (pooler.files(), pooler.pid)
@@ -144,8 +144,8 @@ def test_a_process_that_does_not_come_up_takes_all_back(pooler):
     blocked.mkdir()
     result = pooler.configure(processes=2)
     assert result["failed"], in_the_way
-    assert result["msg"].startswith(f"The pooler did not take the new configuration: {SECOND}:")
-    assert result["msg"].endswith("The previous files are back, and the pooler runs with them.")
+    assert result["msg"].startswith(f"PgBouncer did not take the new configuration: {SECOND}:")
+    assert result["msg"].endswith("The previous files are back, and PgBouncer runs with them.")
     assert (pooler.files(), pids(pooler)[1:]) == (before, [0, 0])
     assert pooler.query("SELECT 1") == 1
     assert pooler.configure()["changed"] is False

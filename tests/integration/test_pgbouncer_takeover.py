@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import service as _pooler
+from ansible_collections.pooled.postgres.plugins.module_utils._host import sockets
 
 from .poolers import PASSWORD, ROLE, SERVICE
 
@@ -153,7 +153,7 @@ def test_a_takeover_that_fails_leaves_all_as_it_was(foreign, monkeypatch):
     pooler = foreign
     before = pooler.files()
     # The other program comes after the look for it.
-    monkeypatch.setattr(_pooler, "why_not_listen", lambda *_: "")
+    monkeypatch.setattr(sockets, "why_not_listen", lambda *_: "")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -20,7 +20,7 @@ import psycopg
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    processes as _pgbouncer_processes,
+    processes,
 )
 
 from . import raw_login
@@ -83,7 +83,7 @@ class Way:
         return self.name
 
 
-SEVERAL = _pgbouncer_processes.SINCE
+SEVERAL = processes.SINCE
 ALIASED = [{**MODEL[0], "aliases": [{"name": "far", "host": "127.0.0.1"}]}]
 WAYS = [
     Way("query"),

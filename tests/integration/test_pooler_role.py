@@ -255,7 +255,8 @@ REFUSED = [
             "CREATE SCHEMA mine",
             "CREATE VIEW mine.v AS SELECT * FROM pgbouncer.get_auth('x')",
         ],
-        "database 'mydb': function pgbouncer.get_auth(text) has to be made anew, but others depend"
+        "database 'mydb': function pgbouncer.get_auth(text) must be created again, but others"
+        " depend"
         " on it (rule _RETURN on view mine.v); drop those",
     ),
 ]

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
-    quoting as _quote,
-    scram as _scram,
+    quoting,
+    scram,
 )
 
 from .conftest import INSTALLED
@@ -439,14 +439,14 @@ def test_passwords_log_in_and_equal_those_of_libpq(clean_server, settled, access
             by_libpq = connection.pgconn.encrypt_password(
                 password.encode(), name.encode(), b"scram-sha-256"
             ).decode()
-            assert _scram.password_matches(password, by_libpq), password
-            assert not _scram.password_matches(password + "x", by_libpq), password
+            assert scram.password_matches(password, by_libpq), password
+            assert not scram.password_matches(password + "x", by_libpq), password
             connection.execute(f"ALTER ROLE {name} PASSWORD '{by_libpq}'")
     assert statements(access(databases)) == []
 
 
 def test_verifier_is_stored_as_given(clean_server, settled):
-    verifier = _scram.make_verifier("hidden", 5000)
+    verifier = scram.make_verifier("hidden", 5000)
     databases = [{"name": "mydb", "roles": [role("app_user", "user", password=verifier)]}]
     settled(databases)
     stored = clean_server.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'app_user'")
@@ -624,7 +624,7 @@ def test_objects_of_others_are_covered_and_reported(clean_server, settled):
     result = settled(model())
     assert result["warnings"] == [
         "database 'mydb', schema 'public': 2 table(s) belong to 'postgres', no migrator of the"
-        " model (orders, v): 'app_migrator' can't alter them; mend it with"
+        " model (orders, v): 'app_migrator' can't alter them; fix it with"
         " ALTER TABLE ... OWNER TO app_migrator"
     ]
     assert clean_server.refusal("INSERT INTO orders DEFAULT VALUES", "mydb", "app_user") == ""
@@ -645,10 +645,10 @@ def test_application_role_that_owns_is_named(clean_server, settled):
     clean_server.sql("CREATE TABLE mine (i int)", "mydb", "app_user")
     assert settled(model())["warnings"] == [
         "database 'mydb' belongs to role 'app_user' of kind user, which may therefore do"
-        " anything with it; mend it with ALTER DATABASE mydb OWNER TO another role",
+        " anything with it; fix it with ALTER DATABASE mydb OWNER TO another role",
         "database 'mydb', schema 'public': 1 table(s) belong to 'app_user', no migrator of the"
         " model (mine): role 'app_user' of kind user may alter them and row-level security does not"
-        " bind it; mend it with ALTER TABLE ... OWNER TO app_migrator",
+        " bind it; fix it with ALTER TABLE ... OWNER TO app_migrator",
     ]
 
 
@@ -903,13 +903,13 @@ def test_pooler_sees_who_may_log_in_and_nobody_else(clean_server, settled):
     settled(model(), pooler_role=POOLER)
     ((name, verifier),) = lookup(clean_server, "app_user")
     assert name == "app_user"
-    assert _scram.password_matches("user's secret", verifier)
+    assert scram.password_matches("user's secret", verifier)
     for absent in ("nobody_there", "", "x" * 80):
         assert lookup(clean_server, absent) == []
     for hidden in ("boss", "group_only", "stranger", "postgres", POOLER):
-        assert lookup(clean_server, hidden) == [(hidden, _scram.UNMATCHABLE)]
+        assert lookup(clean_server, hidden) == [(hidden, scram.UNMATCHABLE)]
     clean_server.sql("ALTER ROLE app_user VALID UNTIL '2001-01-01'")
-    assert lookup(clean_server, "app_user") == [("app_user", _scram.UNMATCHABLE)]
+    assert lookup(clean_server, "app_user") == [("app_user", scram.UNMATCHABLE)]
     clean_server.sql("ALTER ROLE app_user VALID UNTIL 'infinity'")
     assert lookup(clean_server, "app_user") == [("app_user", verifier)]
     for user in ("app_user", "app_migrator", "app_admin"):
@@ -1033,14 +1033,14 @@ def test_nobody_else_can_do_more_or_less(clean_server, settled):
 
 def test_keywords_are_the_server_s(server):
     rows = server.sql("SELECT word FROM pg_get_keywords() WHERE catcode <> 'U'")
-    assert {word for (word,) in rows} <= _quote.KEYWORDS
-    names = [*HOSTILE, *sorted(_quote.KEYWORDS), "plain_1", "1digit", "_x", "public"]
+    assert {word for (word,) in rows} <= quoting.KEYWORDS
+    names = [*HOSTILE, *sorted(quoting.KEYWORDS), "plain_1", "1digit", "_x", "public"]
     with server.connect() as connection:
         for name in names:
-            (back,) = connection.execute(f"SELECT 1 AS {_quote.quote_ident(name)}").description
+            (back,) = connection.execute(f"SELECT 1 AS {quoting.quote_ident(name)}").description
             assert back.name == name
             (value,) = connection.execute(
-                f"SELECT {_quote.quote_literal(name)}".encode()
+                f"SELECT {quoting.quote_literal(name)}".encode()
             ).fetchone()
             assert value == name
 
@@ -1086,7 +1086,7 @@ def test_absent_role_tells_what_it_owns_and_stays_without_an_heir(clean_server, 
     clean_server.sql(BY_FORMER, "mydb", "former")
     result = settled(leaving(model()))
     assert (
-        "role 'former' shall be absent and stays, until reassign_owned_to names the role that gets"
+        "role 'former' must be absent, but stays until reassign_owned_to names the role that gets"
         " what it owns: in database 'mydb' it owns 1 large object(s) (4711), 1 schema(s) (theirs),"
         " 1 sequence(s) (public.orders_i_seq), 2 table(s) (public.orders, theirs.kept),"
         " 1 type(s) (public.mood) and has rights on 3 object(s)"
@@ -1373,7 +1373,7 @@ REPORTED = [
         {"member_of": ["app_owner"]},
         [
             "database 'mydb', schema 'public': 1 table(s) belong to 'app_owner', no migrator of the"
-            " model (of_owner): 'app_migrator' may alter them only as a member of 'app_owner'; mend"
+            " model (of_owner): 'app_migrator' may alter them only as a member of 'app_owner'; fix"
             " it with ALTER TABLE ... OWNER TO app_migrator",
             "database 'mydb': 'app_owner' may create objects in 'public', also through SET ROLE of"
             " 'app_migrator', and its default privileges do not give 'app_user', 'app_reader',"
@@ -1436,7 +1436,7 @@ REPORTED = [
         {},
         [
             "database 'mydb': 1 SECURITY DEFINER routine(s) may be executed by PUBLIC (public.f),"
-            " so 'app_reader' may do through them what their owners may; mend it with"
+            " so 'app_reader' may do through them what their owners may; fix it with"
             " REVOKE EXECUTE ... FROM PUBLIC, once nobody else needs it",
         ],
     ),
@@ -1447,13 +1447,13 @@ REPORTED = [
         {},
         [
             "database 'mydb': schema 'public' belongs to role 'app_user' of kind user, which may"
-            " therefore create in it and drop it; mend it with ALTER SCHEMA public OWNER TO"
+            " therefore create in it and drop it; fix it with ALTER SCHEMA public OWNER TO"
             " app_migrator",
             "database 'mydb', schema 'public': 1 of the routines belong to role 'app_user' of kind"
-            " user (g), which may therefore alter them; mend it with ALTER ROUTINE ... OWNER TO"
+            " user (g), which may therefore alter them; fix it with ALTER ROUTINE ... OWNER TO"
             " app_migrator",
             "database 'mydb', schema 'public': 1 of the types belong to role 'app_reader' of kind"
-            " reader (e), which may therefore alter them; mend it with ALTER TYPE ... OWNER TO"
+            " reader (e), which may therefore alter them; fix it with ALTER TYPE ... OWNER TO"
             " app_migrator",
         ],
     ),
@@ -1475,7 +1475,7 @@ REPORTED = [
         {},
         [
             "database 'mydb', schema 'public': 1 table(s) belong to 'postgres', no migrator of the"
-            " model (t): 'app_migrator' can't alter them; mend it with ALTER TABLE ... OWNER TO"
+            " model (t): 'app_migrator' can't alter them; fix it with ALTER TABLE ... OWNER TO"
             " app_migrator",
             "roles of the model have rights on what is the whole server's, which stay as they are:"
             " 'app_user' has CREATE on tablespace pg_default",

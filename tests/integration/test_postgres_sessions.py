@@ -582,7 +582,7 @@ REFUSED = [
     ({"roles": []}, "roles: none is named, and only sessions of roles that are named are ended;"),
     ({"roles": ["app_user", "postgres"]},
      "roles: 'postgres' is a superuser, whose sessions are never ended; leave it out"),
-    ({"roles": [""]}, "roles[0]: '' is no name for a role: give a non-empty string"),
+    ({"roles": [""]}, "roles[0]: '' is not a valid name for a role: give a non-empty string"),
     ({"older_than": "10 minits"}, "older_than: '10 minits' is no length of time; write a number"
      " with one of ms, s, min, h, d, such as 10min"),
     ({"older_than": "10"}, "older_than: '10' is no length of time"),

@@ -18,9 +18,11 @@ from typing import Any, Callable, Iterator
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file as _conf_file
-from ansible_collections.pooled.postgres.plugins.module_utils._server import cluster as _cluster
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings as _guc
+from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file
+from ansible_collections.pooled.postgres.plugins.module_utils._server import running, settings_plan
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
+    settings as guc,
+)
 from ansible_collections.pooled.postgres.plugins.modules import postgres_settings
 from tests.integration import faults
 from tests.integration.certificates import Authority
@@ -247,7 +249,7 @@ def managed(_managed: Managed, monkeypatch: pytest.MonkeyPatch) -> Managed:
         "STUB_POSTGRES": cluster.bindir / "postgres",
     }.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setattr(_cluster, "SETTLE_S", 0.1)
+    monkeypatch.setattr(running, "SETTLE_S", 0.1)
     _managed.renew()
     return _managed
 
@@ -384,7 +386,7 @@ WAYS_TO_LOAD = [
 @pytest.mark.parametrize(("place", "known", "used"), WAYS_TO_LOAD)
 def test_values_of_a_library_are_those_of_the_library(managed, monkeypatch, place, known, used):
     if not known:
-        monkeypatch.setattr(_guc, "_LIBRARIES", {})
+        monkeypatch.setattr(guc, "_LIBRARIES", {})
     shared = place.startswith("shared")
     values = {**OF_LIBRARIES, **LISTS, **(OF_STATEMENTS if shared else {})}
     libraries = [*(["pg_stat_statements"] if shared else []), "auto_explain"]
@@ -411,7 +413,7 @@ def test_values_of_a_library_are_those_of_the_library(managed, monkeypatch, plac
 
 
 def test_a_value_that_only_its_library_refuses_is_taken_back(managed, monkeypatch):
-    monkeypatch.setattr(_guc, "_LIBRARIES", {})
+    monkeypatch.setattr(guc, "_LIBRARIES", {})
     before = managed.cluster.sql("SELECT name, setting FROM pg_settings")
     wanted = {"shared_preload_libraries": "auto_explain", "auto_explain.log_min_duration": "5x"}
     result = managed.run(wanted, restart="always")
@@ -458,7 +460,7 @@ REFUSED = [
         {"temp_buffers": "1kB"},
         "settings.temp_buffers: '1kB' is outside the range 100 (800kB) .. 1073741823",
     ),
-    ({"jit": "maybe"}, "settings.jit: 'maybe' is no boolean; use on or off"),
+    ({"jit": "maybe"}, "settings.jit: 'maybe' is not a valid boolean; use on or off"),
     # Of libraries that are not loaded.
     (
         {"auto_explain.log_min_duration": "5x"},
@@ -473,7 +475,7 @@ REFUSED = [
         "auto_explain of Postgres {major} has no such setting; did you mean"
         " auto_explain.log_min_duration?",
     ),
-    ({"temp_buffers": {"a": 1}}, "is no value for a setting"),
+    ({"temp_buffers": {"a": 1}}, "is not a valid value for a setting"),
     ({"data_directory": "/tmp"}, "belongs to the cluster itself"),
     # What only the server can know.
     (
@@ -523,7 +525,7 @@ ORACLE_WORDS = (
 
 
 def test_values_mean_what_they_mean_to_the_server(server):
-    definitions = _guc.catalog_of(server.major)
+    definitions = guc.catalog_of(server.major)
     values = [number + unit for number in ORACLE_NUMBERS for unit in ORACLE_UNITS]
     values += ORACLE_WORDS
     different = []
@@ -537,7 +539,7 @@ def test_values_mean_what_they_mean_to_the_server(server):
                 except psycopg.Error:
                     said = None
                 try:
-                    ours = _guc.canonical(definitions[name], value)
+                    ours = guc.canonical(definitions[name], value)
                 except ValueError:
                     ours = None
                 if said != ours:
@@ -625,7 +627,7 @@ def test_a_removed_setting_that_was_the_default_waits_for_no_restart(managed):
         assert managed.cluster.sql(PENDING) == []
     assert not result["changed"]
     # As earlier versions of the collection left it.
-    managed.write("zz-pooled.conf", _conf_file.render({}))
+    managed.write("zz-pooled.conf", conf_file.render({}))
     managed.cluster.sql("SELECT pg_reload_conf()")
     while not managed.cluster.sql(PENDING):
         time.sleep(0.05)
@@ -997,14 +999,14 @@ def test_a_cluster_that_does_not_exist_is_foreseen_only_in_check_mode(managed, t
 def test_a_server_that_ends_soon_after_its_start_is_no_server(managed, monkeypatch):
     managed.run({"work_mem": "6MB"})
     text = managed.drop_in.read_text()
-    stays = _cluster.Server._stays
+    stays = running.RunningServer._stays
 
     def ends(server: Any, pid: int) -> bool:
         if "24MB" in managed.drop_in.read_text():
             os.kill(pid, signal.SIGQUIT)
         return stays(server, pid)
 
-    monkeypatch.setattr(_cluster.Server, "_stays", ends)
+    monkeypatch.setattr(running.RunningServer, "_stays", ends)
     result = managed.run({"work_mem": "7MB", "shared_buffers": "24MB"}, restart="always")
     assert "it answered, and ended at once" in result["msg"]
     assert result["msg"].endswith("the last good files are back, and the server runs with them")
@@ -1071,15 +1073,15 @@ def test_a_restart_that_fails_long_after_the_change_is_taken_back(managed):
 def test_a_reload_that_the_server_does_not_take_is_taken_back(managed, monkeypatch):
     managed.run({"work_mem": "6MB"})
     text = managed.drop_in.read_text()
-    run = _cluster.Server.run
+    run = running.RunningServer.run
 
     def spoilt(server: Any, statements: Any) -> None:
         if statements == ["SELECT pg_reload_conf()"] and "7MB" in managed.drop_in.read_text():
             unreadable(managed, managed.drop_in)
         run(server, statements)
 
-    monkeypatch.setattr(_cluster.Server, "run", spoilt)
-    monkeypatch.setattr(_cluster, "RELOAD_TIMEOUT_S", 1)
+    monkeypatch.setattr(running.RunningServer, "run", spoilt)
+    monkeypatch.setattr(running, "RELOAD_TIMEOUT_S", 1)
     result = managed.run({"work_mem": "7MB"})
     assert "did not take the files: " in result["msg"]
     assert "Permission denied" in result["msg"]
@@ -1178,7 +1180,7 @@ def test_options_for_tls_are_refused_whatever_the_servers_language(
     assert managed.state() == before
     # What only the server knows it says in its log. Debian's has the words, and its OpenSSL.
     if str(managed.cluster.bindir).startswith("/usr/lib"):
-        monkeypatch.setattr(postgres_settings, "check_tls_files", lambda *_: [])
+        monkeypatch.setattr(settings_plan, "check_tls_files", lambda *_: [])
         result = managed.run({**tls, "ssl_ciphers": "NOSUCH"})
         assert result["failed"]
         assert "konnte Cipher-Liste nicht setzen" in result["msg"]

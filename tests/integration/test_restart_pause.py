@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._server import cluster as _cluster
+from ansible_collections.pooled.postgres.plugins.module_utils._server import running
 from tests.integration.clusters import PATIENCE_S
 from tests.integration.poolers import PASSWORD, ROLE, SERVICE, Pooler
 from tests.integration.test_postgres_settings import SYSTEMCTL
@@ -221,7 +221,7 @@ def stack(
         "STUB_POSTGRES": cluster.bindir / "postgres",
     }.items():
         monkeypatch.setenv(name, str(value))
-    monkeypatch.setattr(_cluster, "SETTLE_S", 0.1)
+    monkeypatch.setattr(running, "SETTLE_S", 0.1)
     configured = pooler.configure()
     assert not configured.get("failed"), configured["msg"]
     yield made

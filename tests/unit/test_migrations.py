@@ -149,7 +149,7 @@ PLAY = """\
   gather_facts: false
   tasks:
     - ansible.builtin.include_vars: {file: "{{ role }}/{{ item }}"}
-      loop: [defaults/main.yml, vars/main.yml, vars/Debian.yml]
+      loop: [defaults/main.yml, vars/main.yml]
     - ansible.builtin.template:
         src: "{{ role }}/templates/migrations.service.j2"
         dest: "{{ unit }}"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-ROLE = Path(__file__).resolve().parents[2] / "roles" / "pgbouncer"
+ROOT = Path(__file__).resolve().parents[2]
+ROLE = ROOT / "roles" / "pgbouncer"
 # Servers that demand TLS, or not, by what their own variables leave to the role postgres.
 SERVERS: dict[str, dict[str, object]] = {
     "hardened": {"postgres_hardening": "cis"},
@@ -70,6 +71,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
         [Path(sys.executable).parent / "ansible-playbook", "-i", "inventory.json", "play.json"],
         cwd=home, capture_output=True, text=True, check=False,
         env={"PATH": "/usr/bin:/bin", "HOME": str(home), "LC_ALL": "C.UTF-8",
+             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
              "ANSIBLE_STDOUT_CALLBACK": "json"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

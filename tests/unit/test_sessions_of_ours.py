@@ -14,7 +14,7 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = sorted((ROOT / "plugins").rglob("*.py"))
@@ -42,7 +42,7 @@ def calls(path: Path, wanted: str) -> Iterator[tuple[str, ast.Call]]:
 
 def uses_postgres_connect(path: Path) -> bool:
     text = path.read_text(encoding="utf-8")
-    return bool(re.search(r"_sql\.connection import \([^)]*\bconnect,|_postgres\.connect\(", text))
+    return bool(re.search(r"_sql\.connection import \([^)]*\bconnect,|connection\.connect\(", text))
 
 
 def test_one_function_connects() -> None:
@@ -70,7 +70,7 @@ def test_one_function_connects() -> None:
     "path", [path for path in PLUGINS if uses_postgres_connect(path)], ids=lambda path: path.name
 )
 def test_each_connection_says_whether_it_writes(path: Path) -> None:
-    found = [call for _name, call in calls(path, "_postgres.connect")]
+    found = [call for _name, call in calls(path, "connection.connect")]
     assert found
     for call in found:
         (value,) = [word.value for word in call.keywords if word.arg == "read_only"]
@@ -123,11 +123,11 @@ def test_what_a_user_gives_comes_before_what_is_pinned(
             return "on" if read_only else "off"
 
         def cursor(self, **_options: object) -> Any:
-            pinned = {**_postgres.SESSION, **(_postgres.READ_ONLY if read_only else {})}
+            pinned = {**connection.SESSION, **(connection.READ_ONLY if read_only else {})}
             cursor = MagicMock()
             opened = cursor.__enter__.return_value
             opened.fetchone.return_value = tuple(
-                pinned[name] for name in ("search_path", *_postgres.READ_ONLY)
+                pinned[name] for name in ("search_path", *connection.READ_ONLY)
             )
             opened.execute.side_effect = lambda _query, *values: first.extend(
                 one["names"] for one in values
@@ -138,14 +138,14 @@ def test_what_a_user_gives_comes_before_what_is_pinned(
         seen.update(arguments)
         return Connection()
 
-    monkeypatch.setattr(_postgres.psycopg2, "connect", connect)
+    monkeypatch.setattr(connection.psycopg2, "connect", connect)
     params = {
         "login_host": "", "login_unix_socket": "/run", "login_port": 5432, "login_user": "u",
         "login_password": None, "login_db": "d", "login_os_user": "", "ssl_mode": "prefer",
         "ca_cert": None, "ssl_cert": None, "ssl_key": None,
         "connect_params": {"options": given, "client_encoding": "LATIN1"},
     }  # fmt: skip
-    _postgres.connect(params, read_only=read_only)
+    connection.connect(params, read_only=read_only)
     assert pinned in seen["options"]
     assert seen["options"].startswith(given or "-c role=none")
     timeouts = ["idle_session_timeout", "transaction_timeout"]
@@ -155,13 +155,13 @@ def test_what_a_user_gives_comes_before_what_is_pinned(
     assert seen["options"].rindex("search_path=pg_catalog") >= seen["options"].index("search_path=")
     assert seen["client_encoding"] == "UTF8"
     seen.clear()
-    _postgres.connect_console(params)
+    connection.connect_console(params)
     assert "-c search_path=pg_catalog" not in str(seen.get("options"))
 
 
 def test_options_are_written_as_the_server_reads_them() -> None:
     assert (
-        _postgres.session_options({"a": "read committed", "b": "", "c": "x\\y"})
+        connection.session_options({"a": "read committed", "b": "", "c": "x\\y"})
         == "-c a=read\\ committed -c b= -c c=x\\\\y"
     )
 
@@ -181,10 +181,10 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("text", "refused"), REFUSALS)
 def test_a_refused_login_is_told_from_a_server_that_is_away(text: str, refused: bool) -> None:
-    assert bool(_postgres.refusal(text, "postgres", "postgres")) == refused
+    assert bool(connection.refusal(text, "postgres", "postgres")) == refused
 
 
 def test_a_refused_login_of_another_os_user_needs_a_map() -> None:
-    advice = _postgres.refusal("no pg_hba.conf entry", "postgres", "dba")
+    advice = connection.refusal("no pg_hba.conf entry", "postgres", "dba")
     assert "OS user 'dba' log in as 'postgres'" in advice
     assert "with a map that lets 'dba' be 'postgres'" in advice

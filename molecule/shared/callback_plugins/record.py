@@ -29,7 +29,7 @@ options:
 """
 
 # What runs on the controller only; everything else is at least one round trip to the host.
-ON_CONTROLLER = frozenset(
+ON_CONTROLLER = {"pooled.postgres.postgres_plan", "pooled.postgres.validate_variables"} | frozenset(
     f"ansible.builtin.{name}"
     for name in (
         "add_host",

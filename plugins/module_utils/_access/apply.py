@@ -10,17 +10,20 @@ import time
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator, Sequence
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import Actual
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    CreateDatabase,
+    DropRole,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.read.server import (
     read_server,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    Actual,
-    Change,
-    Wanted,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     LOCK_TIMEOUT_S,
     PREPARED_HOLDERS,
+    Connection,
     ConnectionFailed,
     fetch,
     server_message,
@@ -77,14 +80,14 @@ SELECT DISTINCT l.locktype, coalesce(l.relation::regclass::text, '') AS relation
  ORDER BY a.pid, p.gid
 """  # noqa: S608 - made of constants
 
-Opener = Callable[[str], Any]
+Opener = Callable[[str], Connection]
 
 
 class Failed(Exception):
-    """A statement that the server refused, told with what it was about."""
+    """A statement that the server refused, with what it was about."""
 
 
-def wait_for_other_runs(connection: Any) -> None:
+def wait_for_other_runs(connection: Connection) -> None:
     """Let runs against one server take turns; the connection's end gives the turn away.
 
     Raises:
@@ -118,7 +121,7 @@ def wait_for_other_runs(connection: Any) -> None:
     connection.commit()
 
 
-def read(wanted: Wanted, connection: Any, opener: Opener) -> Actual:
+def read(wanted: Wanted, connection: Connection, opener: Opener) -> Actual:
     """What read_server() says, also of what keeps it waiting.
 
     Raises:
@@ -128,7 +131,7 @@ def read(wanted: Wanted, connection: Any, opener: Opener) -> Actual:
     place = ["the server"]
     with _watched(connection, opener) as (watched_opener, blockers):
 
-        def noted_opener(name: str) -> Any:
+        def noted_opener(name: str) -> Connection:
             place[:] = [f"database {name!r}"]
             return watched_opener(name)
 
@@ -137,15 +140,19 @@ def read(wanted: Wanted, connection: Any, opener: Opener) -> Actual:
         except connection.Error as error:
             if error.pgcode == _NOT_IN_REPERTOIRE:
                 raise Failed(
-                    f"{place[0]} holds a name that is no UTF-8 text, which encoding SQL_ASCII lets"
-                    " in and no statement here can say; rename what has it"
+                    f"{place[0]} holds a name that is not valid UTF-8, which encoding SQL_ASCII"
+                    " lets in and no statement here can say; rename what has it"
                 ) from error
             message = _lock_message(error, blockers) or server_message(error)
             raise Failed(f"the server's catalogs could not be read: {message}") from error
 
 
 def apply(
-    connection: Any, opener: Opener, actual: Actual, changes: Sequence[Change], done: list[Change]
+    connection: Connection,
+    opener: Opener,
+    actual: Actual,
+    changes: Sequence[Change],
+    done: list[Change],
 ) -> None:
     """Execute the changes, and keep in done those that hold.
 
@@ -162,13 +169,13 @@ def apply(
     roles = [
         change
         for change in changes
-        if change.database is None and not change.creates and not change.drops
+        if change.database is None and not isinstance(change.operation, (CreateDatabase, DropRole))
     ]
     _transaction(connection, opener, roles, "roles", actual, done)
     connection.autocommit = True
     for change in changes:
-        if change.creates:
-            place = f"database {change.creates!r}"
+        if isinstance(change.operation, CreateDatabase):
+            place = f"database {change.operation.database!r}"
             _transaction(connection, opener, [change], place, actual, done)
     connection.autocommit = False
     for name in (*actual.databases, *actual.maintenance):
@@ -179,17 +186,17 @@ def apply(
                 _transaction(other, opener, inside, f"database {name!r}", actual, done)
             finally:
                 other.close()
-    drops = [change for change in changes if change.drops]
+    drops = [change for change in changes if isinstance(change.operation, DropRole)]
     _transaction(connection, opener, drops, "roles", actual, done)
 
 
-def execute(connection: Any, statement: str) -> None:
+def execute(connection: Connection, statement: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement)
 
 
 def _transaction(
-    connection: Any,
+    connection: Connection,
     opener: Opener,
     changes: Sequence[Change],
     place: str,
@@ -217,13 +224,14 @@ def _transaction(
 
 
 def _execute_all(
-    connection: Any, changes: Sequence[Change], actual: Actual, about: list[str]
+    connection: Connection, changes: Sequence[Change], actual: Actual, about: list[str]
 ) -> None:
     place = about[0]
     silent = False
     for change in changes:
-        about[:] = [place] if change.creates else [place, change.subject]
-        if change.secret and not silent:
+        creates = isinstance(change.operation, CreateDatabase)
+        about[:] = [place] if creates else [place, change.subject]
+        if change.operation.secret and not silent:
             silent = True
             keep_from_logs(connection)
         if change.as_role:
@@ -259,7 +267,7 @@ def _lock_message(error: Any, blockers: list[str]) -> str:
 
 
 @contextmanager
-def _watched(connection: Any, opener: Opener) -> Iterator[tuple[Opener, list[str]]]:
+def _watched(connection: Connection, opener: Opener) -> Iterator[tuple[Opener, list[str]]]:
     """Note, from a connection of its own, whom others wait for when they wait for long.
 
     Yields:
@@ -268,7 +276,7 @@ def _watched(connection: Any, opener: Opener) -> Iterator[tuple[Opener, list[str
     seen: list[str] = []
     pids = [connection.info.backend_pid]
 
-    def watched_opener(name: str) -> Any:
+    def watched_opener(name: str) -> Connection:
         other = opener(name)
         pids.append(other.info.backend_pid)
         return other
@@ -299,7 +307,7 @@ def _watch(
     except ConnectionFailed:
         return
     except Exception as error:
-        # What it would have told is welcome, and not worth a failure.
+        # What it would have reported is welcome, and not worth a failure.
         if connection is None or not isinstance(error, connection.Error):
             raise
     finally:

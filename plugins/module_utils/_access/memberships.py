@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Callable, Iterable, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import wanted_roles
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     Link,
-    OtherRole,
-    Outsider,
-    Wanted,
+    ServerRole,
+    UnmanagedRole,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import wanted_roles
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 
 
 def planned_links(wanted: Wanted, links: Iterable[Link]) -> tuple[Link, ...]:
@@ -36,19 +36,19 @@ def planned_links(wanted: Wanted, links: Iterable[Link]) -> tuple[Link, ...]:
     return (*kept, *added)
 
 
-def outsiders(
+def unmanaged_roles(
     wanted: Wanted,
-    others: Mapping[str, OtherRole],
+    server_roles: Mapping[str, ServerRole],
     links: Iterable[Link],
     dropped: Iterable[str] = (),
-) -> tuple[Outsider, ...]:
+) -> tuple[UnmanagedRole, ...]:
     """Roles outside the model that somebody can be, in the order of their names.
 
     Superusers are not among them, because they need no rights, nor are the server's own roles.
 
     Args:
         wanted: the model.
-        others: every role of the server.
+        server_roles: every role of the server.
         links: every membership.
         dropped: roles that this run drops.
     """
@@ -57,7 +57,7 @@ def outsiders(
     ours = {role.name for role in wanted_roles(wanted)} | set(dropped) | {wanted.monitor_role}
     outside = [
         role
-        for name, role in sorted(others.items())
+        for name, role in sorted(server_roles.items())
         if not role.superuser and name not in ours and not name.startswith("pg_")
     ]
     used_by: dict[str, set[str]] = {}
@@ -66,7 +66,7 @@ def outsiders(
             for name in reached(role.name, becoming):
                 used_by.setdefault(name, set()).add(role.name)
     return tuple(
-        Outsider(
+        UnmanagedRole(
             role.name,
             reached(role.name, holding),
             role.login,

@@ -14,6 +14,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.extensions im
     Surroundings,
     creation,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.operations import (
+    CreateExtension,
+    Operation,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
     quote_ident,
     quote_literal,
@@ -164,17 +168,20 @@ def _home(homes: set[str], state: MonitorState) -> Iterator[MonitorChange]:
 
 def _creation(extension: str, state: MonitorState) -> Iterator[MonitorChange]:
     home = state.available.get(extension, Extension()).schema or EXTENSIONS_SCHEMA
-    shown = f"CREATE EXTENSION {quote_ident(extension)}"
-    shown += f" SCHEMA {home}" if home == EXTENSIONS_SCHEMA else ""
-    statements: tuple[str, ...] = (shown,)
+    shown_schema = home if home == EXTENSIONS_SCHEMA else ""
+    operations: tuple[Operation, ...] = (CreateExtension(extension, shown_schema),)
     if state.around is not None and extension in state.available:
-        statements = creation(
-            extension, EXTENSIONS_SCHEMA, state.available[extension], state.around
+        operations = creation(
+            extension,
+            EXTENSIONS_SCHEMA,
+            state.available[extension],
+            state.around,
+            shown_schema=shown_schema,
         )
-    for sql in statements:
-        text = shown if len(statements) == 1 else sql
-        after = "yes" if sql.startswith("CREATE EXTENSION") else ""
-        yield MonitorChange(text, f"extension {extension}", "", after, sql)
+    for operation in operations:
+        after = "yes" if isinstance(operation, CreateExtension) else ""
+        what = f"extension {extension}"
+        yield MonitorChange(operation.shown, what, "", after, operation.sql)
 
 
 def _role_changes(name: str, role: MonitorRole | None, limit: int) -> Iterator[MonitorChange]:

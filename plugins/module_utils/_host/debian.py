@@ -102,6 +102,16 @@ def createcluster_entries(
     return {"included": included, "later": later}
 
 
+def installed_packages(status: str) -> list[str]:
+    """Names of the packages that are installed whole, out of dpkg's C(status) file, sorted."""
+    found = set()
+    for paragraph in status.split("\n\n"):
+        fields = dict(re.findall(r"^(Package|Status): (.*)$", paragraph, re.MULTILINE))
+        if fields.get("Status", "").split()[1:] == ["ok", "installed"]:
+            found.add(fields["Package"])
+    return sorted(found)
+
+
 def cluster_problems(
     name: str,
     major: int,

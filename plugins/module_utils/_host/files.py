@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import enum
 import grp
+import hashlib
 import os
 import pwd
 import stat
@@ -71,7 +72,7 @@ class Owner:
 def owner_of(user: str) -> Owner:
     """An OS user and its own group; one that a package will make has a group of its own name."""
     entry = entry_of(user)
-    return Owner(user, _group(entry.pw_gid) if entry else user)
+    return Owner(user, group_name(entry.pw_gid) if entry else user)
 
 
 class Ground(enum.Enum):
@@ -209,11 +210,11 @@ def service_user(directory: str, login_os_user: str) -> str:
             than a service of that directory could have made that owner up.
     """
     if os.geteuid() != 0:
-        return _user(os.geteuid())
+        return user_name(os.geteuid())
     given = login_os_user if login_os_user not in ("", "root") else "postgres"
     try:
         stranger = walk(directory).stranger
-        owners = [_user(_owner_and_mode(path)[0]) for path in (directory, stranger) if path]
+        owners = [user_name(_owner_and_mode(path)[0]) for path in (directory, stranger) if path]
     except OSError:
         return given
     return owners[0] if owners[0] in owners[1:] and owners[0] != "root" else given
@@ -246,7 +247,7 @@ def _refusal(path: str, user: str) -> str:
     strange = [one for one in links if os.lstat(one).st_uid != 0]
     if links:
         link = (strange or links)[0]
-        owner = _user(os.lstat(link).st_uid)
+        owner = user_name(os.lstat(link).st_uid)
         fact = f"{link} is a symbolic link of {owner} to {os.readlink(link)}"
         advice = (
             f"make it a real file or directory of {user} again, or if you keep it elsewhere on"
@@ -273,7 +274,8 @@ def _obstacle(path: str, user: str) -> tuple[str, str]:
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1
         else ""
     )
-    fact = f"{place} belongs to {_user(status.st_uid)} with mode {stat.S_IMODE(status.st_mode):04o}"
+    mode = f"{stat.S_IMODE(status.st_mode):04o}"
+    fact = f"{place} belongs to {user_name(status.st_uid)} with mode {mode}"
     if names:
         return fact + names, "find out where it comes from, and remove this name of it"
     return fact, f"see what it is, and if it is right, give {user} the right to it"
@@ -389,7 +391,11 @@ def read_file(path: str, rights: Rights) -> ManagedFile:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from error
     return ManagedFile(
-        path, content, _user(status.st_uid), _group(status.st_gid), stat.S_IMODE(status.st_mode)
+        path,
+        content,
+        user_name(status.st_uid),
+        group_name(status.st_gid),
+        stat.S_IMODE(status.st_mode),
     )
 
 
@@ -486,7 +492,7 @@ def differs(actual: ManagedFile, wanted: ManagedFile) -> bool:
     return actual != wanted
 
 
-class LastGood:
+class Backup:
     """The file that a server last ran with, kept beside the new one until that is confirmed.
 
     It outlives a run that is killed: the next one can go back to it. Going back needs no space on
@@ -545,7 +551,7 @@ class LastGood:
                 write_file(good, self._rights)
                 self._kept = good
 
-    def put_back(self) -> bool:
+    def restore(self) -> bool:
         """Make the last good file the managed one again.
 
         Returns:
@@ -554,7 +560,7 @@ class LastGood:
         # As it is on disk: keeping it may have failed half-way.
         self._kept = read_file(self._path, self._rights)
         if not self.exists:
-            self.forget()
+            self.discard()
             return False
         good = replace(self._kept, path=self._real)
         if good.content == _NOTHING:
@@ -569,10 +575,10 @@ class LastGood:
                 os.rename(self._path, self._real)
             elif back:
                 _unlink(self._real)
-        self.forget()
+        self.discard()
         return back
 
-    def forget(self) -> None:
+    def discard(self) -> None:
         """Take the managed file for good, and remove what runs that were killed have left."""
         with reached(self._real, self._rights):
             for path in (self._path, _temporary(self._path), _temporary(self._real)):
@@ -618,14 +624,22 @@ def _gid(group: str) -> int:
     return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
 
 
-def _user(uid: int) -> str:
+def placed(text: str) -> dict[str, str]:
+    """What M(pooled.postgres.host_resources_info) says of a file of root's with this text."""
+    checksum = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - what Ansible compares files by
+    return {"checksum": checksum, "owner": "root", "group": "root", "mode": "0644"}
+
+
+def user_name(uid: int) -> str:
+    """Name of an OS user; its number when it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
 
 
-def _group(gid: int) -> str:
+def group_name(gid: int) -> str:
+    """Name of a group; its number when it has none."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

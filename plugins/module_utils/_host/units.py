@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Iterable
+from typing import Iterable, Mapping
 
 # These work everywhere.
 _ALWAYS = (
@@ -52,6 +52,9 @@ _FILTERS = (
 
 # How much of it the host's systemd can do, the most first.
 SANDBOXES = ("full", "mounts", "none")
+
+# What tells whether a unit is kept running.
+KEPT_PROPERTIES = ("Id", "ActiveState", "UnitFileState", "NeedDaemonReload")
 
 # The unit of Postgres has no other drop-in of this collection's.
 NETWORK_FILE = "pooled-network.conf"
@@ -126,6 +129,15 @@ def probe(sandbox: str) -> list[str]:
     """Arguments of systemd-run that start a service with all of it, and with another user."""
     properties = ["User=daemon", "PrivateTmp=yes", *hardening(sandbox)]
     return [argument for line in properties for argument in ("--property", line)]
+
+
+def is_kept_running(unit: Mapping[str, str]) -> bool:
+    """Whether a unit runs, as its files say, and starts with the host, out of C(systemctl show)."""
+    return (
+        unit.get("ActiveState") == "active"
+        and unit.get("UnitFileState") == "enabled"
+        and unit.get("NeedDaemonReload") == "no"
+    )
 
 
 def is_below(path: str, directories: Iterable[str]) -> bool:

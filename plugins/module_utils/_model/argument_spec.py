@@ -9,9 +9,9 @@ from typing import Any, Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     CLIENT_VIA,
-    KINDS,
     STATES,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
 
 
 def databases_argument_spec() -> dict[str, Any]:

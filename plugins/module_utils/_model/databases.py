@@ -1,10 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The model that every role reads, C(pooled_databases), parsed once and for all.
-
-Also the home of what a kind of role means apart from its grants: its default settings.
-"""
+"""The model that every role reads, C(pooled_databases), parsed once and for all."""
 
 from __future__ import annotations
 
@@ -12,50 +9,13 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import (
     EXTENSIONS_SCHEMA,
     POOLER_SCHEMA,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.scram import check_password
-
-KINDS = ("user", "reader", "migrator", "admin")
-
-# What ALTER ROLE ... SET gives a role of each kind. Clients' startup parameters do not survive
-# transaction pooling; these do, because PgBouncer logs in to the server as the role itself.
-KIND_SETTINGS: dict[str, dict[str, str]] = {
-    "user": {
-        "jit": "off",
-        "statement_timeout": "30s",
-        "idle_in_transaction_session_timeout": "60s",
-        "lock_timeout": "5s",
-    },
-    "reader": {
-        "jit": "off",
-        "statement_timeout": "30s",
-        "idle_in_transaction_session_timeout": "60s",
-        "lock_timeout": "5s",
-    },
-    # A migration may take long, but its DDL must not queue behind a long query: everybody who
-    # comes later would queue behind it.
-    "migrator": {"jit": "off", "lock_timeout": "5s"},
-    "admin": {
-        "jit": "off",
-        "idle_in_transaction_session_timeout": "10min",
-        "lock_timeout": "5s",
-    },
-}
-
-# The same for the role that PgBouncer itself logs in as, which looks verifiers up and does nothing
-# else: short answers, and nothing that can write by mistake.
-POOLER_SETTINGS: dict[str, str] = {
-    "default_transaction_read_only": "on",
-    "idle_in_transaction_session_timeout": "10s",
-    "lock_timeout": "5s",
-    "search_path": "pg_catalog",
-    "statement_timeout": "10s",
-    "temp_file_limit": "0",
-}
 
 CLIENT_VIA = ("pgbouncer", "direct")
 STATES = ("present", "absent")
@@ -117,7 +77,7 @@ class Role:
 
 @dataclass(frozen=True)
 class AbsentRole:
-    """A role that shall not be there.
+    """A role that must not be there.
 
     It is dropped only when C(reassign_owned_to) names who gets what it owns; else it is reported.
     """
@@ -178,7 +138,7 @@ class Alias:
 
 @dataclass(frozen=True)
 class Database:
-    """A database of the model; C(roles) are those that shall be there, C(absent) the others.
+    """A database of the model; C(roles) are those that must be there, C(absent) the others.
 
     C(extension_schemas) are those that the model says of its extensions. C(pools) are PgBouncer's
     options for it, unchecked as an alias's.
@@ -222,7 +182,7 @@ def model_roles(databases: Iterable[Database]) -> tuple[Role, ...]:
 
 
 def absent_roles(databases: Iterable[Database]) -> tuple[AbsentRole, ...]:
-    """Every role that shall not be there once, in the order of the inventory."""
+    """Every role that must not be there once, in the order of the inventory."""
     return tuple({role.name: role for database in databases for role in database.absent}.values())
 
 
@@ -249,10 +209,12 @@ def check_name(where: str, value: Any, what: str) -> str:
         ValueError: when it can't.
     """
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{where}: {value!r} is no name for a {what}: give a non-empty string")
+        raise ValueError(
+            f"{where}: {value!r} is not a valid name for a {what}: give a non-empty string"
+        )
     if _CONTROL.search(value):
         raise ValueError(
-            f"{where}: {value!r} is no name for a {what}: control characters such as line"
+            f"{where}: {value!r} is not a valid name for a {what}: control characters such as line"
             " breaks are not allowed"
         )
     if len(value.encode("utf-8")) > _NAME_BYTES:
@@ -277,8 +239,8 @@ def setting_text(where: str, value: Any) -> str:
             raise ValueError(f"{where}: {shown(where, value)} contains control characters")
         return str(value)
     raise ValueError(
-        f"{where}: {shown(where, value)} is no value for a setting: give text, a number or a"
-        " boolean"
+        f"{where}: {shown(where, value)} is not a valid value for a setting: give text, a number or"
+        " a boolean"
     )
 
 
@@ -362,7 +324,7 @@ def _any_role(where: str, entry: Mapping[str, Any]) -> Role | AbsentRole:
     state = entry.get("state", "present")
     if state not in STATES:
         raise ValueError(
-            "{}.state: {!r} is no state of a role; choose one of {}".format(
+            "{}.state: {!r} is not a valid state of a role; choose one of {}".format(
                 where, state, ", ".join(STATES)
             )
         )
@@ -387,9 +349,9 @@ def _any_role(where: str, entry: Mapping[str, Any]) -> Role | AbsentRole:
 
 def _role(where: str, name: str, entry: Mapping[str, Any]) -> Role:
     kind = entry.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(
-            "{}.kind: {!r} is no kind of role; choose one of {}".format(
+            "{}.kind: {!r} is not a valid kind of role; choose one of {}".format(
                 where, kind, ", ".join(KINDS)
             )
         )
@@ -462,10 +424,10 @@ def _no_alias_twice(databases: list[Database], variable: str) -> None:
 def _settings(where: str, kind: str, given: Any) -> tuple[tuple[str, str], ...]:
     if given is not None and not isinstance(given, Mapping):
         raise ValueError(f"{where}: give a dictionary, not {type(given).__name__}")
-    merged: dict[str, str] = dict(KIND_SETTINGS[kind])
+    merged: dict[str, str] = dict(KINDS[kind].settings)
     for name, value in (given or {}).items():
         if not isinstance(name, str) or not _SETTING_NAME.match(name):
-            raise ValueError(f"{where}: {name!r} is no name of a setting")
+            raise ValueError(f"{where}: {name!r} is not a valid name of a setting")
         if value is None:
             merged.pop(name.lower(), None)
         else:
@@ -481,14 +443,14 @@ def _client(
     pooled = {known.name: known.pooled for known in roles}
     if role not in pooled:
         raise ValueError(
-            "{}.role: {!r} is no role of this database; its roles are {}".format(
+            "{}.role: {!r} is not a role of this database; its roles are {}".format(
                 where, role, ", ".join(pooled) or "none"
             )
         )
     via = entry.get("via", "pgbouncer")
     if via not in CLIENT_VIA:
         raise ValueError(
-            "{}.via: {!r} is no way to connect; choose one of {}".format(
+            "{}.via: {!r} is not a valid way to connect; choose one of {}".format(
                 where, via, ", ".join(CLIENT_VIA)
             )
         )
@@ -518,7 +480,7 @@ def _client(
         )
     if alias is not None and alias not in [known.name for known in aliases]:
         raise ValueError(
-            "{}.alias: {!r} is no alias of this database; its aliases are {}".format(
+            "{}.alias: {!r} is not an alias of this database; its aliases are {}".format(
                 where, alias, ", ".join(known.name for known in aliases) or "none"
             )
         )
@@ -555,7 +517,7 @@ def _number(where: str, value: Any, default: int, least: int) -> int:
     if isinstance(value, str) and re.match(r"-?[0-9]+\Z", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{where}: {value!r} is no whole number of at least {least}")
+        raise ValueError(f"{where}: {value!r} is not a whole number of at least {least}")
     return value
 
 

@@ -27,7 +27,7 @@ AUTH_QUERY_SESSIONS = 2
 # What the collection asks of PgBouncer where the inventory says nothing: each is the default of
 # the variable pgbouncer_<option>.
 DEFAULTS: dict[str, str | int] = {
-    "listen_addr": "0.0.0.0",  # noqa: S104 - a pooler is there for other hosts
+    "listen_addr": "0.0.0.0",  # noqa: S104 - PgBouncer is there for other hosts
     "listen_port": 6432,
     "auth_type": "scram-sha-256",
     "auth_file": "/etc/pgbouncer/userlist.txt",
@@ -185,7 +185,7 @@ def _check_tls(options: Mapping[str, str], where: str) -> None:
             path = options.get(f"{side}_tls_{name}", "")
             if path and not path.startswith("/"):
                 raise ValueError(
-                    f"{prefix}{side}_tls_{name}: {path!r} is no absolute path, such as"
+                    f"{prefix}{side}_tls_{name}: {path!r} is not an absolute path, such as"
                     f" /etc/pgbouncer/{side}.crt"
                 )
         mode = options.get(f"{side}_tls_sslmode", "")

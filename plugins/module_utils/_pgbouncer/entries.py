@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The entries of PgBouncer's [databases] and [users], and the file descriptors they need."""
+"""The entries of PgBouncer's [databases] and [users]."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.default
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import (
     DATABASE_OPTIONS,
-    OPTIONS,
     USER_OPTIONS,
     known,
     value_text,
@@ -35,18 +34,12 @@ _REFUSED_DATABASE_OPTIONS = {
     "reserve_pool": "use reserve_pool_size, which is written as the installed version spells it",
 }
 
-_NUMBER = re.compile(r"-?[0-9]+\Z")
 _NAME = re.compile(r"[A-Za-z0-9_.-]+\Z")
 
 # Since when an entry can name the database in which verifiers are looked up.
 _ASKS_ELSEWHERE = (1, 19, 0)
 # Since when a user who is in [users] and not in the auth file is looked up.
 _USERS_AND_AUTH_QUERY = (1, 23, 0)
-
-# Descriptors beyond clients and servers: sockets it listens on, its log, name resolution, the
-# console, and clients that are being refused.
-_SPARE_DESCRIPTORS = 64
-_LEAST_DESCRIPTORS = 1024  # what a service gets from systemd without being asked
 
 
 def database_entries(
@@ -71,7 +64,7 @@ def database_entries(
     Raises:
         ValueError: naming the variable, its value, and what is allowed.
     """
-    names = [name for name, _database, _options in _served(databases)]
+    names = [name for name, _database, _options in served_names(databases)]
     for name in names:
         if not _NAME.match(name):
             raise ValueError(
@@ -79,9 +72,9 @@ def database_entries(
                 " letters (A-Z, a-z), digits, '_', '-' and '.'. Rename the database, or leave it"
                 " out of pgbouncer_databases and let its clients connect directly"
             )
-    _no_strangers(where, overrides, names, "database of pgbouncer_databases")
+    _check_names(where, overrides, names, "database of pgbouncer_databases")
     entries: dict[str, dict[str, str]] = {}
-    for name, database, options in _served(databases):
+    for name, database, options in served_names(databases):
         entry = {"host": host, "port": str(port), "dbname": database.name}
         elsewhere = {"host", "port"} & set(dict(options))
         if name != database.name and elsewhere and version >= _ASKS_ELSEWHERE:
@@ -142,10 +135,10 @@ def user_entries(
                 f"{where}: role {role.name!r} may not log in through PgBouncer (pooled: false), so"
                 " it has no options there; remove one of the two"
             )
-    _no_strangers(where, overrides, list(roles), "role of pgbouncer_databases")
+    _check_names(where, overrides, list(roles), "role of pgbouncer_databases")
     entries: dict[str, dict[str, str]] = {}
     if auth_role and databases:
-        most = AUTH_QUERY_SESSIONS * len(_served(databases))
+        most = AUTH_QUERY_SESSIONS * len(served_names(databases))
         entries[auth_role] = {"max_user_connections": str(most)}
     for name in sorted(roles):
         mine = {f"role {name!r}: pools.{key}": (key, value) for key, value in roles[name].pools}
@@ -185,76 +178,11 @@ def needs_own_password(
     )
 
 
-def descriptors_needed(
-    options: Mapping[str, str],
-    databases: Sequence[Database],
-    entries: Mapping[str, Mapping[str, str]],
-    users: Mapping[str, Mapping[str, str]],
-    processes: int = 1,
-) -> int:
-    """How many file descriptors a PgBouncer with every pool and every client slot full has open.
-
-    With several processes it is each of them, which also passes requests to cancel on to its peers.
-    """
-    clients = int(options.get("max_client_conn", OPTIONS["max_client_conn"].default or 0))
-    default = int(options.get("default_pool_size", OPTIONS["default_pool_size"].default or 0))
-    reserve = int(options.get("reserve_pool_size", OPTIONS["reserve_pool_size"].default or 0))
-    servers = (processes - 1) * (default or clients)
-    for name, database, _options in _served(databases):
-        entry = entries[name]
-        for own in [*(users.get(role.name, {}) for role in pooled_roles([database])), {}]:
-            pool = own.get("pool_size", entry.get("pool_size", default))
-            extra = own.get(
-                "reserve_pool_size",
-                entry.get("reserve_pool_size", entry.get("reserve_pool", reserve)),
-            )
-            # 0 is no limit, and then there are at most as many servers as clients.
-            servers += (int(pool) or clients) + int(extra)
-    return clients + servers + _SPARE_DESCRIPTORS
-
-
-def descriptor_limit(needed: int, wanted: str, most: int) -> int:
-    """The LimitNOFILE to give the service.
-
-    Args:
-        needed: what descriptors_needed() says.
-        wanted: C(auto) or a number.
-        most: what this host allows a service.
-
-    Raises:
-        ValueError: when what is needed or wanted can't be had.
-    """
-    if wanted != "auto":
-        if not _NUMBER.match(wanted):
-            raise ValueError(f"limit_nofile: {wanted!r} is neither 'auto' nor a whole number")
-        if int(wanted) < needed:
-            raise ValueError(
-                f"limit_nofile: {wanted} is less than the {needed} file descriptors that"
-                " max_client_conn and the pools need; give more, or 'auto'"
-            )
-        if int(wanted) > most:
-            raise ValueError(
-                f"limit_nofile: {wanted} is more than the {most} that this host allows"
-            )
-        return int(wanted)
-    if needed > most:
-        raise ValueError(
-            f"max_client_conn and the pools need {needed} file descriptors, but this host allows a"
-            f" service {most}: lower max_client_conn by {needed - most}, or raise the host's limit"
-            f" (of a container: --ulimit nofile={needed}:{needed} or more)"
-        )
-    # A power of two, so that a new role or a larger pool seldom needs a restart.
-    limit = _LEAST_DESCRIPTORS
-    while limit < needed:
-        limit *= 2
-    return min(limit, most)
-
-
-def _no_strangers(where: str, given: Mapping[str, Any], known: Sequence[str], what: str) -> None:
+def _check_names(where: str, given: Mapping[str, Any], known: Sequence[str], what: str) -> None:
     for name, options in given.items():
         if name not in known:
             raise ValueError(
-                "{}: {!r} is no {}; those are {}".format(
+                "{}: {!r} is not a {}; those are {}".format(
                     where, name, what, ", ".join(known) or "none"
                 )
             )
@@ -262,7 +190,7 @@ def _no_strangers(where: str, given: Mapping[str, Any], known: Sequence[str], wh
             raise ValueError(f"{where}.{name}: give a dictionary of options")
 
 
-def _served(
+def served_names(
     databases: Sequence[Database],
 ) -> list[tuple[str, Database, tuple[tuple[str, Any], ...]]]:
     """Each name that PgBouncer serves, with its database and what the model says of its pools."""

@@ -22,19 +22,20 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Callable, Mapping, NoReturn, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import resources as _resources
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import pause as _pause
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.service import (
-    CONSOLE,
-    RunCommand,
-    console_sockets,
-    owner,
+from ansible_collections.pooled.postgres.plugins.module_utils._host import (
+    process,
+    resources,
+    sockets,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._host.process import RunCommand
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
+    console,
+    pause,
+)
 
 SHOW_DATABASES = "SHOW DATABASES"
 POLL_S = 0.05
-# How long a pooler may take until all its PAUSEs have arrived, and longer than a failed login.
+# How long PgBouncer may take until all its PAUSEs have arrived, and longer than a failed login.
 ARRIVAL_S = 5
 ANSWER_S = 15
 # How long to go on trying to resume pools whose console does not answer.
@@ -53,10 +54,9 @@ class Pools:
     port: int
     databases: list[str]
 
-    def console(self) -> Any:
-        """A new connection to its console, in autocommit mode."""
-        place = {"login_unix_socket": self.directory, "login_port": self.port}
-        return _postgres.connect_console({**CONSOLE, **place, "login_os_user": self.os_user})
+    def console(self) -> console.Console:
+        """A new connection to its console."""
+        return console.connected(self.directory, self.port, self.os_user)
 
 
 def is_own_address(address: str) -> bool:
@@ -88,14 +88,14 @@ def own_addresses() -> list[str]:
                 texts.append(handle.read())
         except OSError:
             texts.append("")
-    return _pause.own_addresses(*texts)
+    return pause.own_addresses(*texts)
 
 
-NAMES = _pause.Names(os.path.realpath, addresses_of)
+NAMES = pause.Names(os.path.realpath, addresses_of)
 
 
 def find(
-    run: RunCommand, service: str, server: _pause.Server, warn: Callable[[str], None]
+    run: RunCommand, service: str, server: pause.Server, warn: Callable[[str], None]
 ) -> list[Pools]:
     """The pools before a server, of each running process of a PgBouncer that systemd runs here.
 
@@ -103,7 +103,7 @@ def find(
         run: runs a command.
         service: name of PgBouncer's systemd service; processes beside the first are its instances.
         server: the server.
-        warn: is told of those that can't be asked.
+        warn: gets a warning about each that can't be asked.
     """
     shown = ["systemctl", "show", "--property=Id,ActiveState,MainPID"]
     try:
@@ -111,32 +111,32 @@ def find(
     except OSError:  # no systemd
         return []
     found = []
-    for unit in _resources.units(out):
+    for unit in resources.units(out):
         pid, name = int(unit.get("MainPID") or 0), unit.get("Id", "").rpartition(".")[0]
         if unit.get("ActiveState") != "active" or not pid:
             continue
-        os_user = owner(pid)
+        os_user = process.owner(pid)
         reason = "it has no unix socket for its console"
-        for directory, port in console_sockets(pid, os_user):
+        for directory, port in sockets.postgres_sockets(pid, os_user):
             pools = Pools(name, pid, os_user, directory, port, [])
             try:
-                with closing(pools.console()) as console:
-                    rows = _postgres.console_rows(console, "SHOW CONFIG")
+                with closing(pools.console()) as its_console:
+                    rows = its_console.rows("SHOW CONFIG")
                     config = {str(row["key"]): str(row["value"] or "") for row in rows}
-                    pools.databases = _pause.databases_of(
-                        _postgres.console_rows(console, SHOW_DATABASES),
+                    pools.databases = pause.databases_of(
+                        its_console.rows(SHOW_DATABASES),
                         server,
                         NAMES,
                         config.get("unix_socket_dir", ""),
                     )
-            except (_postgres.ConnectionFailed, _postgres.psycopg2.Error) as error:
+            except console.ConsoleError as error:
                 reason = str(error)
                 continue
             if pools.databases:
                 found.append(pools)
             break
         else:
-            warn(_pause.not_paused(name, reason))
+            warn(pause.not_paused(name, reason))
     return found
 
 
@@ -168,15 +168,15 @@ class Hold:
             self._from_holder, answer = os.pipe()
             self._holder = os.fork()
         except OSError as error:
-            return [_pause.not_paused(one.unit, str(error)) for one in self.pools]
+            return [pause.not_paused(one.unit, str(error)) for one in self.pools]
         if not self._holder:
             _hold(self, _Ended(ended), answer)
         os.close(ended)
         os.close(answer)
-        told = self._told(self.timeout_s + ARRIVAL_S + ANSWER_S)
-        if told is None:
-            return [_pause.not_paused(one.unit, "nothing has paused them") for one in self.pools]
-        return told
+        warnings = self._holders_answer(self.timeout_s + ARRIVAL_S + ANSWER_S)
+        if warnings is None:
+            return [pause.not_paused(one.unit, "nothing has paused them") for one in self.pools]
+        return warnings
 
     def detach(self) -> dict[str, Any]:
         """What C(end) needs to know, in another process."""
@@ -191,15 +191,15 @@ class Hold:
         if not self._holder:
             return []
         os.close(self._to_holder)
-        told = self._told(ANSWER_S)
+        warnings = self._holders_answer(ANSWER_S)
         os.close(self._from_holder)
-        if told is not None:
+        if warnings is not None:
             os.waitpid(self._holder, 0)
         self._holder = 0
         # Whoever has ended the holder has not ended the pause.
-        return resume(self.pools, ANSWER_S) if told is None else told
+        return resume_pools(self.pools, ANSWER_S) if warnings is None else warnings
 
-    def _told(self, patience_s: float) -> list[str] | None:
+    def _holders_answer(self, patience_s: float) -> list[str] | None:
         """The holder's next answer; None when it has none in time, or has ended."""
         text = b""
         deadline = time.monotonic() + patience_s
@@ -222,7 +222,7 @@ def end(held: Mapping[str, Any]) -> list[str]:
         os.kill(pid, signal.SIGTERM)
     while pid and _started(pid) == started and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    return resume([Pools(**one) for one in held["pools"]], ANSWER_S)
+    return resume_pools([Pools(**one) for one in held["pools"]], ANSWER_S)
 
 
 def _started(pid: int) -> str:
@@ -264,7 +264,7 @@ def _hold(hold: Hold, ended: _Ended, answer: int) -> NoReturn:
             os.closerange(low + 1, high)
         limit = time.monotonic() + hold.limit_s
         try:
-            warnings = pause(hold.pools, hold.timeout_s, ended)
+            warnings = pause_pools(hold.pools, hold.timeout_s, ended)
             _answer(answer, warnings)
             left_s = max(limit - time.monotonic(), 0)
             if hold.detached:
@@ -272,7 +272,7 @@ def _hold(hold: Hold, ended: _Ended, answer: int) -> NoReturn:
             else:
                 ended.within(left_s)
         finally:
-            left = resume(hold.pools, RESUME_S)
+            left = resume_pools(hold.pools, RESUME_S)
         _answer(answer, left)
         status = 0
     finally:
@@ -285,80 +285,80 @@ def _answer(descriptor: int, lines: Sequence[str]) -> None:
         os.write(descriptor, json.dumps(lines).encode() + b"\n")
 
 
-def pause(pools: Sequence[Pools], timeout_s: float, ended: _Ended) -> list[str]:
+def pause_pools(pools: Sequence[Pools], timeout_s: float, ended: _Ended) -> list[str]:
     """Pause databases, and wait for their open transactions.
 
     PgBouncer answers PAUSE only when they are over, but holds all others up at once. So each is
     said on a connection of its own that nobody waits for.
     """
     warnings = []
-    asked: list[tuple[Pools, Any]] = []
+    asked: list[tuple[Pools, console.Console]] = []
     with ExitStack() as stack:
         for one in pools:
             answers: list[str] = []
             wanted, one.databases = one.databases, []
             try:
-                console = stack.enter_context(closing(one.console()))
-                theirs = _pause.paused(_postgres.console_rows(console, SHOW_DATABASES), wanted)
+                its_console = stack.enter_context(closing(one.console()))
+                theirs = pause.paused(its_console.rows(SHOW_DATABASES), wanted)
                 one.databases = [name for name in wanted if name not in theirs]
                 for name in one.databases:
                     _say_pause(one, name, answers)
-                _wait_for_arrival(one, console, answers)
-            except (_postgres.ConnectionFailed, _postgres.psycopg2.Error) as error:
+                _wait_for_arrival(one, its_console, answers)
+            except console.ConsoleError as error:
                 answers.append(str(error))
             else:
-                asked.append((one, console))
+                asked.append((one, its_console))
             warnings += [
-                _pause.not_paused(one.unit, answer)
+                pause.not_paused(one.unit, answer)
                 for answer in answers
-                if _pause.ALL_PAUSED not in answer
+                if pause.ALL_PAUSED not in answer
             ]
         deadline = time.monotonic() + timeout_s
         while asked:
             # Those that have ended meanwhile, and their pause with them.
-            states = [(one, console, _still_used(one, console)) for one, console in asked]
-            asked = [(one, console) for one, console, used in states if used]
+            states = [(*pair, _still_used(*pair)) for pair in asked]
+            asked = [(one, its_console) for one, its_console, used in states if used]
             if ended.within(POLL_S) or time.monotonic() > deadline:
                 break
-        for one, console in asked:
-            with suppress(_postgres.psycopg2.Error):
-                clients = _postgres.console_rows(console, "SHOW CLIENTS")
-                who = _pause.holders(clients, one.databases)
-                warnings += [_pause.held_up(one.unit, who, round(timeout_s))] if who else []
+        for one, its_console in asked:
+            with suppress(console.ConsoleError):
+                clients = its_console.rows("SHOW CLIENTS")
+                who = pause.holders(clients, one.databases)
+                warnings += [pause.held_up(one.unit, who, round(timeout_s))] if who else []
     return warnings
 
 
 def _say_pause(one: Pools, name: str, refusals: list[str]) -> None:
-    connection = one.console()
+    its_console = one.console()
 
     def say() -> None:
         try:
-            _postgres.console_rows(connection, f"PAUSE {_pause.quoted(name)}")
-        except _postgres.psycopg2.Error as error:
-            refusals.append(f"{name}: {_postgres.server_message(error)}")
+            its_console.rows(f"PAUSE {pause.quoted(name)}")
+        except console.ConsoleError as error:
+            refusals.append(f"{name}: {error}")
 
     threading.Thread(target=say, daemon=True).start()
 
 
-def _wait_for_arrival(one: Pools, console: Any, refusals: Sequence[str]) -> None:
+def _wait_for_arrival(one: Pools, its_console: console.Console, refusals: Sequence[str]) -> None:
     """A PAUSE that arrives after the RESUME would stay."""
     deadline = time.monotonic() + ARRIVAL_S
     while time.monotonic() < deadline:
-        rows = _postgres.console_rows(console, SHOW_DATABASES)
-        if len(_pause.paused(rows, one.databases)) + len(refusals) >= len(one.databases):
+        rows = its_console.rows(SHOW_DATABASES)
+        if len(pause.paused(rows, one.databases)) + len(refusals) >= len(one.databases):
             return
         time.sleep(POLL_S / 5)
 
 
-def _still_used(one: Pools, console: Any) -> bool:
+def _still_used(one: Pools, its_console: console.Console) -> bool:
     try:
-        rows = _postgres.console_rows(console, SHOW_DATABASES)
-    except _postgres.psycopg2.Error:
+        rows = its_console.rows(SHOW_DATABASES)
+    except console.ConsoleError:
         return False
-    return not _pause.drained(rows, one.databases)
+    return not pause.drained(rows, one.databases)
 
 
-def resume(pools: Sequence[Pools], patience_s: float) -> list[str]:
+def resume_pools(pools: Sequence[Pools], patience_s: float) -> list[str]:
     """Resume databases; returns warnings about those that stay paused."""
     left = list(pools)
     deadline = time.monotonic() + patience_s
@@ -366,18 +366,18 @@ def resume(pools: Sequence[Pools], patience_s: float) -> list[str]:
         left = [one for one in left if not _resumed(one)]
         if left:
             time.sleep(RETRY_S)
-    return [_pause.not_resumed(one.unit, one.databases) for one in left]
+    return [pause.not_resumed(one.unit, one.databases) for one in left]
 
 
 def _resumed(one: Pools) -> bool:
     """Whether none of them is paused any more; what a process has paused ends with it."""
     try:
-        with closing(one.console()) as console:
-            rows = _postgres.console_rows(console, SHOW_DATABASES)
-            for name in _pause.paused(rows, one.databases):
-                with suppress(_postgres.psycopg2.Error):
-                    _postgres.console_rows(console, f"RESUME {_pause.quoted(name)}")
-            rows = _postgres.console_rows(console, SHOW_DATABASES)
-            return not _pause.paused(rows, one.databases)
-    except (_postgres.ConnectionFailed, _postgres.psycopg2.Error):
+        with closing(one.console()) as its_console:
+            rows = its_console.rows(SHOW_DATABASES)
+            for name in pause.paused(rows, one.databases):
+                with suppress(console.ConsoleError):
+                    its_console.rows(f"RESUME {pause.quoted(name)}")
+            rows = its_console.rows(SHOW_DATABASES)
+            return not pause.paused(rows, one.databases)
+    except console.ConsoleError:
         return not os.path.exists(f"/proc/{one.pid}")

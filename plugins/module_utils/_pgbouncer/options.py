@@ -220,7 +220,7 @@ def parse_version(text: str) -> tuple[int, int, int]:
     """
     match = re.search(r"(?:^|PgBouncer )([0-9]+)\.([0-9]+)(?:\.([0-9]+))?", text)
     if not match:
-        raise ValueError(f"{text!r} is no version of PgBouncer; it looks like 1.24.1")
+        raise ValueError(f"{text!r} is not a version of PgBouncer; it looks like 1.24.1")
     return int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)
 
 
@@ -229,7 +229,7 @@ def version_text(version: tuple[int, int, int]) -> str:
     return ".".join(str(part) for part in version)
 
 
-def canonical(name: str, value: str) -> str:
+def canonical_option(name: str, value: str) -> str:
     """A value the way SHOW CONFIG shows it, so that equal values are equal text."""
     option = OPTIONS.get(name, Option())
     try:

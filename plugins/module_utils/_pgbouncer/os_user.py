@@ -14,12 +14,13 @@ import os
 import pwd
 import re
 import stat
-from typing import Callable, Iterable, Mapping, Sequence
+from typing import Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import (
-    files as _files,
-    identity as _identity,
+    files,
+    identity,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._host.process import RunCommand
 
 AUTO = "auto"
 OWN = "pgbouncer"
@@ -27,8 +28,6 @@ PACKAGED = "postgres"
 
 _NOBODY = 65534
 _NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
-
-RunCommand = Callable[[Sequence[str]], "tuple[int, str, str]"]
 
 # Where Debian's package keeps the rest, and where everybody looks for the unix socket.
 LAYOUT: dict[str, str] = {
@@ -178,7 +177,7 @@ def check_places(run: RunCommand, options: Mapping[str, str], user: str, service
 
 def exists(user: str) -> bool:
     """Whether there is such a user."""
-    return _identity.entry_of(user) is not None
+    return identity.entry_of(user) is not None
 
 
 def may(run: RunCommand, user: str, how: str, path: str) -> bool:
@@ -190,8 +189,8 @@ def may(run: RunCommand, user: str, how: str, path: str) -> bool:
         how: what is asked of C(test), such as C(-r).
         path: a file or directory.
     """
-    entry = _identity.entry_of(user)
-    words = _identity.words_before(entry)
+    entry = identity.entry_of(user)
+    words = identity.words_before(entry)
     if entry is None and os.geteuid() == 0:
         words = ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
     rc, _out, _err = run([*words, "test", how, path])
@@ -217,7 +216,7 @@ def is_package_file(run: RunCommand, path: str) -> bool:
     if rc != 0:
         return False
     try:
-        content = _files.read_bytes(path, _files.Rights(PACKAGED))
+        content = files.read_bytes(path, files.Rights(PACKAGED))
     except OSError:
         return False
     digest = hashlib.md5(content).hexdigest()  # noqa: S324 - dpkg's own choice

@@ -130,7 +130,7 @@ def held_up(unit: str, who: Sequence[str], timeout_s: int) -> str:
 
 
 def not_paused(unit: str, reason: str) -> str:
-    """A warning about a pooler whose clients do not wait."""
+    """A warning about a PgBouncer whose clients do not wait."""
     return f"{unit}: its clients do not wait while the server restarts: {' '.join(reason.split())}"
 
 

@@ -26,7 +26,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.os_user
     log_directory,
     runtime_directory,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.plan import Plan
 
 # Since when requests to cancel a query find the process that runs it, whichever gets them.
 SINCE = (1, 21, 0)
@@ -93,6 +92,11 @@ class Process:
     config_file: str
     options: Mapping[str, str]
 
+    @property
+    def log(self) -> str:
+        """Path of its log; empty for the journal."""
+        return self.options.get("logfile", "")
+
 
 def checked_count(
     wanted: int,
@@ -102,7 +106,7 @@ def checked_count(
     where: str = "processes",
     settings: str = "options",
 ) -> int:
-    """How many processes shall run.
+    """How many processes are to run.
 
     Args:
         wanted: what was asked for.
@@ -336,44 +340,12 @@ def count_for_now(wanted: int, found: Sequence[int], active: bool, may_restart: 
     its clients, as a restart does.
 
     Args:
-        wanted: how many there shall be.
+        wanted: how many there are to be.
         found: numbers of those beside the first that there are.
         active: whether the first one runs.
-        may_restart: whether a running pooler may be restarted.
+        may_restart: whether a running process may be restarted.
     """
     there = max(found, default=1)
     if may_restart or wanted == there or (there == 1 and not active):
         return wanted
     return wanted if 1 < there < wanted else there
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What to do: C(plans) are those of the processes, in order, and C(stop) ends some first."""
-
-    stop: tuple[str, ...]
-    remove: tuple[str, ...]
-    services: tuple[str, ...]
-    plans: tuple[Plan, ...]
-
-    @property
-    def first(self) -> Plan:
-        """The plan of the first process, which also writes the files of the others."""
-        return self.plans[0]
-
-    @property
-    def held_back(self) -> tuple[str, ...]:
-        """What waits for a restart that the policy forbids."""
-        return tuple(dict.fromkeys(name for plan in self.plans for name in plan.held_back))
-
-    @property
-    def actions(self) -> list[str]:
-        """Each step as a line of text."""
-        removed = {f"write {path}": f"remove {path}" for path in self.remove}
-        steps = [f"stop ({service})" for service in self.stop]
-        last: list[str] = []
-        for index, (service, plan) in enumerate(zip(self.services, self.plans)):
-            for action in plan.own_actions if index else plan.actions:
-                text = f"{action} ({service})" if index else removed.get(action, action)
-                (last if action == "RECONNECT" else steps).append(text)
-        return steps + last

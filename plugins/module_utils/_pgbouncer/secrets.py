@@ -34,7 +34,7 @@ def random_secret() -> str:
 
 @dataclass(frozen=True)
 class AuthFile:
-    """What the auth file shall hold.
+    """What the auth file is to hold.
 
     C(stale) are users of whom the running PgBouncer keeps something that only a restart takes away.
     """
@@ -53,7 +53,7 @@ def auth_file(
     may_restart: bool,
     draw: Callable[[], str] = random_secret,
 ) -> AuthFile:
-    """What the auth file shall hold.
+    """What the auth file is to hold.
 
     Args:
         given: secrets of users who log in with them: verifiers, or passwords in plain text; empty

@@ -13,15 +13,15 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import POOLER_USER
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    ini as _ini,
-    secrets as _pgbouncer_secrets,
+    ini,
+    secrets,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import (
     OPTIONS,
-    canonical,
+    canonical_option,
     default_of,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.plan import (
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.running import (
     PACKAGE_OPTIONS,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import MASK, shown_setting
@@ -93,12 +93,12 @@ def found(
             be read.
         auth_file: the auth file to come; empty where that is not known.
     """
-    if _ini.is_managed(text):
-        if auth_file in ("", _ini.option_in(text, "auth_file")):
+    if ini.is_managed(text):
+        if auth_file in ("", ini.option_in(text, "auth_file")):
             return None
         other = Unmanaged(path, auth_file=auth_file)
     else:
-        parsed = _ini.parsed(text, read)
+        parsed = ini.parsed(text, read)
         options = parsed.sections.get("pgbouncer", {})
         other = Unmanaged(
             path,
@@ -115,8 +115,8 @@ def found(
     userlist = read(other.auth_file)
     if userlist is None:
         return replace(other, unread=(*other.unread, other.auth_file))
-    listed = _ini.secrets_in(userlist)
-    if _pgbouncer_secrets.is_ours(listed):
+    listed = ini.secrets_in(userlist)
+    if secrets.is_ours(listed):
         return other
     return replace(other, listed=tuple(sorted(listed)))
 
@@ -203,11 +203,11 @@ def copy_names(path: str) -> Iterable[str]:
         yield f"{path}.before-pooled-{number}"
 
 
-def _entries(parsed: _ini.Parsed, section: str) -> dict[str, dict[str, str]]:
+def _entries(parsed: ini.Parsed, section: str) -> dict[str, dict[str, str]]:
     return {
         name: {
             _SPELLINGS.get(key, key): MASK if key in _NEVER_SHOWN else shown_setting(key, setting)
-            for key, setting in _ini.parameters_in(value).items()
+            for key, setting in ini.parameters_in(value).items()
         }
         for name, value in parsed.sections.get(section, {}).items()
     }
@@ -244,7 +244,7 @@ def _changed_options(
         default = default_of(OPTIONS[name], version) if name in OPTIONS else ""
         effective = default if new is None else shown_setting(name, new)
         packaged = not unmanaged.serves and PACKAGE_OPTIONS.get(name) == value
-        if not packaged and canonical(name, value) != canonical(name, effective):
+        if not packaged and canonical_option(name, value) != canonical_option(name, effective):
             lines.append(f"option {_change(name, value, new)}")
     return lines
 

@@ -1,9 +1,9 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files that the pooler reads beside its own, above all those for TLS, on this host.
+"""The files that PgBouncer reads beside its own, above all those for TLS, on this host.
 
-They are read with the rights of the pooler's OS user alone: it needs them, and what root may read
+They are read with the rights of PgBouncer's OS user alone: it needs them, and what root may read
 beyond that is no business of a check, a digest or a message.
 """
 
@@ -11,21 +11,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import Callable, Collection, ContextManager, Iterable, Mapping, Sequence
+from typing import Collection, ContextManager, Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import (
-    identity as _identity,
-    tls as _tls,
+    identity,
+    tls,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    defaults as _pgbouncer,
-    os_user as _pgbouncer_user,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._host.process import RunCommand
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import defaults
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.os_user import may
 
 # Warned of as long as there is time left to renew a certificate.
 EXPIRES_SOON_DAYS = 14
-
-RunCommand = Callable[[Sequence[str]], "tuple[int, str, str]"]
 
 
 def missing_files(
@@ -74,7 +71,7 @@ def check_files(
     for missing in missing_files(os_user, options, assumed):
         raise ValueError(missing)
     for name, path in _named_files(options):
-        if path not in assumed and not _pgbouncer_user.may(run, os_user, "-r", path):
+        if path not in assumed and not may(run, os_user, "-r", path):
             raise ValueError(
                 f"{name}: {path} can't be read by {os_user}, as whom PgBouncer runs; give that user"
                 " or one of its groups the right to read it, and to enter its directory (create a"
@@ -82,22 +79,22 @@ def check_files(
                 " PgBouncer is to run"
             )
     warnings = []
-    reader = _identity.entry_of(os_user)
+    reader = identity.entry_of(os_user)
     for side in ("client", "server"):
         certificate = options.get(f"{side}_tls_cert_file", "")
         authority = options.get(f"{side}_tls_ca_file", "")
         name, path = f"{side}_tls_ca_file", authority
         try:
             if authority and authority not in assumed:
-                _tls.check_authority(authority, reader)
+                tls.check_authority(authority, reader)
             key = options.get(f"{side}_tls_key_file", "")
             if certificate and not {certificate, key} & set(assumed):
                 name, path = f"{side}_tls_cert_file", certificate
                 # PgBouncer is the server of its clients, and a client of Postgres.
-                left = _tls.check_pair(certificate, key, serves=side == "client", reader=reader)
+                left = tls.check_pair(certificate, key, serves=side == "client", reader=reader)
                 if left < EXPIRES_SOON_DAYS:
                     warnings.append(f"{name}: {path} expires in {left:.0f} days; renew it")
-        except _tls.TlsError as error:
+        except tls.TlsError as error:
             raise ValueError(f"{name}: {path} {error}") from error
     return warnings
 
@@ -105,7 +102,7 @@ def check_files(
 def check_servers(
     os_user: str, options: Mapping[str, str], entries: Iterable[Mapping[str, str]]
 ) -> None:
-    """See that the servers behind the pooler offer the TLS that it will ask them for.
+    """See that the servers behind PgBouncer offer the TLS that it will ask them for.
 
     Raises:
         ValueError: naming the server and what is wrong with its TLS.
@@ -116,16 +113,16 @@ def check_servers(
     servers = {
         (host.strip(), int(entry["port"])) for entry in entries for host in entry["host"].split(",")
     }
-    files = (options.get(f"server_tls_{name}", "") for name in _pgbouncer.TLS_FILES)
+    files = (options.get(f"server_tls_{name}", "") for name in defaults.TLS_FILES)
     authority, certificate, key = files
-    reader = _identity.entry_of(os_user)
-    context = _tls.client_context(mode, authority, certificate, key, reader)
+    reader = identity.entry_of(os_user)
+    context = tls.client_context(mode, authority, certificate, key, reader)
     for host, port in sorted(servers):
         if host.startswith("/"):
             continue  # nobody is in between
         try:
-            _tls.check_server(host, port, context, shows=bool(certificate))
-        except _tls.TlsError as error:
+            tls.check_server(host, port, context, shows=bool(certificate))
+        except tls.TlsError as error:
             raise ValueError(
                 f"server_tls_sslmode: {mode!r} would cut the pools off, because Postgres at {host}"
                 f" port {port} {error}"
@@ -146,7 +143,7 @@ def wanted_certificate(
         return ""
     with _as_service(os_user), open(options["client_tls_cert_file"], "rb") as handle:
         text = handle.read()
-    return _tls.digest(text.decode("utf-8", "replace"))
+    return tls.digest(text.decode("utf-8", "replace"))
 
 
 def served_certificate(listening: Iterable[tuple[str, int]]) -> str:
@@ -157,7 +154,7 @@ def served_certificate(listening: Iterable[tuple[str, int]]) -> str:
     """
     for address, port in sorted(listening):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104
-        found = _tls.served_digest(host, port)
+        found = tls.served_digest(host, port)
         if found:
             return found
     return ""
@@ -172,7 +169,7 @@ def read_files(
         OSError: when one can't be read.
     """
     notes = []
-    for name in _pgbouncer.READ_FILES:
+    for name in defaults.READ_FILES:
         if not options.get(name):
             continue
         if options[name] in assumed:
@@ -185,13 +182,13 @@ def read_files(
 
 
 def _named_files(options: Mapping[str, str]) -> list[tuple[str, str]]:
-    names = {*_pgbouncer.READ_FILES, "client_tls_key_file", "server_tls_key_file"}
+    names = {*defaults.READ_FILES, "client_tls_key_file", "server_tls_key_file"}
     return [(name, options[name]) for name in sorted(names) if options.get(name)]
 
 
 def _as_service(os_user: str) -> ContextManager[None]:
-    """The rights of the pooler's OS user; this process's own where there is no such user yet."""
-    return _identity.acting_as(_identity.entry_of(os_user))
+    """The rights of PgBouncer's OS user; this process's own where there is no such user yet."""
+    return identity.acting_as(identity.entry_of(os_user))
 
 
 def _is_missing(path: str) -> bool:

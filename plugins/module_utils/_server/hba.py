@@ -202,7 +202,8 @@ def network(where: str, value: Any) -> str:
         meant = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError(
-            f"{where}: {value!r} is no network; give one such as 10.0.0.0/8 or 2001:db8::/32"
+            f"{where}: {value!r} is not a valid network; give one such as 10.0.0.0/8 or"
+            " 2001:db8::/32"
         ) from None
     raise ValueError(
         f"{where}: {value!r} is an address with a prefix, not a network; the network is {meant},"
@@ -319,8 +320,8 @@ def hba_text(existing: str, rules: Iterable[Rule], whole: bool, kept: Sequence[s
     Args:
         existing: the file as it is.
         rules: all our rules, in order.
-        whole: whether the file is ours alone; otherwise lines of others stay, below ours.
-        kept: lines of others to keep even in a file that is ours.
+        whole: whether the file is ours alone; otherwise unmanaged lines stay, below ours.
+        kept: unmanaged lines to keep even in a file that is ours.
     """
     block = [BLOCK_BEGIN, *aligned(tuple(rules)), BLOCK_END]
     if whole:
@@ -401,10 +402,10 @@ def _plain(names: Iterable[str]) -> frozenset[str]:
     )
 
 
-def lines_of_others(
+def unmanaged_lines(
     existing: str, databases: Iterable[str], roles: Iterable[str]
 ) -> tuple[str, ...]:
-    """Lines outside our block that let just roles of others into just databases of others.
+    """Lines outside our block that let just unmanaged roles into just unmanaged databases.
 
     Lines that bring other files' are among them: see decided_by_the_model().
 
@@ -420,11 +421,11 @@ def lines_of_others(
     return tuple(
         line
         for line in _without_block("pg_hba.conf", existing).splitlines()
-        if _includes(line) or _is_of_others(line, *theirs)
+        if _includes(line) or _is_unmanaged(line, *theirs)
     )
 
 
-def _is_of_others(line: str, databases: frozenset[str], roles: frozenset[str]) -> bool:
+def _is_unmanaged(line: str, databases: frozenset[str], roles: frozenset[str]) -> bool:
     fields = _fields(line)
     if len(fields) < 4 or fields[0] not in TYPES or line.endswith("\\"):
         return False
@@ -462,7 +463,7 @@ def _names(field: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def named_by_others(existing: str) -> tuple[frozenset[str], frozenset[str]]:
+def named_by_unmanaged_lines(existing: str) -> tuple[frozenset[str], frozenset[str]]:
     """Databases and roles that lines outside our block name."""
     databases: set[str] = set()
     roles: set[str] = set()
@@ -507,7 +508,7 @@ def tokens(line: str) -> list[str]:
 
 
 def unsafe_lines(text: str) -> tuple[str, ...]:
-    """What kept lines of others allow that nobody should, for a warning each."""
+    """What kept unmanaged lines allow that nobody should, for a warning each."""
     found: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
         words = tokens(line)
@@ -537,7 +538,9 @@ def shown_change(before: str, after: str) -> dict[str, str]:
     return {"before": before if same == after else same, "after": after}
 
 
-def others(databases: Sequence[Database], names: Iterable[str], more: Iterable[str]) -> list[str]:
+def unmanaged(
+    databases: Sequence[Database], names: Iterable[str], more: Iterable[str]
+) -> list[str]:
     """Names on the server that are neither the model's nor among some more."""
     ours = {role.name for role in model_roles(databases)}
     ours.update(role.name for role in absent_roles(databases))
@@ -547,7 +550,7 @@ def others(databases: Sequence[Database], names: Iterable[str], more: Iterable[s
 
 
 def _without_block(name: str, text: str) -> str:
-    """The lines of others."""
+    """The unmanaged lines."""
     kept: list[str] = []
     inside = 0
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
@@ -561,7 +564,8 @@ def _without_block(name: str, text: str) -> str:
     if inside:
         raise ValueError(
             f"{name}: line {inside} says {BLOCK_BEGIN!r}, but no line below it says {BLOCK_END!r},"
-            " so that our lines can't be told from others; put that line back below ours"
+            " so that managed lines can't be told from unmanaged ones; put that line back below"
+            " the managed ones"
         )
     return "".join(kept)
 
@@ -590,10 +594,12 @@ def _rule(where: str, entry: Any) -> Rule:
         )
     kind, method = entry.get("type", "host"), entry.get("method", "scram-sha-256")
     if kind not in TYPES:
-        raise ValueError(f"{where}.type: {kind!r} is no type; choose one of {', '.join(TYPES)}")
+        raise ValueError(
+            f"{where}.type: {kind!r} is not a valid type; choose one of {', '.join(TYPES)}"
+        )
     if method not in METHODS:
         raise ValueError(
-            f"{where}.method: {method!r} is no method; choose one of {', '.join(METHODS)}"
+            f"{where}.method: {method!r} is not a valid method; choose one of {', '.join(METHODS)}"
         )
     _check_method(where, kind, method, bool(entry.get("insecure")))
     return Rule(
@@ -637,7 +643,9 @@ def _name_tokens(where: str, value: Any) -> tuple[str, ...]:
     result = []
     for name in names:
         if not isinstance(name, str) or not name or _CONTROL.search(name):
-            raise ValueError(f"{where}: {name!r} is no name; give a name, a list of names, or all")
+            raise ValueError(
+                f"{where}: {name!r} is not a valid name; give a name, a list of names, or all"
+            )
         if name in _KEYWORDS or (name.startswith("+") and _PLAIN.match(name[1:])):
             result.append(name)
         else:
@@ -669,7 +677,7 @@ def _options(where: str, value: Any) -> tuple[str, ...]:
     result = []
     for name, given in value.items():
         if not isinstance(name, str) or not _OPTION_NAME.match(name):
-            raise ValueError(f"{where}: {name!r} is no name of an option")
+            raise ValueError(f"{where}: {name!r} is not a valid name of an option")
         text = str(int(given)) if isinstance(given, bool) else str(given)
         if _CONTROL.search(text):
             raise ValueError(f"{where}.{name}: control characters are not allowed")

@@ -13,12 +13,12 @@ import time
 from typing import Collection, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import (
-    files as _files,
-    identity as _identity,
-    tls as _tls,
+    files,
+    identity,
+    tls,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import Cluster
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings as _guc
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings
 
 # Warned of as long as there is time left to renew a certificate.
 EXPIRES_SOON_DAYS = 14
@@ -69,9 +69,9 @@ def check_tls_files(
     if {certificate, key} & set(foreseen):
         return []
     try:
-        reader = _identity.entry_of(cluster.os_user)
-        left = _tls.check_pair(certificate, key, serves=True, reader=reader)
-    except _tls.TlsError as error:
+        reader = identity.entry_of(cluster.os_user)
+        left = tls.check_pair(certificate, key, serves=True, reader=reader)
+    except tls.TlsError as error:
         raise ValueError(f"settings.ssl_cert_file: {certificate} {error}") from error
     if left < EXPIRES_SOON_DAYS:
         return [f"settings.ssl_cert_file: {certificate} expires in {left:.0f} days; renew it"]
@@ -141,12 +141,12 @@ def renewed_certificate(
         return path
     code, text, _words = cluster.as_server("cat", path)
     try:
-        digest = _tls.digest(text) if code == 0 else ""
-    except _tls.TlsError:
+        digest = tls.digest(text) if code == 0 else ""
+    except tls.TlsError:
         digest = ""
     deadline = time.monotonic() + timeout_s
     while digest:
-        shown = _tls.served_digest(_reached_at(listening), place[1])
+        shown = tls.served_digest(_reached_at(listening), place[1])
         if shown in ("", digest):
             break
         if time.monotonic() >= deadline:
@@ -163,7 +163,7 @@ def _reached_at(listening: str) -> str:
 
 def _check_readable(cluster: Cluster, name: str, path: str) -> None:
     if cluster.as_server("test", "-r", path)[0] != 0:
-        there = _files.exists(path, cluster.rights_for_told)
+        there = files.exists(path, cluster.rights_for_reported)
         missing = "can't be read" if there else "does not exist"
         raise ValueError(
             f"settings.{name}: {path} {missing} for {cluster.os_user}, as whom the server runs; put"
@@ -171,7 +171,7 @@ def _check_readable(cluster: Cluster, name: str, path: str) -> None:
         )
     if name != "ssl_key_file":
         return
-    with _files.reached(path, cluster.rights_for_told) as place:
+    with files.reached(path, cluster.rights_for_reported) as place:
         status = os.stat(place.path)
     mode = stat.S_IMODE(status.st_mode)
     forbidden = 0o037 if status.st_uid == 0 else 0o077
@@ -184,7 +184,7 @@ def _check_readable(cluster: Cluster, name: str, path: str) -> None:
 
 
 def _is_on(text: str) -> bool:
-    return _guc.canonical(_guc.catalog_of(13)["ssl"], text) == "on"
+    return settings.canonical(settings.catalog_of(13)["ssl"], text) == "on"
 
 
 def _owner(uid: int) -> str:

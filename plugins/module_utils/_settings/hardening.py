@@ -280,6 +280,19 @@ def hardening(
     )
 
 
+def as_data(found: Hardening) -> dict[str, Any]:
+    """The profile in dictionaries and lists, as Ansible keeps it."""
+    return {
+        "settings": dict(found.settings),
+        "libraries": list(found.libraries),
+        "new": list(found.new),
+        "packages": list(found.packages),
+        "unwanted": list(found.unwanted),
+        "reasons": dict(found.reasons),
+        "left_out": list(found.left_out),
+    }
+
+
 def _value(point: Point, major: int, cluster: str) -> str:
     if point.value_18 and major >= _STAGES_SINCE:
         return point.value_18

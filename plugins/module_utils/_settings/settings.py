@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file as _conf_file
+from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import setting_text
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
     holds_secret,
@@ -125,7 +125,7 @@ class DropIn:
     def settings(self) -> dict[str, str]:
         """What it sets, by lower-case name; nothing when it can't be read."""
         try:
-            return dict(_conf_file.parse(self.text))
+            return dict(conf_file.parse(self.text))
         except ValueError:
             return {}
 
@@ -140,7 +140,7 @@ class DropIn:
 
 @dataclass(frozen=True)
 class Change:
-    """A setting that is not what it shall be; C(before) and C(after) are in display form."""
+    """A setting that is not what it must be; C(before) and C(after) are in display form."""
 
     name: str
     before: str
@@ -153,7 +153,7 @@ class Change:
 class Plan:
     """What to do.
 
-    C(content) is the drop-in as it shall be. C(resets) are settings to take out of
+    C(content) is the drop-in as it must be. C(resets) are settings to take out of
     postgresql.auto.conf. C(overrides) say what keeps a managed setting from taking effect.
     C(reload) is true when the server has not read what is on disk.
     C(waiting) are the settings that only a restart applies.
@@ -299,7 +299,7 @@ def check_setting_name(given: Any, major: int, variable: str) -> str:
         ValueError: when that major has no such setting, or no file may hold it.
     """
     if not isinstance(given, str) or not _NAME.match(given):
-        raise ValueError(f"{variable}: {given!r} is no name of a setting")
+        raise ValueError(f"{variable}: {given!r} is not a valid name of a setting")
     name = given.lower()
     if name in NOT_OURS:
         raise ValueError(
@@ -380,7 +380,7 @@ def _canonical_bool(text: str) -> str:
             # Unique prefixes will do; "o" is not unique.
             if word and whole.startswith(word) and word != "o":
                 return result
-    raise ValueError("is no boolean; use on or off")
+    raise ValueError("is not a valid boolean; use on or off")
 
 
 def _canonical_enum(definition: Definition, text: str) -> str:
@@ -429,14 +429,14 @@ def _leading_number(text: str, real: bool) -> tuple[float, str]:
         return float(int(found.group(0), 16)), stripped[found.end() :]
     found = re.match(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", stripped)
     if not found:
-        raise ValueError("is no number")
+        raise ValueError("is not a valid number")
     return float(found.group(0)), stripped[found.end() :]
 
 
 def _in_base_unit(number: float, unit: str, base: str) -> float:
     memory, time = base.endswith("B"), base in _TIME_MS
     if not memory and not time:
-        raise ValueError("is no number; this setting takes no unit")
+        raise ValueError("is not a valid number; this setting takes no unit")
     units = _MEMORY_BYTES if memory else _TIME_MS
     if unit not in units:
         allowed = ", ".join(reversed(list(units)))
@@ -455,7 +455,7 @@ def _unit_size(unit: str) -> float:
     """Bytes or milliseconds of a unit such as C(8kB), C(MB) or C(s)."""
     found = re.match(r"([0-9]*)([A-Za-z]+)\Z", unit)
     if not found:
-        raise ValueError(f"{unit!r} is no unit")
+        raise ValueError(f"{unit!r} is not a valid unit")
     sizes = _MEMORY_BYTES if found.group(2) in _MEMORY_BYTES else _TIME_MS
     return int(found.group(1) or 1) * sizes[found.group(2)]
 
@@ -507,16 +507,16 @@ def last_good(wanted: str, before: str, waiting: Iterable[str]) -> str:
         before: the file that it last started with.
         waiting: settings of which it still has the value from before.
     """
-    settings = dict(_conf_file.parse(wanted))
+    settings = dict(conf_file.parse(wanted))
     try:
-        old = dict(_conf_file.parse(before))
+        old = dict(conf_file.parse(before))
     except ValueError:
         old = {}
     for name in (name.lower() for name in waiting):
         settings.pop(name, None)
         if name in old:
             settings[name] = old[name]
-    return _conf_file.render(settings)
+    return conf_file.render(settings)
 
 
 def running(wanted: Iterable[str], live: Mapping[str, Live]) -> dict[str, str]:
@@ -588,7 +588,7 @@ def with_candidate(
             if path == drop_in:
                 included_at = number
             read = candidate if path == drop_in else path
-            result.append(f"{directive} {_conf_file.quoted(read)}")
+            result.append(f"{directive} {conf_file.quoted(read)}")
     return "\n".join(result) + "\n", included_at
 
 
@@ -706,7 +706,7 @@ def plan(
         changes.append(Change(definition.name, before, after, definition.needs_restart, goal))
     in_auto_conf = {row.name.lower() for row in rows if _in_auto_conf(row)}
     resets = tuple(sorted(held[key] for key in in_auto_conf & set(held)))
-    content = _conf_file.render(kept)
+    content = conf_file.render(kept)
     changes.sort(key=lambda change: change.name.lower())
     return Plan(
         content=content,
@@ -782,7 +782,7 @@ def diff_lines(changes: Sequence[Change], before: str, after: str) -> tuple[list
     Args:
         changes: settings that the server has otherwise.
         before: the managed file's text.
-        after: the text it shall have.
+        after: the text it must have.
     """
     lines = (
         [f"{change.name} = {change.before}" for change in changes],
@@ -792,7 +792,7 @@ def diff_lines(changes: Sequence[Change], before: str, after: str) -> tuple[list
     sides = []
     for text in (before, after):
         try:
-            sides.append(_conf_file.parse(text))
+            sides.append(conf_file.parse(text))
         except ValueError as error:
             sides.append([("(unreadable)", str(error))])
     for side, own, other in ((lines[0], sides[0], sides[1]), (lines[1], sides[1], sides[0])):

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Access control lists as Postgres writes them, and which rights a kind of role has on what."""
+"""Access control lists as Postgres writes them."""
 
 from __future__ import annotations
 
@@ -41,58 +41,6 @@ LARGE_OBJECTS = "large objects"
 
 # What default privileges call the schemas that a role will create.
 SCHEMAS = "schemas"
-
-# The kind of PgBouncer's own login role, which the model does not list.
-POOLER = "pooler"
-
-# A schema that the model names for extensions, and not for its roles to work in.
-EXTENSION_SCHEMA = "extension schema"
-
-_NONE: Mapping[str, tuple[str, ...]] = dict.fromkeys((*OBJECT_CLASSES, LARGE_OBJECTS), ())
-_USER: Mapping[str, tuple[str, ...]] = {
-    "database": ("CONNECT",),
-    "schema": ("USAGE",),
-    EXTENSION_SCHEMA: ("USAGE",),
-    "tables": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "sequences": ("SELECT", "USAGE"),
-    "routines": ("EXECUTE",),
-    "types": ("USAGE",),
-    LARGE_OBJECTS: ("SELECT", "UPDATE"),
-}
-# What each kind may do. A reader executes no routines: a SECURITY DEFINER routine writes with its
-# owner's rights. A migrator owns what it creates, so its rights on single objects are its own
-# business: neither granted nor revoked.
-KIND_RIGHTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "user": _USER,
-    "admin": _USER,
-    "reader": {
-        "database": ("CONNECT",),
-        "schema": ("USAGE",),
-        EXTENSION_SCHEMA: ("USAGE",),
-        "tables": ("SELECT",),
-        "sequences": ("SELECT",),
-        "routines": (),
-        "types": (),
-        LARGE_OBJECTS: ("SELECT",),
-    },
-    "migrator": {
-        "database": ("CREATE", "CONNECT", "TEMPORARY"),
-        "schema": ("USAGE", "CREATE"),
-        EXTENSION_SCHEMA: ("USAGE",),
-    },
-    POOLER: {"database": ("CONNECT",), "schema": (), EXTENSION_SCHEMA: (), **_NONE},
-}
-# A role of the model in a database that does not list it.
-STRANGER_RIGHTS: Mapping[str, tuple[str, ...]] = {
-    "database": (),
-    "schema": (),
-    EXTENSION_SCHEMA: (),
-    **_NONE,
-}
-# What PUBLIC may get of everything that a migrator creates: what the server gives it anyway.
-PUBLIC_DEFAULTS: Mapping[str, tuple[str, ...]] = {**_NONE, "types": ("USAGE",), SCHEMAS: ()}
-# What nobody else gets of it.
-NO_DEFAULTS: Mapping[str, tuple[str, ...]] = {**_NONE, SCHEMAS: ()}
 
 _ITEM = re.compile(
     r'(?:"((?:[^"]|"")*)"|([^="]*))=((?:[A-Za-z]\*?)*)/(?:"((?:[^"]|"")*)"|([^"]*))\Z'
@@ -143,7 +91,7 @@ def owner_grants(owner: str, privileges: Iterable[str]) -> tuple[Grant, ...]:
 def _parse_item(item: str) -> Iterable[Grant]:
     match = _ITEM.match(item)
     if not match:
-        raise ValueError(f"{item!r} is no item of an access control list")
+        raise ValueError(f"{item!r} is not a valid item of an access control list")
     quoted_grantee, grantee, letters, quoted_grantor, grantor = match.groups()
     for letter, star in re.findall(r"([A-Za-z])(\*?)", letters):
         yield Grant(

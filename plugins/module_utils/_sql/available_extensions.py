@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import fetch
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
+    fetch,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.extensions import (
     Extension,
     Surroundings,
@@ -54,7 +55,7 @@ SELECT n.nspname AS name,
 """
 
 
-def read_available(connection: Any, names: list[str]) -> dict[str, Extension]:
+def read_available(connection: Connection, names: list[str]) -> dict[str, Extension]:
     """Those of the named extensions that the server could create."""
     if not names:
         return {}
@@ -64,7 +65,7 @@ def read_available(connection: Any, names: list[str]) -> dict[str, Extension]:
     }
 
 
-def read_surroundings(connection: Any) -> Surroundings:
+def read_surroundings(connection: Connection) -> Surroundings:
     """What of the connected database bears on scripts of extensions."""
     rows = fetch(connection, _OPEN)
     return Surroundings(

@@ -11,7 +11,7 @@ import select
 import time
 import traceback
 from contextlib import contextmanager
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Protocol, Sequence
 
 from ansible.module_utils.basic import missing_required_lib
 from ansible.module_utils.common.respawn import (
@@ -20,9 +20,9 @@ from ansible.module_utils.common.respawn import (
     respawn_module,
 )
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import identity as _identity
+from ansible_collections.pooled.postgres.plugins.module_utils._host import identity
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
-    login_guard as _login_guard,
+    login_guard,
 )
 
 PSYCOPG2_IMPORT_ERROR: str | None
@@ -96,6 +96,42 @@ _OTHER_PORT = "PgBouncer answered: give the port of the server itself"
 SYSTEM_PYTHON = "/usr/bin/python3"
 
 
+class Connection(Protocol):
+    """A connection as psycopg2 makes it, as far as it is used here."""
+
+    # The class of what the server and libpq refuse, with pgcode and diag.
+    Error: Any
+    autocommit: bool
+    closed: int
+    info: Any
+    notices: list[str]
+    server_version: int
+
+    def cursor(self, name: str | None = None, cursor_factory: Any = None) -> Any:
+        """A cursor, which is a context manager."""
+
+    def commit(self) -> None:
+        """End the transaction."""
+
+    def rollback(self) -> None:
+        """Take the transaction back."""
+
+    def close(self) -> None:
+        """End the session."""
+
+    def set_session(self, *, readonly: bool) -> None:
+        """Say how its transactions begin."""
+
+    def poll(self) -> int:
+        """Go on with connecting, and say what is waited for."""
+
+    def fileno(self) -> int:
+        """The descriptor of its socket."""
+
+    def get_parameter_status(self, parameter: str) -> str | None:
+        """A setting that the server has reported by itself."""
+
+
 def connection_argument_spec() -> dict[str, Any]:
     """Argument spec of the C(connection) documentation fragment."""
     return {
@@ -153,7 +189,7 @@ def os_identity(user: str) -> Iterator[None]:
 
     Does nothing unless the process is root and the user exists and is another one.
     """
-    with _identity.acting_as(_identity.entry_of(user)):
+    with identity.acting_as(identity.entry_of(user)):
         yield
 
 
@@ -162,7 +198,7 @@ def connect(
     dbname: str | None = None,
     autocommit: bool = False,
     read_only: bool = False,
-) -> Any:
+) -> Connection:
     """Connect to a server as the module's connection options say.
 
     Args:
@@ -197,7 +233,7 @@ def connect(
     return connection
 
 
-def _lost(connection: Any, pinned: Mapping[str, str]) -> str:
+def _lost(connection: Connection, pinned: Mapping[str, str]) -> str:
     """Name of a pinned setting that the session does not have; empty for none."""
     names = ("search_path", *READ_ONLY)
     query = "SELECT " + ", ".join(f"pg_catalog.current_setting('{name}')" for name in names)
@@ -207,7 +243,7 @@ def _lost(connection: Any, pinned: Mapping[str, str]) -> str:
     return next((name for name in names if found[name] != pinned.get(name, found[name])), "")
 
 
-def _first_statement(connection: Any) -> tuple[str, dict[str, list[str]]]:
+def _first_statement(connection: Connection) -> tuple[str, dict[str, list[str]]]:
     """What sets the rest of a session, for the server and the role that it is of."""
     major = server_major(connection)
     found = {name: value for name, (since, value) in SESSION_SINCE.items() if major >= since}
@@ -220,7 +256,7 @@ def _first_statement(connection: Any) -> tuple[str, dict[str, list[str]]]:
     )
 
 
-def connect_console(params: Mapping[str, Any]) -> Any:
+def connect_console(params: Mapping[str, Any]) -> Connection:
     """Connect to PgBouncer's console, which takes neither options nor transactions.
 
     Raises:
@@ -231,7 +267,7 @@ def connect_console(params: Mapping[str, Any]) -> Any:
     return connection
 
 
-def connect_pooled(params: Mapping[str, Any], dbname: str) -> Any:
+def connect_pooled(params: Mapping[str, Any], dbname: str) -> Connection:
     """Connect to a server through PgBouncer, which takes no options: for reading only.
 
     Whatever the session's search_path says, so what is sent through it must be qualified.
@@ -275,7 +311,7 @@ def session_options(settings: Mapping[str, str]) -> str:
 
 def _open(
     params: Mapping[str, Any], given: Mapping[str, Any], asynchronous: bool = False
-) -> tuple[Any, _login_guard.Guard]:
+) -> tuple[Connection, login_guard.Guard]:
     """The only place that opens connections; returns one with what guards its login.
 
     Raises:
@@ -283,7 +319,7 @@ def _open(
     """
     host = str(given.get("host", ""))
     try:
-        guard = _login_guard.Guard(given, psycopg2.extensions.libpq_version())
+        guard = login_guard.Guard(given, psycopg2.extensions.libpq_version())
     except (OSError, ValueError) as error:
         raise ConnectionFailed(f"connection to server at {host!r} failed: {error}") from error
     over_socket = host.startswith("/") and not asynchronous
@@ -362,19 +398,21 @@ def _attempt(
         connection.close()
 
 
-def fetch(connection: Any, query: Any, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[Any]:
+def fetch(
+    connection: Connection, query: Any, values: Sequence[Any] | Mapping[str, Any] = ()
+) -> list[Any]:
     """Rows of a query as named tuples."""
     with connection.cursor(cursor_factory=psycopg2.extras.NamedTupleCursor) as cursor:
         cursor.execute(query, values or None)
         return list(cursor.fetchall())
 
 
-def server_major(connection: Any) -> int:
+def server_major(connection: Connection) -> int:
     """Major version of the connected server, such as 17."""
     return int(connection.server_version) // 10000
 
 
-def console_rows(connection: Any, command: str) -> list[dict[str, Any]]:
+def console_rows(connection: Connection, command: str) -> list[dict[str, Any]]:
     """Rows of a PgBouncer console command; the connection must be in autocommit mode."""
     with connection.cursor() as cursor:
         cursor.execute(command)
@@ -402,6 +440,7 @@ __all__ = [
     "LOCK_TIMEOUT_S",
     "PREPARED_HOLDERS",
     "PSYCOPG2_IMPORT_ERROR",
+    "Connection",
     "ConnectionFailed",
     "connect",
     "connect_console",

@@ -12,9 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterable, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.operations import (
+    CreateExtension,
+    CreateSchema,
+    DropSchema,
+    MoveExtension,
+    Operation,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
     name_list,
-    quote_ident,
 )
 
 # Extensions that the collection itself asks for: applications don't call them, and what reflects
@@ -83,28 +89,32 @@ def in_order(names: Iterable[str], extensions: Mapping[str, Extension]) -> tuple
 
 
 def creation(
-    name: str, home: str, extension: Extension, around: Surroundings, new_database: bool = False
-) -> tuple[str, ...]:
+    name: str,
+    home: str,
+    extension: Extension,
+    around: Surroundings,
+    new_database: bool = False,
+    shown_schema: str | None = None,
+) -> tuple[Operation, ...]:
     """The statements that create an extension.
 
     Args:
         name: the extension.
-        home: the schema that it shall be in, where it leaves the choice.
+        home: the schema that it must be in, where it leaves the choice.
         extension: what it says of itself.
         around: the database.
         new_database: whether nobody else has been in it yet, so that only what its template brought
             counts.
+        shown_schema: the schema that people see, where that is another one than the server gets.
 
     Raises:
         ValueError: when its script would run where others create, naming the schemas.
     """
-    ident = quote_ident(name)
     unsafe = around.holding if new_database else around.holding | around.creatable
     schema = extension.schema or home
     needed = {around.present[other] for other in extension.requires if other in around.present}
-    where = "" if extension.schema else f" SCHEMA {quote_ident(home)}"
     if extension.trusted or not unsafe & {schema, *needed}:
-        return (f"CREATE EXTENSION {ident}{where}",)
+        return (CreateExtension(name, "" if extension.schema else home, shown_schema),)
     if extension.schema or not extension.relocatable or unsafe & needed:
         raise ValueError(
             f"the script of extension {name!r} would run with a superuser's rights and find what"
@@ -113,8 +123,8 @@ def creation(
             " in a schema of its own"
         )
     return (
-        f"CREATE SCHEMA {ALONE}",
-        f"CREATE EXTENSION {ident} SCHEMA {ALONE}",
-        f"ALTER EXTENSION {ident} SET SCHEMA {quote_ident(home)}",
-        f"DROP SCHEMA {ALONE}",
+        CreateSchema(ALONE),
+        CreateExtension(name, ALONE),
+        MoveExtension(name, home),
+        DropSchema(ALONE),
     )

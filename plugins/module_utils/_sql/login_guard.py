@@ -198,7 +198,7 @@ def refusal(method: str, user: str) -> str:
 
 
 class Guard:
-    """How libpq is told to connect so that only such a server gets the password."""
+    """How libpq must connect so that only such a server gets the password."""
 
     def __init__(self, given: Mapping[str, Any], libpq: int) -> None:
         """Prepare.

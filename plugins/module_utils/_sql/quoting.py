@@ -68,7 +68,7 @@ def split_identifiers(text: str) -> tuple[str, ...]:
     while True:
         match = _LIST_ITEM.match(text, position)
         if not match:
-            raise ValueError(f"{text!r} is no list of names separated by commas")
+            raise ValueError(f"{text!r} is not a valid list of names separated by commas")
         quoted, plain, separator = match.groups()
         elements.append(plain.lower() if quoted is None else quoted.replace('""', '"'))
         if not separator:

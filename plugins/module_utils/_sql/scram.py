@@ -68,7 +68,7 @@ def check_password(where: str, value: str) -> str:
         )
     if value.startswith(_PREFIX) and parse_verifier(value) is None:
         raise ValueError(
-            f"{where}: starts like a SCRAM-SHA-256 verifier but is none; its form is"
+            f"{where}: starts like a SCRAM-SHA-256 verifier but is not a valid one; its form is"
             " SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>"
         )
     return value

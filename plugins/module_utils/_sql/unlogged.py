@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import fetch
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
+    fetch,
+)
 
 # In statements of their own: in one string with the secret the server would log it all first.
 _DO_NOT_LOG = {
@@ -19,7 +20,7 @@ _DO_NOT_LOG = {
     # What pg_stat_activity shows to members of pg_monitor, such as an exporter.
     "track_activities": "off",
 }
-# From this major on somebody who is no superuser may be allowed to set one of them.
+# From this major on somebody who is not a superuser may be allowed to set one of them.
 _DELEGATED_SETTINGS_MAJOR = 15
 
 _LOGIN = """
@@ -32,7 +33,7 @@ SELECT name FROM pg_settings
 """
 
 
-def keep_from_logs(connection: Any) -> None:
+def keep_from_logs(connection: Connection) -> None:
     """Keep what follows in this transaction out of logs and statistics, as far as the login may."""
     settable = _settable(connection)
     with connection.cursor() as cursor:
@@ -40,7 +41,7 @@ def keep_from_logs(connection: Any) -> None:
             cursor.execute(f"SET LOCAL {name} = {_DO_NOT_LOG[name]}")
 
 
-def _settable(connection: Any) -> list[str]:
+def _settable(connection: Connection) -> list[str]:
     (login,) = fetch(connection, _LOGIN)
     if login.superuser:
         return list(_DO_NOT_LOG)

@@ -9,20 +9,32 @@ import json
 import re
 from typing import Any, Iterable, Iterator
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    LEAST_MAJOR,
+    UTF8,
+    Actual,
+    RoleSetting,
+    extension_homes,
+    in_order,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change, Plan
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    LIST_SETTINGS,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.database import (
     create_database,
     database_changes,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.delegated_login import (
-    lent,
     role_problems,
+    with_temporary_membership,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.dropped_roles import (
     absence_problems,
+    drop_problems,
     drop_roles,
+    drop_warnings,
     give_away,
-    leaving_problems,
-    leaving_warnings,
     once_given_away,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.objects import summary
@@ -35,20 +47,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.publi
     maintenance_changes,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import (
-    LIST_SETTINGS,
     role_changes,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    LEAST_MAJOR,
-    UTF8,
-    Actual,
-    Change,
-    Plan,
-    RoleSetting,
-    Wanted,
-    extension_homes,
-    in_order,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._access.warnings.roles import (
     role_reports,
 )
@@ -90,18 +91,18 @@ def plan(wanted: Wanted, actual: Actual) -> Plan:
     if problems:
         raise ValueError("\n".join(problems))
     changes, warnings = role_changes(wanted, actual)
-    warnings.extend(leaving_warnings(wanted, actual))
+    warnings.extend(drop_warnings(wanted, actual))
     warnings.extend(pooler_warnings(wanted, actual))
     problems.extend(role_problems(wanted, actual, changes))
     for database in wanted.databases:
         changes.extend(create_database(database, actual))
-    leaving = actual
+    before_giving_away = actual
     actual = once_given_away(wanted, actual)
     for database in wanted.databases:
         inside, more_warnings, more_problems = database_changes(database, wanted, actual)
-        inside[:0] = give_away(wanted, leaving, database.name)
+        inside[:0] = give_away(wanted, before_giving_away, database.name)
         inside.extend(pooler_changes(database, wanted, actual))
-        changes.extend(lent(inside, wanted, actual))
+        changes.extend(with_temporary_membership(inside, wanted, actual))
         warnings.extend(more_warnings)
         problems.extend(more_problems)
     more, more_warnings = maintenance_changes(wanted, actual)
@@ -152,7 +153,7 @@ def server_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
             message = actual.setting_errors.get((name, value))
             if message and not _stays_denied(role, name, value, actual):
                 yield f"{_setting_place(name, role.name)}: {value!r} is refused: {message}"
-    yield from leaving_problems(wanted, actual)
+    yield from drop_problems(wanted, actual)
     yield from pooler_problems(wanted, actual)
     yield from _template_problems(actual)
     for database in wanted.databases:
@@ -160,8 +161,8 @@ def server_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
         yield from _extension_problems(database, actual)
     if wanted.pooler_role and not actual.login_is_superuser:
         yield (
-            f"pooler_role: {actual.login_user!r} is no superuser, so it can't make a function that"
-            " reads verifiers; leave pooler_role empty and use pgbouncer_auth: userlist"
+            f"pooler_role: {actual.login_user!r} is not a superuser, so it can't make a function"
+            " that reads verifiers; leave pooler_role empty and use pgbouncer_auth: userlist"
         )
 
 
@@ -251,7 +252,7 @@ def _extension_problems(database: Database, actual: Actual) -> Iterator[str]:
                 " the server; install the package that brings it, or take it out of extensions"
             )
     state = actual.databases[database.name]
-    told = dict(database.extension_schemas)
+    given = dict(database.extension_schemas)
     known = {*database.extensions, *state.extensions}
     place = f"{MODEL}: extension {{!r}} of database {database.name!r}"
     for name in database.extensions:
@@ -260,18 +261,18 @@ def _extension_problems(database: Database, actual: Actual) -> Iterator[str]:
         lacking = [other for other in required(name, actual.extensions) if other not in known]
         if name not in state.extensions and lacking:
             yield (
-                f"{here} requires {name_list(lacking)}, which the database has not, and nothing is"
-                " created that the model does not list; add it to extensions"
+                f"{here} requires {name_list(lacking)}, which the database does not have, and"
+                " nothing is created that the model does not list; add it to extensions"
             )
-        there = state.extension_schemas.get(name, fixed or told.get(name))
-        if name in told and there != told[name] and (fixed or name in state.immovable):
+        there = state.extension_schemas.get(name, fixed or given.get(name))
+        if name in given and there != given[name] and (fixed or name in state.immovable):
             yield (
                 f"{here} {'is' if name in state.extensions else 'has to be'} in schema {there!r}"
-                f" and can't be moved to {told[name]!r}; leave its schema out, or give {there!r}"
+                f" and can't be moved to {given[name]!r}; leave its schema out, or give {there!r}"
             )
     home = state.schemas.get(EXTENSIONS_SCHEMA)
     if home and EXTENSIONS_SCHEMA in extension_homes(database, state):
-        owner = actual.others.get(home.owner)
+        owner = actual.server_roles.get(home.owner)
         if owner and not owner.superuser and home.owner != actual.login_user:
             yield (
                 f"database {database.name!r}: schema {EXTENSIONS_SCHEMA!r} is where extensions of"

@@ -8,9 +8,30 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Iterator, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    UTF8,
+    Actual,
+    ActualDatabase,
+    DefaultRights,
+    Schema,
+    extension_homes,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import (
+    Change,
+    Difference,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    GRANT,
+    REVOKE,
+    ChangeDefaultRights,
+    CreateDatabase,
+    Need,
+    OnDatabase,
+    OnSchemas,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.delegated_login import (
     permitted,
-    within_reach,
+    reachable_part,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.objects import (
     rights_on_columns,
@@ -22,35 +43,21 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.publi
     public_on_objects,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.rights import (
-    GRANT,
-    REVOKE,
-    Need,
     RoleRights,
-    action,
     change_for,
     rights_by_default,
     rights_by_role,
     rights_change,
     rights_needs,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    UTF8,
-    Actual,
-    ActualDatabase,
-    Change,
-    DefaultRights,
-    Difference,
-    Schema,
-    Wanted,
-    extension_homes,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._access.warnings.database import (
     reports,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import EXTENSION_SCHEMA
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import EXTENSIONS_SCHEMA
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
-    EXTENSION_SCHEMA,
     LARGE_OBJECTS,
     OBJECT_CLASSES,
     PUBLIC,
@@ -64,9 +71,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.extensions im
     creation,
     in_order,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
-    join_idents,
-    quote_ident,
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.operations import (
+    CreateExtension,
+    CreateSchema,
+    MoveExtension,
+    Operation,
 )
 
 # From this major on there are default privileges for large objects.
@@ -77,13 +86,10 @@ def create_database(database: Database, actual: Actual) -> Iterator[Change]:
     """The database itself, when it is missing."""
     if actual.databases[database.name].exists:
         return
-    sql = f"CREATE DATABASE {quote_ident(database.name)} ENCODING '{UTF8}'"
-    if actual.template_encoding != UTF8:
-        sql += " TEMPLATE template0"
+    template = "template0" if actual.template_encoding != UTF8 else ""
+    operation = CreateDatabase(database.name, UTF8, template)
     difference = Difference((f"database {database.name}", "exists"), "", "yes")
-    yield Change(
-        None, sql, sql, f"database {database.name!r}", (difference,), creates=database.name
-    )
+    yield Change(None, operation, f"database {database.name!r}", (difference,))
 
 
 def database_changes(
@@ -101,7 +107,7 @@ def database_changes(
         grants = owner_grants(actual.login_user, ("USAGE", "CREATE"))
         home = state.schemas.get(name) or Schema(name, actual.login_user, grants)
         all_schemas[name] = replace(home, kind=EXTENSION_SCHEMA)
-    state, schemas, warnings, problems = within_reach(
+    state, schemas, warnings, problems = reachable_part(
         database, state, all_schemas, rights, wanted, actual
     )
     kept, about_objects = public_on_objects(database, state, wanted, actual)
@@ -128,52 +134,47 @@ def database_changes(
 def _create_schemas(database: Database, state: ActualDatabase) -> Iterator[Change]:
     for name in (*database.schemas, *extension_homes(database, state)):
         if name not in state.schemas:
-            sql = f"CREATE SCHEMA {quote_ident(name)}"
-            yield Change(
-                database.name, sql, sql, f"schema {name!r}", (_appears(database, f"schema {name}"),)
-            )
+            difference = _appears(database, f"schema {name}")
+            yield Change(database.name, CreateSchema(name), f"schema {name!r}", (difference,))
 
 
 def _create_extensions(
     database: Database, state: ActualDatabase, actual: Actual, problems: list[str]
 ) -> Iterator[Change]:
     usual = "public" if "public" in {*database.schemas, *state.schemas} else database.schemas[0]
-    told = dict(database.extension_schemas)
+    given = dict(database.extension_schemas)
     around = state.surroundings
     for name in in_order(database.extensions, actual.extensions):
         if name in state.extensions:
             continue
-        home = told.get(name, EXTENSIONS_SCHEMA if name in OWN else usual)
+        home = given.get(name, EXTENSIONS_SCHEMA if name in OWN else usual)
         extension = actual.extensions.get(name)
-        shown = f"CREATE EXTENSION {quote_ident(name)}"
-        if home in (told.get(name), EXTENSIONS_SCHEMA):
-            shown += f" SCHEMA {quote_ident(home)}"
+        shown_schema = home if home in (given.get(name), EXTENSIONS_SCHEMA) else ""
         if around is None or extension is None:
-            statements: tuple[str, ...] = (shown,)
+            operations: tuple[Operation, ...] = (CreateExtension(name, shown_schema),)
         else:
             # Without a superuser's rights only trusted ones, and those that a service lets through.
             alone = Surroundings(around.present) if actual.login is not None else around
             try:
-                statements = creation(name, home, extension, alone, not state.exists)
+                operations = creation(name, home, extension, alone, not state.exists, shown_schema)
             except ValueError as error:
                 problems.append(f"database {database.name!r}: {error}")
                 continue
             around = replace(around, present={**around.present, name: extension.schema or home})
-        for sql in statements:
-            text = shown if len(statements) == 1 else sql
-            created = sql.startswith("CREATE EXTENSION")
+        for operation in operations:
+            created = isinstance(operation, CreateExtension)
             differences = (_appears(database, f"extension {name}"),) if created else ()
-            yield Change(database.name, sql, text, f"extension {name!r}", differences)
+            yield Change(database.name, operation, f"extension {name!r}", differences)
 
 
 def _move_extensions(database: Database, state: ActualDatabase) -> Iterator[Change]:
     for name, home in database.extension_schemas:
         before = state.extension_schemas.get(name, home)
         if before != home:
-            sql = f"ALTER EXTENSION {quote_ident(name)} SET SCHEMA {quote_ident(home)}"
             where = (f"database {database.name}", f"extension {name}", "schema")
             difference = Difference(where, before, home)
-            yield Change(database.name, sql, sql, f"extension {name!r}", (difference,))
+            operation = MoveExtension(name, home)
+            yield Change(database.name, operation, f"extension {name!r}", (difference,))
 
 
 def _appears(database: Database, what: str) -> Difference:
@@ -183,7 +184,7 @@ def _appears(database: Database, what: str) -> Difference:
 def _rights_on_database(
     database: Database, state: ActualDatabase, rights: Mapping[str, RoleRights], wanted: Wanted
 ) -> Iterator[Change]:
-    target = f"DATABASE {quote_ident(database.name)}"
+    target = OnDatabase(database.name)
     for need in rights_needs("database", state.owner, state.grants, rights, wanted.exclusive):
         yield rights_change(database, need, target, "on the database", owners=(state.owner,))
 
@@ -205,10 +206,10 @@ def _rights_on_schemas(
         for need in rights_needs(schema.kind, schema.owner, schema.grants, exact, exclusive):
             grouped.setdefault(need, []).append(schema)
     for need, items in grouped.items():
-        names = [item.name for item in items]
+        names = tuple(item.name for item in items)
         label = f"on schema {', '.join(names)}"
         owners = {item.owner for item in items}
-        yield rights_change(database, need, f"SCHEMA {join_idents(names)}", label, owners=owners)
+        yield rights_change(database, need, OnSchemas(names), label, owners=owners)
 
 
 def _usage(schema: Schema, name: str) -> tuple[str, ...]:
@@ -283,9 +284,7 @@ def _default_change(
     in_schemas: tuple[str, ...],
     for_roles: list[str],
 ) -> Change:
-    where = f" IN SCHEMA {join_idents(in_schemas)}" if in_schemas else ""
-    prefix = f"ALTER DEFAULT PRIVILEGES FOR ROLE {join_idents(for_roles)}{where}"
     place = f" in {', '.join(in_schemas)}" if in_schemas else ""
     label = f"by default on {kind} of {', '.join(for_roles)}{place}"
-    sql = f"{prefix} {action(need, kind.upper())}"
-    return change_for(database, sql, need, label, owners=for_roles)
+    operation = ChangeDefaultRights(need, kind, tuple(for_roles), in_schemas)
+    return change_for(database, operation, need, label, owners=for_roles)

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a login that is no superuser may do, as on managed servers: found out before it is tried.
+"""What a login that is not a superuser may do, as on managed servers: found out before it is tried.
 
 What the model needs and the login may not give fails the run before anything is changed. What it
 may not take away stays, and is named. A superuser passes through all of this untouched.
@@ -12,30 +12,37 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Iterable, Iterator, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    ADMIN_OPTION_MAJOR,
+    Actual,
+    ActualDatabase,
+    DatabaseObject,
+    Schema,
+    extension_homes,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    GRANT,
+    GrantMembership,
+    RevokeMembership,
+    RoleOperation,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.public import closed
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.rights import (
-    GRANT,
     RoleRights,
     rights_needs,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import wanted_roles
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    ADMIN_OPTION_MAJOR,
-    Actual,
-    ActualDatabase,
-    Change,
-    Schema,
-    Securable,
-    Wanted,
-    extension_homes,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import ALL_KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     PUBLIC,
     Grant,
     held,
     in_order,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.operations import Operation
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
     name_list,
     quote_ident,
@@ -77,10 +84,9 @@ def role_problems(wanted: Wanted, actual: Actual, changes: Iterable[Change]) -> 
             if "CREATEROLE" not in login.attributes:
                 yield f"there is no role {role.name!r}, and {me} may not create it: no CREATEROLE"
             continue
-        keep = {"LOGIN", "INHERIT", *(("BYPASSRLS",) if role.kind == "admin" else ())}
         fixed = [
             word
-            for word in in_order(existing.attributes - keep)
+            for word in in_order(existing.attributes - ALL_KINDS[role.kind].attributes)
             if not _may_change_attribute(word, actual)
         ]
         if fixed:
@@ -94,7 +100,7 @@ def role_problems(wanted: Wanted, actual: Actual, changes: Iterable[Change]) -> 
             if not state.exists:
                 yield f"there is no database {database!r}, and {me} may not create it: no CREATEDB"
     for name, theirs in needed.items():
-        alters = any(change.subject == f"role {name!r}" for change in theirs)
+        alters = any(_alters(change.operation, name) for change in theirs)
         may = name in login.administers and ("CREATEROLE" in login.attributes or not alters)
         if may or name not in actual.role_names:
             continue
@@ -132,7 +138,7 @@ def permitted(
             blocked |= {role for role in roles if not reaches(role, wanted, actual)}
     problems = [
         f"database {database.name!r}: default privileges of migrator {role!r} can't be set, because"
-        f" {me} has not its rights and may not lend them to itself; as a role that may, run"
+        f" {me} does not have its rights and can't grant them to itself; as a role that may, run"
         f" GRANT {quote_ident(role)} TO {quote_ident(actual.login_user)}"
         for role in sorted(blocked)
     ]
@@ -150,7 +156,7 @@ def permitted(
     return kept, warnings, problems
 
 
-def within_reach(
+def reachable_part(
     database: Database,
     state: ActualDatabase,
     schemas: Mapping[str, Schema],
@@ -183,16 +189,16 @@ def within_reach(
         place = f"database {database.name!r}" + (f", schema {name!r}" if name else "")
         target = f"SCHEMA {quote_ident(name)}" if name else f"DATABASE {quote_ident(database.name)}"
         why = f"{place} belongs to {owner!r}, so {actual.login_user!r} may not change rights on it"
-        mend = f"mend it with ALTER {target} OWNER TO {quote_ident(actual.login_user)}"
+        fix = f"fix it with ALTER {target} OWNER TO {quote_ident(actual.login_user)}"
         if lacks:
-            problems.append(f"{why}: {'; '.join(lacks)}; {mend}")
+            problems.append(f"{why}: {'; '.join(lacks)}; {fix}")
         elif stays:
-            warnings.append(f"{why}: {'; '.join(stays)}; {mend}")
-    left: dict[tuple[str, str, str], list[Securable]] = {}
-    securables = []
-    for item in state.securables:
+            warnings.append(f"{why}: {'; '.join(stays)}; {fix}")
+    left: dict[tuple[str, str, str], list[DatabaseObject]] = {}
+    objects = []
+    for item in state.objects:
         if reached(item.owner):
-            securables.append(item)
+            objects.append(item)
         else:
             left.setdefault((item.schema, item.kind, item.owner), []).append(item)
     for (schema, kind, owner), items in sorted(left.items()):
@@ -202,15 +208,17 @@ def within_reach(
             )
     reduced = replace(
         state,
-        securables=tuple(securables),
+        objects=tuple(objects),
         columns=tuple(column for column in state.columns if reached(column.owner)),
         mixed=state.mixed | {(schema, kind) for schema, kind, _owner in left},
     )
     return reduced, kept_schemas, warnings, problems
 
 
-def lent(changes: list[Change], wanted: Wanted, actual: Actual) -> list[Change]:
-    """Changes of one transaction between statements that lend the login the rights that they need.
+def with_temporary_membership(
+    changes: list[Change], wanted: Wanted, actual: Actual
+) -> list[Change]:
+    """Changes of one transaction between statements that grant the login the roles that they need.
 
     The memberships last as long as the transaction, so that nothing of them is left behind.
     """
@@ -222,21 +230,23 @@ def lent(changes: list[Change], wanted: Wanted, actual: Actual) -> list[Change]:
     if not roles:
         return changes
     database = changes[0].database
-    me = quote_ident(actual.login_user)
     before: list[Change] = []
     after: list[Change] = []
     for role in roles:
-        name = quote_ident(role)
-        inherit = " WITH INHERIT TRUE" if actual.major >= ADMIN_OPTION_MAJOR else ""
         was_member = role in login.granted_to_itself
-        undo = "REVOKE INHERIT OPTION FOR" if was_member else "REVOKE"
-        for into, sql in (
-            (before, f"GRANT {name} TO {me}{inherit}"),
-            (after, f"{undo} {name} FROM {me}"),
-        ):
-            subject = f"role {role!r}, lent to {actual.login_user!r} for this transaction"
-            into.append(Change(database, sql, sql, subject, ()))
+        granted = GrantMembership(
+            role, actual.login_user, with_inherit=actual.major >= ADMIN_OPTION_MAJOR
+        )
+        revoked = RevokeMembership(role, actual.login_user, "INHERIT" if was_member else "")
+        subject = f"role {role!r}, temporarily granted to {actual.login_user!r}"
+        before.append(Change(database, granted, subject, ()))
+        after.append(Change(database, revoked, subject, ()))
     return [*before, *changes, *reversed(after)]
+
+
+def _alters(operation: Operation, role: str) -> bool:
+    """Whether an operation is about the role itself, and not about who is its member."""
+    return isinstance(operation, RoleOperation) and operation.role == role
 
 
 def _names(wanted: Wanted) -> set[str]:
@@ -296,7 +306,7 @@ def _objects_left(
     schema: str,
     kind: str,
     owner: str,
-    items: list[Securable],
+    items: list[DatabaseObject],
     rights: Mapping[str, RoleRights],
     wanted: Wanted,
     actual: Actual,
@@ -317,5 +327,5 @@ def _objects_left(
         yield (
             f"database {database.name!r}, schema {schema!r}: {kind} of {owner!r} ({shown}{more}),"
             f" whose rights {actual.login_user!r} has not: {name_list(grantees)} {verb}"
-            f" {', '.join(privileges)} on them; mend it with ALTER ... OWNER TO a migrator"
+            f" {', '.join(privileges)} on them; fix it with ALTER ... OWNER TO a migrator"
         )

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Roles that shall go: what stands against it, who gets what they own, and the server afterwards.
+"""Roles to drop: what stands against it, who gets what they own, and the server afterwards.
 
 The rest of the plan is made for the server as it will be once they have given away what they own.
 """
@@ -11,20 +11,28 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Iterable, Iterator, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     Actual,
     ActualDatabase,
     Belongings,
+    RoleToDrop,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import (
     Change,
     Difference,
-    LeavingRole,
-    Wanted,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    DropOwned,
+    DropRole,
+    ReassignOwned,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     absent_roles,
     model_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import Grant
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.operations import Operation
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
     name_list,
     quote_ident,
@@ -38,12 +46,12 @@ def dropped_roles(wanted: Wanted, actual: Actual) -> dict[str, str]:
     return {
         role.name: role.reassign_owned_to
         for role in absent_roles(wanted.databases)
-        if role.name in actual.leaving and role.reassign_owned_to
+        if role.name in actual.roles_to_drop and role.reassign_owned_to
     }
 
 
 def absence_problems(wanted: Wanted) -> Iterator[str]:
-    """What is wrong, on any server, with what the model says of roles that shall go."""
+    """What is wrong, on any server, with what the model says of roles to drop."""
     absent = absent_roles(wanted.databases)
     names = {role.name for role in absent}
     for role in absent:
@@ -52,31 +60,31 @@ def absence_problems(wanted: Wanted) -> Iterator[str]:
         if role.reassign_owned_to in names:
             yield (
                 f"{_model_role(role.name)}: reassign_owned_to names {role.reassign_owned_to!r},"
-                " which shall be absent itself; name a role that stays"
+                " which must be absent itself; name a role that stays"
             )
     for present in model_roles(wanted.databases):
         for group in present.member_of:
             if group in names:
                 yield (
-                    f"{_model_role(present.name)}: member_of names {group!r}, which shall be"
+                    f"{_model_role(present.name)}: member_of names {group!r}, which must be"
                     " absent; take it out"
                 )
 
 
-def leaving_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
+def drop_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
     """Why a role can't be dropped on this server now."""
     modelled = {role.name for role in model_roles(wanted.databases)}
     known = actual.role_names | modelled
     for role in absent_roles(wanted.databases):
-        leaving = actual.leaving.get(role.name)
-        if leaving is None or not role.reassign_owned_to:
+        role_to_drop = actual.roles_to_drop.get(role.name)
+        if role_to_drop is None or not role.reassign_owned_to:
             continue
         if role.reassign_owned_to not in known:
             yield (
                 f"{_model_role(role.name)}: reassign_owned_to: there is no role"
                 f" {role.reassign_owned_to!r} on the server or in the model"
             )
-        heir = actual.others.get(role.reassign_owned_to)
+        heir = actual.server_roles.get(role.reassign_owned_to)
         owns = any(
             state.belongings.get(role.name, Belongings()).owned
             for state in actual.databases.values()
@@ -88,15 +96,15 @@ def leaving_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
                 " whose rights the functions, views and tables' expressions that the role has made"
                 " would run; name a role without such rights"
             )
-        for obstacle in _obstacles(leaving, actual):
+        for obstacle in _obstacles(role_to_drop, actual):
             yield f"{_model_role(role.name)} can't be dropped: {obstacle}"
 
 
-def leaving_warnings(wanted: Wanted, actual: Actual) -> Iterator[str]:
-    """What a role owns and holds that shall go, while nobody is named to get it."""
+def drop_warnings(wanted: Wanted, actual: Actual) -> Iterator[str]:
+    """What a role to drop owns and holds, while nobody is named to get it."""
     for role in absent_roles(wanted.databases):
-        leaving = actual.leaving.get(role.name)
-        if leaving is None or role.reassign_owned_to:
+        role_to_drop = actual.roles_to_drop.get(role.name)
+        if role_to_drop is None or role.reassign_owned_to:
             continue
         facts = [
             f"in database {database.name!r} it {_belongings_text(found)}"
@@ -104,9 +112,9 @@ def leaving_warnings(wanted: Wanted, actual: Actual) -> Iterator[str]:
             for found in [actual.databases[database.name].belongings.get(role.name)]
             if found and (found.owned or found.rights)
         ]
-        facts.extend(_obstacles(leaving, actual))
+        facts.extend(_obstacles(role_to_drop, actual))
         yield (
-            f"role {role.name!r} shall be absent and stays, until reassign_owned_to names the role"
+            f"role {role.name!r} must be absent, but stays until reassign_owned_to names the role"
             f" that gets what it owns: {'; '.join(facts) or 'it owns and holds nothing'}"
         )
 
@@ -115,7 +123,7 @@ def give_away(wanted: Wanted, actual: Actual, database: str) -> Iterator[Change]
     """Within a database: everything of the roles that go to their heirs, and their rights away."""
     for name, heir in dropped_roles(wanted, actual).items():
         found = actual.databases[database].belongings.get(name, Belongings())
-        shared = actual.leaving[name].shared and database == _home(name, wanted, actual)
+        shared = actual.roles_to_drop[name].shared and database == _home(name, wanted, actual)
         if not (found.owned or found.rights or shared):
             continue
         place = f"database {database}"
@@ -129,14 +137,14 @@ def give_away(wanted: Wanted, actual: Actual, database: str) -> Iterator[Change]
             )
         ]
         loses = Difference((place, f"role {name}", "rights"), f"on {found.rights} objects", "")
-        for sql, differences in (
-            (f"REASSIGN OWNED BY {quote_ident(name)} TO {quote_ident(heir)}", tuple(gets)),
-            (f"DROP OWNED BY {quote_ident(name)}", (loses,) if found.rights else ()),
-        ):
+        steps: tuple[tuple[Operation, tuple[Difference, ...]], ...] = (
+            (ReassignOwned(name, heir), tuple(gets)),
+            (DropOwned(name), (loses,) if found.rights else ()),
+        )
+        for operation, differences in steps:
             yield Change(
                 database,
-                sql,
-                sql,
+                operation,
                 f"what role {name!r} owns and holds",
                 differences,
                 acts_for=frozenset({name, heir}),
@@ -146,17 +154,9 @@ def give_away(wanted: Wanted, actual: Actual, database: str) -> Iterator[Change]
 def drop_roles(wanted: Wanted, actual: Actual) -> Iterator[Change]:
     """The roles themselves, once they own and hold nothing."""
     for name in dropped_roles(wanted, actual):
-        sql = f"DROP ROLE {quote_ident(name)}"
         difference = Difference((f"role {name}", "exists"), "yes", "")
-        yield Change(
-            None,
-            sql,
-            sql,
-            f"role {name!r}",
-            (difference,),
-            drops=name,
-            acts_for=frozenset({name}),
-        )
+        acts_for = frozenset({name})
+        yield Change(None, DropRole(name), f"role {name!r}", (difference,), acts_for=acts_for)
 
 
 def once_given_away(wanted: Wanted, actual: Actual) -> Actual:
@@ -174,34 +174,37 @@ def _model_role(name: str) -> str:
     return f"{_MODEL}: role {name!r}"
 
 
-def _obstacles(leaving: LeavingRole, actual: Actual) -> Iterator[str]:
-    name = quote_ident(leaving.name)
-    if leaving.name == actual.login_user:
+def _obstacles(role_to_drop: RoleToDrop, actual: Actual) -> Iterator[str]:
+    name = quote_ident(role_to_drop.name)
+    if role_to_drop.name == actual.login_user:
         yield "it is the user that this run logs in as"
-    if leaving.name == actual.bootstrap_superuser:
+    if role_to_drop.name == actual.bootstrap_superuser:
         yield "it is the server's first superuser"
-    if leaving.sessions:
-        where = ", ".join(f"{count} in database {place!r}" for place, count in leaving.sessions)
+    if role_to_drop.sessions:
+        where = ", ".join(
+            f"{count} in database {place!r}" for place, count in role_to_drop.sessions
+        )
         yield f"it has sessions ({where}); stop what logs in as it first"
-    if leaving.prepared:
-        yield f"it has {leaving.prepared} prepared transaction(s); commit or roll them back first"
-    if leaving.members:
+    if role_to_drop.prepared:
+        count = role_to_drop.prepared
+        yield f"it has {count} prepared transaction(s); commit or roll them back first"
+    if role_to_drop.members:
         yield (
-            f"{name_list(leaving.members)} would lose what it may do, as members of it; run"
+            f"{name_list(role_to_drop.members)} would lose what it may do, as members of it; run"
             f" REVOKE {name} FROM each of them first"
         )
-    for group, member in leaving.lent:
+    for group, member in role_to_drop.granted_memberships:
         yield (
             f"{member!r} would lose its membership in {group!r}, which comes from it; run"
             f" GRANT {quote_ident(group)} TO {quote_ident(member)} as another role first"
         )
-    for place, count in leaving.elsewhere:
+    for place, count in role_to_drop.elsewhere:
         yield (
             f"it owns or has rights on {count} object(s) in database {place!r}, which is not in"
             f" the model; run REASSIGN OWNED BY {name} and DROP OWNED BY {name} there first"
         )
     for place, state in actual.databases.items():
-        found = state.belongings.get(leaving.name, Belongings())
+        found = state.belongings.get(role_to_drop.name, Belongings())
         for policy in found.policies:
             yield (
                 f"in database {place!r}, policy {policy} is for it alone and would be dropped; run"
@@ -261,13 +264,13 @@ def _database_after(state: ActualDatabase, heirs: Mapping[str, str]) -> ActualDa
             )
             for name, schema in state.schemas.items()
         },
-        securables=tuple(
+        objects=tuple(
             replace(
                 item,
                 owner=heirs.get(item.owner, item.owner),
                 grants=grants_of(item.owner, item.grants),
             )
-            for item in state.securables
+            for item in state.objects
         ),
         large_objects=tuple(
             replace(

@@ -8,48 +8,39 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Callable, Iterator, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.rights import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    Actual,
+    ActualDatabase,
+    DatabaseObject,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
     GRANT,
     VERBS,
     Need,
+    OnAllInSchema,
+    OnColumns,
+    OnObjects,
+    Target,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.rights import (
     RoleRights,
-    action,
-    change_for,
     rights_change,
     rights_needs,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    Actual,
-    ActualDatabase,
-    Change,
-    Securable,
-    Wanted,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
-    LARGE_OBJECTS,
     OBJECT_CLASSES,
     PUBLIC,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
-    join_idents,
-    quote_ident,
-)
 
-_KEYWORD = {
-    "tables": "TABLE",
-    "sequences": "SEQUENCE",
-    "routines": "ROUTINE",
-    "types": "TYPE",
-    LARGE_OBJECTS: "LARGE OBJECT",
-}
-# How many names the reader sees of a statement that may have thousands.
-_SHOWN_IN_STATEMENT = 20
+# How many names the reader sees of those that may be thousands.
 _SHOWN_IN_DIFF = 5
 
 # What PUBLIC keeps of an object; None where that is not for the model to say. Objects of one kind
 # and owner with the same list of rights get the same answer.
-Kept = Callable[[Securable], "tuple[str, ...] | None"]
+Kept = Callable[[DatabaseObject], "tuple[str, ...] | None"]
 
 
 def rights_on_objects(
@@ -61,10 +52,10 @@ def rights_on_objects(
 ) -> Iterator[Change]:
     """One statement for all objects of a class in a schema that need the same."""
     cache: dict[tuple[str, str, int], tuple[Need, ...]] = {}
-    grouped: dict[tuple[int, int, Need], list[Securable]] = {}
+    grouped: dict[tuple[int, int, Need], list[DatabaseObject]] = {}
     total: dict[tuple[str, str], int] = {}
     places = {schema: index for index, schema in enumerate(database.schemas)}
-    for item in state.securables:
+    for item in state.objects:
         if item.schema not in places:
             continue
         total[item.schema, item.kind] = total.get((item.schema, item.kind), 0) + 1
@@ -95,8 +86,8 @@ def rights_on_objects(
             and (schema, kind) not in state.mixed
             and kind != "types"
         )
-        everything = f"ALL {kind.upper()} IN SCHEMA {quote_ident(schema)}" if whole else ""
-        yield _on_many(database, need, items, f"on {kind} in {schema}", everything)
+        target = OnAllInSchema(kind, schema) if whole else OnObjects(tuple(items))
+        yield _on_many(database, need, items, f"on {kind} in {schema}", target)
 
 
 def rights_on_columns(
@@ -112,12 +103,9 @@ def rights_on_columns(
                 key = (column.schema, column.table, column.owner, need)
                 grouped.setdefault(key, []).append(column.name)
     for (schema, table, owner, need), names in grouped.items():
-        target = f"{quote_ident(schema)}.{quote_ident(table)}"
-        columns = f" ({join_idents(names)})"
-        privileges = ", ".join(privilege + columns for privilege in need.privileges)
-        sql = action(replace(need, privileges=(privileges,)), f"TABLE {target}")
+        target = OnColumns(schema, table, tuple(names))
         label = f"on column {', '.join(names)} of {schema}.{table}"
-        yield change_for(database, sql, need, label, owners=(owner,))
+        yield rights_change(database, need, target, label, owners=(owner,))
 
 
 def rights_on_large_objects(
@@ -132,7 +120,7 @@ def rights_on_large_objects(
     What an application's role makes for itself is its own: no migration made it.
     """
     migrators = {role.name for role in database.roles if role.kind == "migrator"}
-    grouped: dict[Need, list[Securable]] = {}
+    grouped: dict[Need, list[DatabaseObject]] = {}
     for item in state.large_objects:
         of_migrator = item.owner in migrators
         if not of_migrator and actual.login is not None:
@@ -141,7 +129,7 @@ def rights_on_large_objects(
             if of_migrator or need.verb != GRANT or need.again:
                 grouped.setdefault(need, []).append(item)
     for need, items in grouped.items():
-        yield _on_many(database, need, items, "on large objects", "")
+        yield _on_many(database, need, items, "on large objects", OnObjects(tuple(items)))
 
 
 def summary(names: Sequence[str], shown: int = _SHOWN_IN_DIFF) -> str:
@@ -151,23 +139,9 @@ def summary(names: Sequence[str], shown: int = _SHOWN_IN_DIFF) -> str:
 
 
 def _on_many(
-    database: Database, need: Need, items: Sequence[Securable], label: str, everything: str
+    database: Database, need: Need, items: Sequence[DatabaseObject], label: str, target: Target
 ) -> Change:
-    keyword = _KEYWORD[items[0].kind]
-    target = everything or f"{keyword} {', '.join(_object_sql(item) for item in items)}"
     owners = {item.owner for item in items}
-    names = [item.name for item in items]
-    change = rights_change(database, need, target, label, summary(names), owners)
-    more = len(items) - _SHOWN_IN_STATEMENT
-    if more > 0 and not everything:
-        shown = ", ".join(_object_sql(item) for item in items[:_SHOWN_IN_STATEMENT])
-        shortened = f"{keyword} {shown} /* and {more} more */"
-        change = replace(change, text=change.text.replace(target, shortened))
+    names = summary([item.name for item in items])
+    change = rights_change(database, need, target, label, names, owners)
     return replace(change, objects=len(items))
-
-
-def _object_sql(item: Securable) -> str:
-    if item.kind == LARGE_OBJECTS:
-        return item.name
-    name = f"{quote_ident(item.schema)}.{quote_ident(item.name)}"
-    return f"{name}({item.arguments})" if item.kind == "routines" else name

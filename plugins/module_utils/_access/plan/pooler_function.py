@@ -7,22 +7,30 @@ from __future__ import annotations
 
 from typing import Iterable, Iterator
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    Actual,
+    ActualDatabase,
+    PoolerFunction,
+    Schema,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import (
+    Change,
+    Difference,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    CreateFunction,
+    DropFunction,
+    OnFunction,
+    OnSchemas,
+    Target,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.objects import summary
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.rights import (
     RoleRights,
-    action,
-    change_for,
+    rights_change,
     rights_needs,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    Actual,
-    ActualDatabase,
-    Change,
-    Difference,
-    PoolerFunction,
-    Schema,
-    Wanted,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import (
     POOLER_FUNCTION,
@@ -32,6 +40,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     PUBLIC,
     Grant,
     owner_grants,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.operations import (
+    CreateSchema,
+    DropSchema,
+    Operation,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.scram import UNMATCHABLE
 
@@ -70,16 +83,17 @@ def pooler_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
     for database in wanted.databases if wanted.pooler_role else ():
         state = actual.databases[database.name]
         home, function = state.pooler_schema, state.pooler_function
-        if home and not home.owner_is_superuser and home.others:
+        if home and not home.owner_is_superuser and home.other_objects:
             yield (
                 f"database {database.name!r}: schema {POOLER_SCHEMA!r} is where PgBouncer's"
                 f" function has to be, but belongs to {state.schemas[POOLER_SCHEMA].owner!r} and"
-                f" holds other things ({summary(home.others)}); move what is needed to another"
-                f" schema and drop the rest, or run ALTER SCHEMA {POOLER_SCHEMA} RENAME TO ..."
+                f" holds other things ({summary(home.other_objects)}); move what is needed to"
+                f" another schema and drop the rest, or run ALTER SCHEMA {POOLER_SCHEMA} RENAME"
+                " TO ..."
             )
         elif function and function.needed_by and _must_go(function, state):
             yield (
-                f"database {database.name!r}: function {_SIGNATURE} has to be made anew, but"
+                f"database {database.name!r}: function {_SIGNATURE} must be created again, but"
                 f" others depend on it ({summary(function.needed_by)}); drop those"
             )
 
@@ -88,11 +102,11 @@ def pooler_warnings(wanted: Wanted, actual: Actual) -> Iterator[str]:
     """What is in the pooler's schema besides the function."""
     for database in wanted.databases if wanted.pooler_role else ():
         home = actual.databases[database.name].pooler_schema
-        if home and home.owner_is_superuser and home.others:
+        if home and home.owner_is_superuser and home.other_objects:
             yield (
                 f"database {database.name!r}: schema {POOLER_SCHEMA!r} is PgBouncer's own, and"
-                f" holds more than its function: {summary(home.others)}; drop it, or move it to"
-                " another schema"
+                f" holds more than its function: {summary(home.other_objects)}; drop it, or move"
+                " it to another schema"
             )
 
 
@@ -108,19 +122,20 @@ def pooler_changes(database: Database, wanted: Wanted, actual: Actual) -> Iterat
     schema, function = state.schemas.get(POOLER_SCHEMA), state.pooler_function
     if schema and not _is_superusers(state):
         if function:
-            sql = f"DROP FUNCTION {_SIGNATURE}"
-            yield _change(database, sql, _FUNCTION_LABEL, "owner", before=function.owner)
-        sql = f"DROP SCHEMA {POOLER_SCHEMA}"
-        yield _change(database, sql, _SCHEMA_LABEL, "owner", before=schema.owner)
+            dropped = DropFunction(_SIGNATURE)
+            yield _change(database, dropped, _FUNCTION_LABEL, "owner", before=function.owner)
+        gone = DropSchema(POOLER_SCHEMA)
+        yield _change(database, gone, _SCHEMA_LABEL, "owner", before=schema.owner)
         schema, function = None, None
     if schema is None:
-        sql = f"CREATE SCHEMA {POOLER_SCHEMA}"
-        yield _change(database, sql, _SCHEMA_LABEL, "owner", after=actual.login_user)
+        created = CreateSchema(POOLER_SCHEMA)
+        yield _change(database, created, _SCHEMA_LABEL, "owner", after=actual.login_user)
         schema = Schema(
             POOLER_SCHEMA, actual.login_user, owner_grants(actual.login_user, ("USAGE", "CREATE"))
         )
+    on = OnSchemas((POOLER_SCHEMA,))
     yield from _rights(
-        database, wanted, "schema", "USAGE", schema.owner, schema.grants, _SCHEMA_LABEL
+        database, wanted, "schema", "USAGE", schema.owner, schema.grants, on, _SCHEMA_LABEL
     )
     yield from _function(database, wanted, actual, state, function)
 
@@ -144,19 +159,18 @@ def _function(
 ) -> Iterator[Change]:
     label = _FUNCTION_LABEL
     if function and _must_go(function, state):
-        yield _change(
-            database, f"DROP FUNCTION {_SIGNATURE}", label, "owner", before=function.owner
-        )
+        dropped = DropFunction(_SIGNATURE)
+        yield _change(database, dropped, label, "owner", before=function.owner)
         function = None
     if function is None:
-        sql = f"CREATE FUNCTION {_definition_sql()}"
-        yield _change(database, sql, label, "owner", after=actual.login_user)
+        created = CreateFunction(_definition_sql())
+        yield _change(database, created, label, "owner", after=actual.login_user)
     elif function.definition != DEFINITION:
-        sql = f"CREATE OR REPLACE FUNCTION {_definition_sql()}"
-        yield _change(database, sql, label, "definition", before="another one", after="ours")
-    owner = function.owner if function else actual.login_user
+        replaced = CreateFunction(_definition_sql(), replace=True)
+        yield _change(database, replaced, label, "definition", before="another one", after="ours")
+    owner, on = function.owner if function else actual.login_user, OnFunction(_SIGNATURE)
     grants = function.grants if function else _created_grants(owner, state)
-    yield from _rights(database, wanted, "routines", "EXECUTE", owner, grants, label)
+    yield from _rights(database, wanted, "routines", "EXECUTE", owner, grants, on, label)
 
 
 def _created_grants(creator: str, state: ActualDatabase) -> tuple[Grant, ...]:
@@ -178,6 +192,7 @@ def _rights(
     privilege: str,
     owner: str,
     grants: Iterable[Grant],
+    on: Target,
     label: str,
 ) -> Iterator[Change]:
     """Leave the right to the owner and to PgBouncer's role, and to nobody else."""
@@ -187,10 +202,8 @@ def _rights(
         **{name: {kind: ()} for name in holders},
         wanted.pooler_role: {kind: (privilege,)},
     }
-    word, _space, name = label.partition(" ")
     for need in rights_needs(kind, owner, held, rights, exclusive=True):
-        sql = action(need, f"{word.upper()} {name}")
-        yield change_for(database, sql, need, label)
+        yield rights_change(database, need, on, label)
 
 
 def _definition_sql() -> str:
@@ -204,7 +217,7 @@ def _definition_sql() -> str:
 
 def _change(
     database: Database,
-    sql: str,
+    operation: Operation,
     label: str,
     what: str = "exists",
     *,
@@ -212,4 +225,4 @@ def _change(
     after: str = "",
 ) -> Change:
     where = (f"database {database.name}", label, what)
-    return Change(database.name, sql, sql, label, (Difference(where, before, after),))
+    return Change(database.name, operation, label, (Difference(where, before, after),))

@@ -1,13 +1,27 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Take from PUBLIC what only the model's roles shall have, where nobody else needs it."""
+"""Take from PUBLIC what only the model's roles must have, where nobody else needs it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Iterable, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    Actual,
+    ActualDatabase,
+    DatabaseObject,
+    Schema,
+    UnmanagedRole,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    OnDatabase,
+    OnObjects,
+    OnSchemas,
+    Target,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.objects import (
     Kept,
     summary,
@@ -18,22 +32,14 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.right
     rights_change,
     rights_needs,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    Actual,
-    ActualDatabase,
-    Change,
-    Outsider,
-    Schema,
-    Securable,
-    Wanted,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import EXTENSION_SCHEMA
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
     CIS,
     STANDARD,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
-    EXTENSION_SCHEMA,
     OBJECT_CLASSES,
     PUBLIC,
     Grant,
@@ -42,10 +48,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
     name_list,
-    quote_ident,
 )
 
-# What PUBLIC shall not have, as a new database or an old schema gives it.
+# What PUBLIC must not have, as a new database or an old schema gives it.
 _CLOSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     STANDARD: {
         "database": ("CONNECT", "TEMPORARY"),
@@ -71,7 +76,7 @@ _HOLD_EVERYWHERE = {
 
 
 def closed(wanted: Wanted) -> Mapping[str, tuple[str, ...]]:
-    """The privileges that PUBLIC shall not have, on the database and on its schemas."""
+    """The privileges that PUBLIC must not have, on the database and on its schemas."""
     return _CLOSED[wanted.hardening]
 
 
@@ -102,7 +107,7 @@ class _Target:
     kind: str
     name: str
     label: str
-    sql: str
+    on: Target
     owner: str
     grants: tuple[Grant, ...]
 
@@ -123,7 +128,7 @@ def public_changes(
             schema.kind,
             schema.name,
             f"schema {schema.name}",
-            f"SCHEMA {quote_ident(schema.name)}",
+            OnSchemas((schema.name,)),
             schema.owner,
             schema.grants,
         )
@@ -139,10 +144,10 @@ def public_changes(
         kept = set(held(target.grants, PUBLIC)) - set(closing)
         for privilege in closing:
             needy = [
-                outsider.name
-                for outsider in (connecting if privilege == "CONNECT" else working)
+                unmanaged.name
+                for unmanaged in (connecting if privilege == "CONNECT" else working)
                 if privilege in held(target.grants, PUBLIC)
-                and _only_by_public(outsider, privilege, target, state.owner, rights, wanted)
+                and _only_by_public(unmanaged, privilege, target, state.owner, rights, wanted)
             ]
             if needy:
                 kept.add(privilege)
@@ -153,7 +158,7 @@ def public_changes(
                 )
         everybody = {PUBLIC: {target.kind: tuple(kept)}}
         for need in rights_needs(target.kind, target.owner, target.grants, everybody, True):
-            change = rights_change(database, need, target.sql, f"on {target.label}")
+            change = rights_change(database, need, target.on, f"on {target.label}")
             changes.append(replace(change, acts_for=frozenset({target.owner})))
         gone = held(target.grants, PUBLIC) - kept
         left = tuple(
@@ -181,7 +186,7 @@ def public_on_objects(
     _connecting, working = _in_need(database, state, rights, wanted, actual)
     cache: dict[tuple[str, str, int], Mapping[str, tuple[str, ...]]] = {}
 
-    def needed(item: Securable) -> Mapping[str, tuple[str, ...]]:
+    def needed(item: DatabaseObject) -> Mapping[str, tuple[str, ...]]:
         key = (item.kind, item.owner, id(item.grants))
         if key not in cache:
             by_privilege = {
@@ -191,14 +196,14 @@ def public_on_objects(
             cache[key] = {name: who for name, who in by_privilege.items() if who}
         return cache[key]
 
-    def ours(item: Securable) -> bool:
+    def ours(item: DatabaseObject) -> bool:
         return wanted.exclusive and item.owner in migrators and item.kind in _CLOSED_OBJECTS
 
-    def kept(item: Securable) -> tuple[str, ...] | None:
+    def kept(item: DatabaseObject) -> tuple[str, ...] | None:
         return tuple(needed(item)) if ours(item) else None
 
     found: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
-    for item in state.securables:
+    for item in state.objects:
         if item.schema in database.schemas and ours(item):
             for privilege, who in needed(item).items():
                 found.setdefault((item.schema, item.kind, privilege, who), []).append(item.name)
@@ -219,7 +224,7 @@ def _whole(database: Database, state: ActualDatabase) -> _Target:
         "database",
         database.name,
         "the database",
-        f"DATABASE {quote_ident(database.name)}",
+        OnDatabase(database.name),
         state.owner,
         state.grants,
     )
@@ -231,47 +236,49 @@ def _in_need(
     rights: Mapping[str, RoleRights],
     wanted: Wanted,
     actual: Actual,
-) -> tuple[list[Outsider], list[Outsider]]:
+) -> tuple[list[UnmanagedRole], list[UnmanagedRole]]:
     """Roles outside the model that connect to a database, and those that work in it."""
     # Nobody depends yet on a database that this run creates.
-    outsiders = actual.outsiders if state.exists and not wanted.revoke_public else ()
+    unmanaged_roles = actual.unmanaged_roles if state.exists and not wanted.revoke_public else ()
     itself = _whole(database, state)
     connecting = [
-        outsider
-        for outsider in outsiders
-        if outsider.login
+        unmanaged
+        for unmanaged in unmanaged_roles
+        if unmanaged.login
         and (
             "CONNECT" in held(state.grants, PUBLIC)
-            or not _only_by_public(outsider, "CONNECT", itself, state.owner, rights, wanted)
+            or not _only_by_public(unmanaged, "CONNECT", itself, state.owner, rights, wanted)
         )
     ]
     # Whoever connects may go on as another role, but only a login needs to connect.
-    names = {outsider.name for outsider in connecting}
+    names = {unmanaged.name for unmanaged in connecting}
     return connecting, [
-        outsider for outsider in outsiders if outsider in connecting or outsider.used_by & names
+        unmanaged
+        for unmanaged in unmanaged_roles
+        if unmanaged in connecting or unmanaged.used_by & names
     ]
 
 
 def _needing(
-    working: Iterable[Outsider],
+    working: Iterable[UnmanagedRole],
     privilege: str,
-    item: Securable,
+    item: DatabaseObject,
     rights: Mapping[str, RoleRights],
     wanted: Wanted,
 ) -> tuple[str, ...]:
     """Who of them has a privilege on an object as PUBLIC only."""
     # Nothing here belongs to the database's owner by that name.
-    target = _Target(item.kind, item.name, "", "", item.owner, item.grants)
+    target = _Target(item.kind, item.name, "", OnObjects((item,)), item.owner, item.grants)
     return tuple(
-        outsider.name
-        for outsider in working
-        if not outsider.holds & _HOLD_EVERYWHERE.get(privilege, frozenset())
-        and _only_by_public(outsider, privilege, target, item.owner, rights, wanted)
+        unmanaged.name
+        for unmanaged in working
+        if not unmanaged.holds & _HOLD_EVERYWHERE.get(privilege, frozenset())
+        and _only_by_public(unmanaged, privilege, target, item.owner, rights, wanted)
     )
 
 
 def _only_by_public(
-    outsider: Outsider,
+    unmanaged: UnmanagedRole,
     privilege: str,
     target: _Target,
     database_owner: str,
@@ -280,7 +287,7 @@ def _only_by_public(
 ) -> bool:
     """Whether a role will have a privilege in no other way once the run is done."""
     owner = database_owner if target.owner == _DATABASE_OWNER else target.owner
-    if owner in outsider.holds:
+    if owner in unmanaged.holds:
         return False
     named = {
         database_owner if grant.grantee == _DATABASE_OWNER else grant.grantee
@@ -290,4 +297,4 @@ def _only_by_public(
     if wanted.exclusive:
         named -= set(rights)
     named |= {role for role, by_kind in rights.items() if privilege in by_kind.get(target.kind, ())}
-    return not named & outsider.holds
+    return not named & unmanaged.holds

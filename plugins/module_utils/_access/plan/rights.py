@@ -5,58 +5,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Iterable, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     Actual,
     ActualDatabase,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import (
     Change,
     Difference,
-    Wanted,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    GRANT,
+    REVOKE,
+    REVOKE_OPTION,
+    VERBS,
+    ChangeRights,
+    Need,
+    Target,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     Database,
     absent_roles,
     model_roles,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
-    KIND_RIGHTS,
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import (
+    ALL_KINDS,
     NO_DEFAULTS,
     POOLER,
-    PUBLIC,
     PUBLIC_DEFAULTS,
+    UNLISTED_RIGHTS,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
+    PUBLIC,
     SCHEMAS,
-    STRANGER_RIGHTS,
     Grant,
     in_order,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import quote_ident
-
-GRANT = "GRANT"
-REVOKE_OPTION = "REVOKE GRANT OPTION FOR"
-REVOKE = "REVOKE"
-VERBS = (GRANT, REVOKE_OPTION, REVOKE)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.operations import Operation
 
 RoleRights = Mapping[str, "tuple[str, ...]"]
-
-
-@dataclass(frozen=True)
-class Need:
-    """What must happen to one access control list, for roles that need the same.
-
-    C(again) grants as the owner what roles outside the model have from one of the model, which is
-    about to lose the option to grant it; C(grantable) with that option. C(cascade) says that there
-    are such grants, which go with the option.
-    """
-
-    verb: str
-    privileges: tuple[str, ...]
-    grantees: tuple[str, ...]
-    as_role: str
-    again: bool = False
-    grantable: bool = False
-    cascade: bool = False
 
 
 def rights_needs(
@@ -72,7 +62,7 @@ def rights_needs(
         kind: C(database), C(schema), one of OBJECT_CLASSES or LARGE_OBJECTS.
         owner: the object's owner, from whom nothing is revoked.
         grants: the list.
-        rights: per role, the privileges it shall have for each kind; a kind that is not in there
+        rights: per role, the privileges it must have for each kind; a kind that is not in there
             is not looked at.
         exclusive: whether to revoke what is beyond those.
     """
@@ -141,9 +131,9 @@ def rights_by_role(database: Database, wanted: Wanted) -> dict[str, RoleRights]:
     rights: dict[str, RoleRights] = {}
     for role in model_roles(wanted.databases):
         kind = listed.get(role.name)
-        rights[role.name] = KIND_RIGHTS[kind] if kind else STRANGER_RIGHTS
+        rights[role.name] = ALL_KINDS[kind].rights if kind else UNLISTED_RIGHTS
     if wanted.pooler_role:
-        rights[wanted.pooler_role] = KIND_RIGHTS[POOLER]
+        rights[wanted.pooler_role] = ALL_KINDS[POOLER].rights
     return rights
 
 
@@ -158,8 +148,8 @@ def rights_by_default(
     rights[PUBLIC] = PUBLIC_DEFAULTS
     creators = {role.name for role in database.roles if role.kind == "migrator"}
     # Roles that are to go are given nothing more by who drops them.
-    told = {role.name for role in absent_roles(wanted.databases)}
-    known = {*rights, *told, wanted.monitor_role, actual.login_user}
+    absent = {role.name for role in absent_roles(wanted.databases)}
+    known = {*rights, *absent, wanted.monitor_role, actual.login_user}
     unmanaged = {
         grant.grantee
         for item in state.default_rights
@@ -172,27 +162,27 @@ def rights_by_default(
 def rights_change(
     database: Database,
     need: Need,
-    target: str,
+    target: Target,
     label: str,
     detail: str = "",
     owners: Iterable[str] = (),
 ) -> Change:
-    """The change that meets a need on what a target names.
+    """The change that meets a need on a target.
 
     Args:
         database: where.
         need: what is needed.
-        target: what follows ON, as SQL.
+        target: what the rights are on.
         label: the same for the reader.
         detail: which of many objects, for the reader.
         owners: whose objects they are.
     """
-    return change_for(database, action(need, target), need, label, detail, owners)
+    return change_for(database, ChangeRights(need, target), need, label, detail, owners)
 
 
 def change_for(
     database: Database,
-    sql: str,
+    operation: Operation,
     need: Need,
     label: str,
     detail: str = "",
@@ -210,8 +200,7 @@ def change_for(
         before, after = f"{privileges} with grant option", privileges
     return Change(
         database=database.name,
-        sql=sql,
-        text=f"{sql} -- as {quote_ident(need.as_role)}" if need.as_role else sql,
+        operation=operation,
         subject=f"rights {label}",
         differences=tuple(
             Difference(
@@ -230,22 +219,3 @@ def change_for(
         acts_for=frozenset(() if need.as_role else owners),
         takes_from=frozenset(need.grantees) if need.verb == REVOKE else frozenset(),
     )
-
-
-def action(need: Need, target: str) -> str:
-    """GRANT or REVOKE as SQL."""
-    preposition = "TO" if need.verb == GRANT else "FROM"
-    return (
-        f"{need.verb} {', '.join(need.privileges)} ON {target}"
-        f" {preposition} {grantee_list(need.grantees)}{tail(need)}"
-    )
-
-
-def tail(need: Need) -> str:
-    """What follows the grantees in GRANT and REVOKE."""
-    return " WITH GRANT OPTION" if need.grantable else " CASCADE" if need.cascade else ""
-
-
-def grantee_list(names: Iterable[str]) -> str:
-    """Roles as SQL, PUBLIC among them."""
-    return ", ".join(quote_ident(name) if name else "PUBLIC" for name in names)

@@ -8,37 +8,47 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Iterator
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     ADMIN_OPTION_MAJOR,
     ATTRIBUTES,
     CREATED_ATTRIBUTES,
     Actual,
     ActualRole,
+    Membership,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import (
     Change,
     Difference,
-    Membership,
-    Wanted,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    LIST_SETTINGS,
+    AlterRole,
+    CreateRole,
+    GrantMembership,
+    RemovePassword,
+    ResetRoleSetting,
+    RevokeMembership,
+    SetPassword,
+    SetRoleSetting,
+    list_elements,
+    setting_name_sql,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    POOLER_SETTINGS,
     Role,
     model_roles,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import ALL_KINDS, POOLER
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
-    MASK,
-    holds_secret,
-    is_secret_name,
     shown_change,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
     CIS,
     SUPERUSER_LIMIT,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import POOLER
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.operations import Operation
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
     quote_ident,
-    quote_literal,
-    split_identifiers,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.scram import (
     is_verifier,
@@ -53,25 +63,13 @@ GRANTED_BY_MAJOR = 16
 # From this major on a role may give BYPASSRLS to others when it has it itself.
 DELEGATED_BYPASSRLS_MAJOR = 16
 
-# Settings that hold a list of names, each of which ALTER ROLE wants as a constant of its own.
-LIST_SETTINGS = frozenset(
-    {
-        "local_preload_libraries",
-        "search_path",
-        "session_preload_libraries",
-        "shared_preload_libraries",
-        "temp_tablespaces",
-        "unix_socket_directories",
-    }
-)
-
 
 def wanted_roles(wanted: Wanted) -> tuple[Role, ...]:
     """The model's roles and, after them, PgBouncer's own."""
     roles = model_roles(wanted.databases)
     if not wanted.pooler_role:
         return roles
-    settings = tuple(sorted(POOLER_SETTINGS.items()))
+    settings = tuple(sorted(ALL_KINDS[POOLER].settings.items()))
     limit = wanted.pooler_connection_limit
     pooler = Role(wanted.pooler_role, POOLER, wanted.pooler_password, limit, settings, ())
     return (*roles, pooler)
@@ -98,15 +96,13 @@ def role_changes(wanted: Wanted, actual: Actual) -> tuple[list[Change], list[str
 def _attributes(role: Role, actual: Actual, warnings: list[str]) -> Iterator[Change]:
     existing = actual.roles.get(role.name)
     had = existing.attributes if existing else CREATED_ATTRIBUTES
-    attributes = {"LOGIN", "INHERIT"}
-    if role.kind == "admin":
-        if _may_give_bypassrls(actual) or "BYPASSRLS" in had:
-            attributes.add("BYPASSRLS")
-        else:
-            warnings.append(
-                f"role {role.name!r} stays without BYPASSRLS, because {actual.login_user!r} may not"
-                " give it: row-level security hides rows from this admin"
-            )
+    attributes = set(ALL_KINDS[role.kind].attributes)
+    if "BYPASSRLS" in attributes - had and not _may_give_bypassrls(actual):
+        attributes.discard("BYPASSRLS")
+        warnings.append(
+            f"role {role.name!r} stays without BYPASSRLS, because {actual.login_user!r} may not"
+            " give it: row-level security hides rows from this admin"
+        )
     words = [
         word if word in attributes else "NO" + word
         for word in ATTRIBUTES
@@ -119,11 +115,10 @@ def _attributes(role: Role, actual: Actual, warnings: list[str]) -> Iterator[Cha
         words.append(f"VALID UNTIL '{NEVER}'")
     if existing and not words:
         return
-    verb = "ALTER" if existing else "CREATE"
-    sql = " ".join([f"{verb} ROLE {quote_ident(role.name)}", *words])
+    operation = AlterRole if existing else CreateRole
     yield _change(
         role,
-        sql,
+        operation(role.name, tuple(words)),
         *_attribute_differences(role, existing, attributes),
     )
 
@@ -133,10 +128,10 @@ def _superuser_limit(wanted: Wanted, actual: Actual) -> Iterator[Change]:
     name = actual.bootstrap_superuser
     if wanted.hardening != CIS or actual.login_user != name or actual.superuser_limit != NO_LIMIT:
         return
-    sql = f"ALTER ROLE {quote_ident(name)} CONNECTION LIMIT {SUPERUSER_LIMIT}"
+    operation = AlterRole(name, (f"CONNECTION LIMIT {SUPERUSER_LIMIT}",))
     where = (f"role {name}", "connection limit")
     difference = Difference(where, str(NO_LIMIT), str(SUPERUSER_LIMIT))
-    yield Change(None, sql, sql, f"role {name!r}", (difference,))
+    yield Change(None, operation, f"role {name!r}", (difference,))
 
 
 def _attribute_differences(
@@ -173,28 +168,23 @@ def _settings(role: Role, wanted: Wanted, actual: Actual, warnings: list[str]) -
     stored = existing.settings if existing else ()
     everywhere = {item.name.lower(): item.value for item in stored if not item.database}
 
-    def change(
-        action: str, difference: Difference, database: str = "", secret: bool = False
-    ) -> Change:
-        inside = f" IN DATABASE {quote_ident(database)}" if database else ""
-        sql = f"ALTER ROLE {quote_ident(role.name)}{inside} {action}"
+    def change(operation: Operation, difference: Difference) -> Change:
         outdates = role.name if existing else ""
-        return replace(_change(role, sql, difference), outdates=outdates, secret=secret)
+        return replace(_change(role, operation, difference), outdates=outdates)
 
     for name, value in role.settings:
         before = everywhere.pop(name, None)
         if before is None or not same_value(name, before, value, actual):
             yield change(
-                f"SET {_setting_sql(name)} = {_value_sql(name, value).strip()}",
+                SetRoleSetting(role.name, name, value),
                 _setting_difference(role, "settings", name, before, value),
-                secret=is_secret_name(name) or holds_secret(value),
             )
     for name, before in sorted(everywhere.items()):
         if (name, before) in actual.settings_denied:
             warnings.append(_denied_reset(role, name, before, "", actual))
             continue
         yield change(
-            f"RESET {_setting_sql(name)}",
+            ResetRoleSetting(role.name, name),
             _setting_difference(role, "settings", name, before, None),
         )
     for item in sorted(stored, key=lambda item: (item.database, item.name)):
@@ -205,9 +195,8 @@ def _settings(role: Role, wanted: Wanted, actual: Actual, warnings: list[str]) -
                 continue
             label = f"settings in database {item.database}"
             yield change(
-                f"RESET {_setting_sql(item.name.lower())}",
+                ResetRoleSetting(role.name, item.name.lower(), item.database),
                 _setting_difference(role, label, item.name, item.value, None),
-                item.database,
             )
 
 
@@ -215,7 +204,7 @@ def _denied_reset(role: Role, name: str, value: str, inside: str, actual: Actual
     return (
         f"role {role.name!r} keeps {name} = {value!r}, which {actual.login_user!r} may not reset;"
         f" as a superuser run ALTER ROLE {quote_ident(role.name)}{inside} RESET"
-        f" {_setting_sql(name)}"
+        f" {setting_name_sql(name)}"
     )
 
 
@@ -223,7 +212,7 @@ def same_value(name: str, left: str, right: str, actual: Actual) -> bool:
     """Whether two values of a setting mean the same to the server."""
     if name in LIST_SETTINGS:
         try:
-            return _elements(left) == _elements(right)
+            return list_elements(left) == list_elements(right)
         except ValueError:
             return left == right
     return actual.canonical.get((name, left), left) == actual.canonical.get((name, right), right)
@@ -237,37 +226,20 @@ def _setting_difference(
     )
 
 
-def _setting_sql(name: str) -> str:
-    return ".".join(quote_ident(part) for part in name.split("."))
-
-
-def _value_sql(name: str, value: str) -> str:
-    if name not in LIST_SETTINGS:
-        return quote_literal(value)
-    return ", ".join(quote_literal(element) for element in _elements(value))
-
-
-def _elements(value: str) -> tuple[str, ...]:
-    """A list setting's elements; an empty one is stored as a list of one empty name."""
-    return split_identifiers(value) or ("",)
-
-
 def _memberships(
     role: Role, wanted: Wanted, actual: Actual, warnings: list[str]
 ) -> Iterator[Change]:
     existing = actual.roles.get(role.name)
-    member = quote_ident(role.name)
     current = existing.memberships if existing else ()
     held = {membership.role: membership.inherits for membership in current}
     held.update({membership.role: True for membership in current if membership.inherits})
     for group in role.member_of:
         if not held.get(group):
             without = group in held
-            sql = f"GRANT {quote_ident(group)} TO {member}"
-            sql += " WITH INHERIT TRUE" if without else ""
+            operation = GrantMembership(group, role.name, without)
             before = "member without its rights" if without else ""
             difference = _membership_difference(role, group, before, "member")
-            yield replace(_change(role, sql, difference), acts_for=frozenset({group}))
+            yield replace(_change(role, operation, difference), acts_for=frozenset({group}))
     if not wanted.exclusive and role.kind != POOLER:
         return
     for membership in sorted(current, key=lambda item: (item.role, item.grantor)):
@@ -285,16 +257,16 @@ def _memberships(
             )
             continue
         if group not in role.member_of:
-            sql = f"REVOKE {quote_ident(group)} FROM {member}{by}"
+            revoked = RevokeMembership(group, role.name, grantor=by)
             yield replace(
-                _change(role, sql, _membership_difference(role, group, before, "")),
+                _change(role, revoked, _membership_difference(role, group, before, "")),
                 acts_for=frozenset(),
                 takes_from=frozenset({role.name}),
             )
         else:
-            sql = f"REVOKE ADMIN OPTION FOR {quote_ident(group)} FROM {member}{by}"
+            revoked = RevokeMembership(group, role.name, "ADMIN", by)
             yield replace(
-                _change(role, sql, _membership_difference(role, group, before, "member")),
+                _change(role, revoked, _membership_difference(role, group, before, "member")),
                 acts_for=frozenset(),
             )
 
@@ -307,14 +279,10 @@ def _members_of_pooler(wanted: Wanted, actual: Actual) -> Iterator[Change]:
         # What a member has passed on goes first.
         member, grantor = next((one for one in left if one[0] not in grantors), left[0])
         left.remove((member, grantor))
-        sql = (
-            f"REVOKE {quote_ident(wanted.pooler_role)} FROM {quote_ident(member)}"
-            f"{_granted_by(grantor, actual)}"
-        )
+        by = _granted_by(grantor, actual)
         yield Change(
             None,
-            sql,
-            sql,
+            RevokeMembership(wanted.pooler_role, member, grantor=by),
             f"role {wanted.pooler_role!r}",
             (Difference((f"role {wanted.pooler_role}", "members", member), "member", ""),),
             takes_from=frozenset({member}),
@@ -330,9 +298,10 @@ def _may_take(membership: Membership, actual: Actual) -> bool:
 
 
 def _granted_by(grantor: str, actual: Actual) -> str:
+    """Who has to be named as the grantor of a membership; empty for nobody."""
     if actual.major < GRANTED_BY_MAJOR or grantor == actual.bootstrap_superuser:
         return ""
-    return f" GRANTED BY {quote_ident(grantor)}"
+    return grantor
 
 
 def _membership_difference(role: Role, group: str, before: str, after: str) -> Difference:
@@ -344,8 +313,8 @@ def _password(role: Role, actual: Actual, warnings: list[str]) -> Iterator[Chang
     if role.password is None:
         if role.kind == POOLER and existing and (existing.password or not actual.reads_passwords):
             # One that somebody else has set would be a way in for them.
-            sql = f"ALTER ROLE {quote_ident(role.name)} PASSWORD NULL"
-            yield _change(role, sql, Difference((f"role {role.name}", "password"), "set", ""))
+            operation = RemovePassword(role.name)
+            yield _change(role, operation, Difference((f"role {role.name}", "password"), "set", ""))
         return
     if existing and actual.reads_passwords and password_matches(role.password, existing.password):
         return
@@ -356,19 +325,10 @@ def _password(role: Role, actual: Actual, warnings: list[str]) -> Iterator[Chang
         if logs_in is not False:
             return
     verifier = verifier_to_send(role.password, actual.scram_iterations)
-    statement = f"ALTER ROLE {quote_ident(role.name)} PASSWORD "
     before = "set" if existing and (existing.password or not actual.reads_passwords) else ""
-    yield Change(
-        database=None,
-        sql=statement + quote_literal(verifier),
-        text=f"{statement}'{MASK}'",
-        subject=f"role {role.name!r}",
-        differences=(
-            Difference((f"role {role.name}", "password"), before, "changed" if before else "set"),
-        ),
-        secret=True,
-        acts_for=frozenset({role.name}),
-    )
+    after = "changed" if before else "set"
+    difference = Difference((f"role {role.name}", "password"), before, after)
+    yield _change(role, SetPassword(role.name, verifier), difference)
 
 
 def _untold_password(role: Role, actual: Actual) -> str:
@@ -384,6 +344,6 @@ def _untold_password(role: Role, actual: Actual) -> str:
     )
 
 
-def _change(role: Role, sql: str, *differences: Difference) -> Change:
+def _change(role: Role, operation: Operation, *differences: Difference) -> Change:
     subject = f"role {role.name!r}"
-    return Change(None, sql, sql, subject, tuple(differences), acts_for=frozenset({role.name}))
+    return Change(None, operation, subject, differences, acts_for=frozenset({role.name}))

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any, Iterable
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     ActualDatabase,
     Column,
+    DatabaseObject,
     DefaultRights,
     PoolerFunction,
     PoolerSchema,
     Schema,
-    Securable,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import (
@@ -28,7 +28,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     Grant,
     parse_acl,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import fetch
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
+    fetch,
+)
 
 _KIND_OF_DEFAULT = {
     "r": "tables",
@@ -49,7 +52,7 @@ _EXTENSIONS = """
 SELECT e.extname, n.nspname, e.extrelocatable
   FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
 """
-_SECURABLES = """
+_OBJECTS = """
 WITH wanted AS (SELECT oid, nspname FROM pg_namespace WHERE nspname = ANY(%(schemas)s)),
 objects AS (
   SELECT CASE c.relkind WHEN 'S' THEN 'sequences' ELSE 'tables' END AS kind,
@@ -127,7 +130,7 @@ SELECT pg_get_function_result(p.oid) AS result, pg_get_function_arguments(p.oid)
  WHERE n.nspname = %(schema)s AND p.proname = %(function)s AND p.pronargs = 1
    AND p.proargtypes[0] = 'text'::regtype
 """
-# An extension that the schema belongs to is one of the others too: it could drop it.
+# An extension that the schema belongs to is one of the other objects too: it could drop it.
 _POOLER_SCHEMA = """
 SELECT r.rolsuper AS owner_is_superuser,
        ARRAY(SELECT pg_describe_object(d.classid, d.objid, 0)
@@ -142,14 +145,14 @@ SELECT r.rolsuper AS owner_is_superuser,
              SELECT pg_describe_object(d.refclassid, d.refobjid, 0)
                FROM pg_depend d
               WHERE d.classid = 'pg_namespace'::regclass AND d.objid = n.oid AND d.deptype = 'e'
-              ORDER BY 1) AS others
+              ORDER BY 1) AS other_objects
   FROM pg_namespace n
   JOIN pg_roles r ON r.oid = n.nspowner
  WHERE n.nspname = %(schema)s
 """
 
 
-def read_schemas(connection: Any, names: Iterable[str]) -> dict[str, Schema]:
+def read_schemas(connection: Connection, names: Iterable[str]) -> dict[str, Schema]:
     """Those of the schemas that are there."""
     return {
         row.nspname: Schema(row.nspname, row.owner, _acl(row.acl))
@@ -157,7 +160,9 @@ def read_schemas(connection: Any, names: Iterable[str]) -> dict[str, Schema]:
     }
 
 
-def read_database(connection: Any, database: Database, names: Iterable[str]) -> ActualDatabase:
+def read_database(
+    connection: Connection, database: Database, names: Iterable[str]
+) -> ActualDatabase:
     """A database, or the template of one that is missing, as far as the model reaches.
 
     Args:
@@ -174,7 +179,7 @@ def read_database(connection: Any, database: Database, names: Iterable[str]) -> 
         "schema": POOLER_SCHEMA,
         "function": POOLER_FUNCTION,
     }
-    rows = fetch(connection, _SECURABLES, values)
+    rows = fetch(connection, _OBJECTS, values)
     functions = fetch(connection, _POOLER_FUNCTION, values)
     homes = fetch(connection, _POOLER_SCHEMA, values)
     extensions = fetch(connection, _EXTENSIONS)
@@ -188,8 +193,8 @@ def read_database(connection: Any, database: Database, names: Iterable[str]) -> 
         extensions=frozenset(row.extname for row in extensions),
         extension_schemas={row.extname: row.nspname for row in extensions},
         immovable=frozenset(row.extname for row in extensions if not row.extrelocatable),
-        securables=tuple(
-            Securable(row.kind, row.nspname, row.name, row.arguments, row.owner, _acl(row.acl))
+        objects=tuple(
+            DatabaseObject(row.kind, row.nspname, row.name, row.arguments, row.owner, _acl(row.acl))
             for row in rows
             if not row.of_extension
         ),
@@ -198,7 +203,7 @@ def read_database(connection: Any, database: Database, names: Iterable[str]) -> 
             for row in fetch(connection, _COLUMNS, values)
         ),
         large_objects=tuple(
-            Securable(LARGE_OBJECTS, "", row.name, "", row.owner, _acl(row.acl))
+            DatabaseObject(LARGE_OBJECTS, "", row.name, "", row.owner, _acl(row.acl))
             for row in fetch(connection, _LARGE_OBJECTS, values)
         ),
         default_rights=tuple(
@@ -208,7 +213,9 @@ def read_database(connection: Any, database: Database, names: Iterable[str]) -> 
         mixed=frozenset((row.nspname, row.kind) for row in rows if row.of_extension),
         pooler_function=_pooler_function(functions[0]) if functions else None,
         pooler_schema=(
-            PoolerSchema(homes[0].owner_is_superuser, tuple(homes[0].others)) if homes else None
+            PoolerSchema(homes[0].owner_is_superuser, tuple(homes[0].other_objects))
+            if homes
+            else None
         ),
     )
 

@@ -1,18 +1,19 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask a server what roles own, hold and do that shall go."""
+"""Ask a server what roles to drop own, hold and do."""
 
 from __future__ import annotations
 
 from typing import Any, Iterable
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     ADMIN_OPTION_MAJOR,
     Belongings,
-    LeavingRole,
+    RoleToDrop,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
     fetch,
     server_major,
 )
@@ -37,7 +38,7 @@ SELECT g.rolname AS name, m.rolname AS member
    AND m.rolname <> current_user AND NOT m.rolsuper
  GROUP BY 1, 2 ORDER BY 1, 2
 """
-_LENT = """
+_GRANTED_MEMBERSHIPS = """
 SELECT r.rolname AS name, g.rolname AS granted, m.rolname AS member
   FROM pg_auth_members a
   JOIN pg_roles r ON r.oid = a.grantor
@@ -128,14 +129,14 @@ SELECT DISTINCT r.rolname AS name,
 """
 
 
-def read_leaving(
-    connection: Any, names: Iterable[str], databases: Iterable[str]
-) -> dict[str, LeavingRole]:
-    """The roles that shall go and are there, with what of them is the whole server's.
+def read_roles_to_drop(
+    connection: Connection, names: Iterable[str], databases: Iterable[str]
+) -> dict[str, RoleToDrop]:
+    """The roles to drop that are there, with what of them is the whole server's.
 
     Args:
         connection: to any database.
-        names: roles that shall go.
+        names: roles to drop.
         databases: those of the model.
     """
     values = {"names": list(names), "databases": list(databases)}
@@ -146,14 +147,16 @@ def read_leaving(
         return [row for row in fetch(connection, query, values) if row.name == name]
 
     # Before 16 the grantor of a membership is only a note.
-    lent = _LENT if server_major(connection) >= ADMIN_OPTION_MAJOR else None
+    granted = _GRANTED_MEMBERSHIPS if server_major(connection) >= ADMIN_OPTION_MAJOR else None
     return {
-        name: LeavingRole(
+        name: RoleToDrop(
             name=name,
             sessions=tuple((row.place, row.count) for row in rows(_SESSIONS, name)),
             prepared=sum(row.count for row in rows(_PREPARED, name)),
             members=tuple(row.member for row in rows(_MEMBERS, name)),
-            lent=tuple((row.granted, row.member) for row in rows(lent, name)) if lent else (),
+            granted_memberships=tuple(
+                (row.granted, row.member) for row in (rows(granted, name) if granted else ())
+            ),
             elsewhere=tuple((row.place, row.count) for row in rows(_ELSEWHERE, name)),
             shared=bool(rows(_SHARED, name)),
         )
@@ -161,8 +164,8 @@ def read_leaving(
     }
 
 
-def read_belongings(connection: Any, names: Iterable[str]) -> dict[str, Belongings]:
-    """What roles that shall go own and hold in one database, those that do so at all."""
+def read_belongings(connection: Connection, names: Iterable[str]) -> dict[str, Belongings]:
+    """What roles to drop own and hold in one database, those that do so at all."""
     values = {"names": list(names)}
     if not values["names"]:
         return {}

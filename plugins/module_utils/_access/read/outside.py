@@ -7,21 +7,22 @@ from __future__ import annotations
 
 from typing import Any, Iterable
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     ADMIN_OPTION_MAJOR,
     Link,
-    OtherRight,
-    OtherRole,
-    OtherSchema,
+    ServerRole,
+    UnmanagedRight,
+    UnmanagedSchema,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import POOLER_SCHEMA
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import in_order
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
     fetch,
     server_major,
 )
 
-_OTHERS = "SELECT rolname, rolcanlogin, rolsuper, rolbypassrls FROM pg_roles"
+_SERVER_ROLES = "SELECT rolname, rolcanlogin, rolsuper, rolbypassrls FROM pg_roles"
 _LINKS = """
 SELECT DISTINCT m.rolname AS member, g.rolname AS granted, {inherits} AS inherits,
        {may_set} AS may_set
@@ -31,7 +32,7 @@ SELECT DISTINCT m.rolname AS member, g.rolname AS granted, {inherits} AS inherit
  ORDER BY 1, 2, 3, 4
 """
 _WHAT_MEMBERS_HAVE = {"inherits": "a.inherit_option", "may_set": "a.set_option"}
-# Before 16 each role says for itself whether it inherits, and the model's roles shall.
+# Before 16 each role says for itself whether it inherits, and the model's roles must.
 _WHAT_MEMBERS_HAD = {"inherits": "(m.rolinherit OR m.rolname = ANY(%(names)s))", "may_set": "true"}
 # From this major on a role can be allowed to set what only superusers set.
 _PARAMETER_RIGHTS_MAJOR = 15
@@ -49,7 +50,7 @@ SELECT r.rolname, 'parameter' AS kind, '' AS place, p.parname AS name, a.privile
   JOIN pg_roles r ON r.oid = a.grantee
  WHERE r.rolname = ANY(%(names)s)
 """
-_OTHER_DATABASES = """
+_UNMANAGED_DATABASES = """
 SELECT d.datname, r.rolname, count(*)::int AS count
   FROM pg_shdepend s
   JOIN pg_roles r ON s.refclassid = 'pg_authid'::regclass AND r.oid = s.refobjid
@@ -58,7 +59,7 @@ SELECT d.datname, r.rolname, count(*)::int AS count
  WHERE r.rolname = ANY(%(names)s) AND d.datname <> ALL(%(databases)s)
  GROUP BY 1, 2 ORDER BY 1, 2
 """
-_OTHER_SCHEMAS = """
+_UNMANAGED_SCHEMAS = """
 SELECT n.nspname, o.rolname AS owner, coalesce(tables.count, 0)::int AS tables
   FROM pg_namespace n
   JOIN pg_roles o ON o.oid = n.nspowner
@@ -73,7 +74,7 @@ SELECT n.nspname, o.rolname AS owner, coalesce(tables.count, 0)::int AS tables
                       AND e.deptype = 'e')
  ORDER BY 1
 """
-_OTHER_RIGHTS = """
+_UNMANAGED_RIGHTS = """
 WITH elsewhere AS (SELECT oid, nspname FROM pg_namespace WHERE nspname <> ALL(%(known)s)),
 lists AS (
   SELECT 'schema' AS kind, '' AS place, nspname AS name, nspowner AS owner, nspacl AS acl
@@ -121,17 +122,17 @@ _SHOWN_NAMES = 5
 
 
 def read_role_graph(
-    connection: Any, names: Iterable[str]
-) -> tuple[dict[str, OtherRole], tuple[Link, ...]]:
+    connection: Connection, names: Iterable[str]
+) -> tuple[dict[str, ServerRole], tuple[Link, ...]]:
     """Every role of the server, and every membership.
 
     Args:
         connection: to any database.
         names: the roles of the model.
     """
-    others = {
-        row.rolname: OtherRole(row.rolname, row.rolcanlogin, row.rolsuper, row.rolbypassrls)
-        for row in fetch(connection, _OTHERS)
+    server_roles = {
+        row.rolname: ServerRole(row.rolname, row.rolcanlogin, row.rolsuper, row.rolbypassrls)
+        for row in fetch(connection, _SERVER_ROLES)
     }
     kept_apart = server_major(connection) >= ADMIN_OPTION_MAJOR
     query = _LINKS.format(**(_WHAT_MEMBERS_HAVE if kept_apart else _WHAT_MEMBERS_HAD))
@@ -139,12 +140,12 @@ def read_role_graph(
         Link(row.member, row.granted, row.inherits, row.may_set)
         for row in fetch(connection, query, {"names": list(names)})
     )
-    return others, links
+    return server_roles, links
 
 
-def read_other_rights(
-    connection: Any, names: Iterable[str], databases: Iterable[str]
-) -> tuple[tuple[OtherRight, ...], tuple[tuple[str, str, int], ...]]:
+def read_unmanaged_rights(
+    connection: Connection, names: Iterable[str], databases: Iterable[str]
+) -> tuple[tuple[UnmanagedRight, ...], tuple[tuple[str, str, int], ...]]:
     """What roles of the model hold that is the whole server's, and in databases outside it.
 
     Returns:
@@ -155,12 +156,12 @@ def read_other_rights(
     rows = fetch(connection, _TABLESPACE_RIGHTS, values)
     if server_major(connection) >= _PARAMETER_RIGHTS_MAJOR:
         rows.extend(fetch(connection, _PARAMETER_RIGHTS, values))
-    found = fetch(connection, _OTHER_DATABASES, values)
+    found = fetch(connection, _UNMANAGED_DATABASES, values)
     return _rights(rows), tuple((row.datname, row.rolname, row.count) for row in found)
 
 
-def read_other_schemas(
-    connection: Any,
+def read_unmanaged_schemas(
+    connection: Connection,
     schemas: Iterable[str],
     of_extensions: Iterable[str],
     migrators: Iterable[str],
@@ -185,18 +186,18 @@ def read_other_schemas(
         "names": list(names),
     }
     return {
-        "other_schemas": tuple(
-            OtherSchema(row.nspname, row.owner, row.tables)
-            for row in fetch(connection, _OTHER_SCHEMAS, values)
+        "unmanaged_schemas": tuple(
+            UnmanagedSchema(row.nspname, row.owner, row.tables)
+            for row in fetch(connection, _UNMANAGED_SCHEMAS, values)
         ),
-        "other_rights": _rights(fetch(connection, _OTHER_RIGHTS, values)),
+        "unmanaged_rights": _rights(fetch(connection, _UNMANAGED_RIGHTS, values)),
         "definers_of_all": tuple(
             (row.nspname, row.proname) for row in fetch(connection, _DEFINERS_OF_ALL, values)
         ),
     }
 
 
-def _rights(rows: Iterable[Any]) -> tuple[OtherRight, ...]:
+def _rights(rows: Iterable[Any]) -> tuple[UnmanagedRight, ...]:
     privileges: dict[tuple[str, str, str, str], set[str]] = {}
     names: dict[tuple[str, str, str, str], set[str]] = {}
     for row in rows:
@@ -205,7 +206,7 @@ def _rights(rows: Iterable[Any]) -> tuple[OtherRight, ...]:
         privileges.setdefault(key, set()).add(row.privilege_type)
         names.setdefault(key, set()).add(row.name)
     return tuple(
-        OtherRight(
+        UnmanagedRight(
             role,
             in_order(privileges[key]),
             kind,

@@ -9,25 +9,7 @@ import time
 from dataclasses import replace
 from typing import Any, Callable, Iterable, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.memberships import outsiders
-from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import (
-    LIST_SETTINGS,
-    wanted_roles,
-)
-from ansible_collections.pooled.postgres.plugins.module_utils._access.read.database import (
-    read_database,
-    read_schemas,
-)
-from ansible_collections.pooled.postgres.plugins.module_utils._access.read.dropped_roles import (
-    read_belongings,
-    read_leaving,
-)
-from ansible_collections.pooled.postgres.plugins.module_utils._access.read.outside import (
-    read_other_rights,
-    read_other_schemas,
-    read_role_graph,
-)
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     ADMIN_OPTION_MAJOR,
     ATTRIBUTES,
     UTF8,
@@ -37,11 +19,33 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.state impo
     Login,
     Membership,
     RoleSetting,
-    Wanted,
     created_database,
     extension_homes,
     pristine,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.memberships import (
+    unmanaged_roles,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    LIST_SETTINGS,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import (
+    wanted_roles,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.read.database import (
+    read_database,
+    read_schemas,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.read.dropped_roles import (
+    read_belongings,
+    read_roles_to_drop,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.read.outside import (
+    read_role_graph,
+    read_unmanaged_rights,
+    read_unmanaged_schemas,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     absent_roles,
 )
@@ -59,6 +63,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.available_ext
     read_surroundings,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
     fetch,
     server_major,
     server_message,
@@ -191,7 +196,7 @@ SELECT set_config(%(name)s, %(value)s, true) AS canonical,
 _SESSION_SETTINGS = "SELECT name, context FROM pg_settings WHERE lower(name) = ANY(%(names)s)"
 
 
-def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) -> Actual:
+def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Connection) -> Actual:
     """The access that a server gives, as far as the model is concerned.
 
     Args:
@@ -216,9 +221,11 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         raise ValueError("the server is a standby, which takes no changes; use its primary")
     stored = fetch(connection, _SETTINGS, values)
     canonical, errors, denied = _try_settings(wanted, stored, connection)
-    others, links = read_role_graph(connection, names)
-    leaving = read_leaving(connection, absent, values["databases"])
-    other_rights, other_databases = read_other_rights(connection, names, values["databases"])
+    server_roles, links = read_role_graph(connection, names)
+    roles_to_drop = read_roles_to_drop(connection, absent, values["databases"])
+    unmanaged_rights, unmanaged_databases = read_unmanaged_rights(
+        connection, names, values["databases"]
+    )
     dropped = [role.name for role in absent_roles(wanted.databases) if role.reassign_owned_to]
     actual = Actual(
         major=server_major(connection),
@@ -229,20 +236,20 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
         bootstrap_superuser=server.bootstrap_superuser,
         template_encoding=server.template_encoding,
         pristine_locale=server.pristine_locale or "C",
-        role_names=frozenset(others),
+        role_names=frozenset(server_roles),
         roles=_read_roles(connection, values, stored, server.reads_passwords),
         databases={},
         scram_iterations=server.scram_iterations,
-        others=others,
+        server_roles=server_roles,
         links=links,
-        outsiders=outsiders(wanted, others, links, dropped),
+        unmanaged_roles=unmanaged_roles(wanted, server_roles, links, dropped),
         available_extensions=frozenset(row.name for row in fetch(connection, _AVAILABLE)),
         canonical=canonical,
         setting_errors=errors,
         settings_denied=denied,
-        leaving=leaving,
-        other_rights=other_rights,
-        other_databases=other_databases,
+        roles_to_drop=roles_to_drop,
+        unmanaged_rights=unmanaged_rights,
+        unmanaged_databases=unmanaged_databases,
         pooler_members=tuple(
             (row.member, row.grantor) for row in fetch(connection, _POOLER_MEMBERS, values)
         ),
@@ -272,8 +279,8 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Any) 
                 migrators = [role.name for role in database.roles if role.kind == "migrator"]
                 rest = [name for name in names if name not in migrators]
                 homes = extension_homes(database, state)
-                outside = read_other_schemas(other, database.schemas, homes, migrators, rest)
-                state = replace(state, belongings=read_belongings(other, leaving), **outside)
+                outside = read_unmanaged_schemas(other, database.schemas, homes, migrators, rest)
+                state = replace(state, belongings=read_belongings(other, roles_to_drop), **outside)
         finally:
             other.close()
         databases[database.name] = (
@@ -319,12 +326,14 @@ def _check_usable(row: Any) -> None:
         )
 
 
-def _old_collations(connection: Any, values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def _old_collations(
+    connection: Connection, values: Mapping[str, Any]
+) -> dict[str, tuple[str, ...]]:
     rows = fetch(connection, _OLD_COLLATIONS, values)
     return {row.datname: (row.recorded, row.provided) for row in rows}
 
 
-def _template_users(connection: Any, values: Mapping[str, Any]) -> tuple[str, ...]:
+def _template_users(connection: Connection, values: Mapping[str, Any]) -> tuple[str, ...]:
     """Who is in the template, in words, for so long that the server would not make a copy."""
     deadline = time.monotonic() + TEMPLATE_PATIENCE_S
     while True:
@@ -341,7 +350,7 @@ def _template_user(row: Any) -> str:
 
 
 def _maintenance(
-    wanted: Wanted, connect: Callable[[str], Any], connection: Any
+    wanted: Wanted, connect: Callable[[str], Any], connection: Connection
 ) -> dict[str, ActualDatabase]:
     """The databases that every server has and the model has not, for a profile that closes them."""
     if wanted.hardening != CIS:
@@ -360,7 +369,7 @@ def _maintenance(
     return dict(sorted(found.items()))
 
 
-def _read_login(connection: Any) -> Login:
+def _read_login(connection: Connection) -> Login:
     before = server_major(connection) < ADMIN_OPTION_MAJOR
     values = {"become": "MEMBER" if before else "SET", "createrole_reaches_all": before}
     (row,) = fetch(connection, _LOGIN, values)
@@ -375,7 +384,7 @@ def _read_login(connection: Any) -> Login:
 
 
 def _read_roles(
-    connection: Any, values: Mapping[str, Any], stored: Iterable[Any], reads_passwords: bool
+    connection: Connection, values: Mapping[str, Any], stored: Iterable[Any], reads_passwords: bool
 ) -> dict[str, ActualRole]:
     passwords = (
         {row.rolname: row.rolpassword for row in fetch(connection, _PASSWORDS, values)}
@@ -414,7 +423,7 @@ def _read_roles(
 
 
 def _try_settings(
-    wanted: Wanted, stored: Iterable[Any], connection: Any
+    wanted: Wanted, stored: Iterable[Any], connection: Connection
 ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str], frozenset[tuple[str, str]]]:
     """What the server makes of each value, what it says of those that it refuses, and which of
     them only because of who asks.

@@ -1,40 +1,40 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What in a database defeats the model without being part of it: told, never touched."""
+"""What in a database defeats the model without being part of it: reported, never touched."""
 
 from __future__ import annotations
 
 from typing import Iterator
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    Actual,
+    ActualDatabase,
+    DatabaseObject,
+    UnmanagedRight,
+    UnmanagedSchema,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._access.memberships import (
     becoming_groups,
     holding_groups,
     reached,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import REVOKE
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.objects import summary
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.rights import (
-    REVOKE,
     RoleRights,
     rights_by_default,
     rights_by_role,
     rights_needs,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    Actual,
-    ActualDatabase,
-    OtherRight,
-    OtherSchema,
-    Securable,
-    Wanted,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     Database,
     absent_roles,
     model_roles,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
-    KIND_RIGHTS,
     OBJECT_CLASSES,
     PUBLIC,
     held,
@@ -62,15 +62,15 @@ def reports(database: Database, wanted: Wanted, actual: Actual) -> Iterator[str]
     yield from _creators(database, state, wanted, actual)
     yield from _default_rights(database, state, wanted, actual)
     yield from _open_to_all(database, state, wanted)
-    yield from _other_schemas(database, state.other_schemas)
-    if state.other_rights:
+    yield from _unmanaged_schemas(database, state.unmanaged_schemas)
+    if state.unmanaged_rights:
         yield (
             f"database {database.name!r}: roles of the model have rights outside its schemas, which"
-            f" stay as they are: {rights_text(state.other_rights)}"
+            f" stay as they are: {rights_text(state.unmanaged_rights)}"
         )
 
 
-def _other_schemas(database: Database, schemas: tuple[OtherSchema, ...]) -> Iterator[str]:
+def _unmanaged_schemas(database: Database, schemas: tuple[UnmanagedSchema, ...]) -> Iterator[str]:
     """One warning however many there are: some applications make one for each of their tenants."""
     if not schemas:
         return
@@ -120,7 +120,7 @@ def _maintenance(database: Database) -> Iterator[str]:
         )
 
 
-def rights_text(rights: tuple[OtherRight, ...]) -> str:
+def rights_text(rights: tuple[UnmanagedRight, ...]) -> str:
     """Rights on what the model says nothing about, role by role."""
     by_role: dict[str, list[str]] = {}
     for right in rights:
@@ -142,7 +142,7 @@ def _owners(
     if kinds.get(state.owner, "migrator") != "migrator":
         yield (
             f"database {database.name!r} belongs to role {state.owner!r} of kind"
-            f" {kinds[state.owner]}, which may therefore do anything with it; mend it with"
+            f" {kinds[state.owner]}, which may therefore do anything with it; fix it with"
             f" ALTER DATABASE {quote_ident(database.name)} OWNER TO another role"
         )
     for name in database.schemas:
@@ -150,13 +150,13 @@ def _owners(
         if schema and kinds.get(schema.owner, "migrator") != "migrator":
             yield (
                 f"database {database.name!r}: schema {name!r} belongs to role {schema.owner!r} of"
-                f" kind {kinds[schema.owner]}, which may therefore create in it and drop it; mend"
+                f" kind {kinds[schema.owner]}, which may therefore create in it and drop it; fix"
                 f" it with ALTER SCHEMA {quote_ident(name)} OWNER TO {heir}"
             )
     holding = holding_groups(wanted, actual.links)
     schemas = set(database.schemas)
-    owned: dict[tuple[str, str, str], list[Securable]] = {}
-    for item in state.securables:
+    owned: dict[tuple[str, str, str], list[DatabaseObject]] = {}
+    for item in state.objects:
         if item.schema in schemas and item.kind != "sequences":
             owned.setdefault((item.schema, item.kind, item.owner), []).append(item)
     for (schema_name, kind, owner), items in sorted(owned.items()):
@@ -167,7 +167,7 @@ def _owners(
             if of_kind and of_kind != "migrator":
                 yield (
                     f"{place} of the {kind} belong to role {owner!r} of kind {of_kind} ({names}),"
-                    " which may therefore alter them; mend it with"
+                    " which may therefore alter them; fix it with"
                     f" ALTER {_ALTERED_AS[kind]} ... OWNER TO {heir}"
                 )
             continue
@@ -185,7 +185,7 @@ def _owners(
             consequence = f"{name_list(migrators)} can't alter them"
         yield (
             f"{place} table(s) belong to {owner!r}, no migrator of the model ({names}):"
-            f" {consequence}; mend it with ALTER TABLE ... OWNER TO {heir}"
+            f" {consequence}; fix it with ALTER TABLE ... OWNER TO {heir}"
         )
 
 
@@ -195,7 +195,7 @@ def _creators(
     """Roles that create objects which the model's roles don't get rights on at once."""
     ours = {role.name for role in model_roles(wanted.databases)} | {wanted.pooler_role}
     makers_of: dict[str, set[str]] = {}
-    for item in state.securables:
+    for item in state.objects:
         if item.kind == "tables":
             makers_of.setdefault(item.schema, set()).add(item.owner)
     found: dict[str, list[str]] = {}
@@ -209,7 +209,7 @@ def _creators(
         if _DATABASE_OWNER in makers:
             makers.add(state.owner)
         for maker in makers - ours - {PUBLIC, _DATABASE_OWNER, actual.login_user}:
-            role = actual.others.get(maker)
+            role = actual.server_roles.get(maker)
             if role and not role.superuser and _lacks_defaults(database, state, name, maker):
                 found.setdefault(maker, []).append(name)
     becoming = becoming_groups(wanted, actual.links)
@@ -239,7 +239,7 @@ def _lacks_defaults(database: Database, state: ActualDatabase, schema: str, make
         for grant in item.grants
     ]
     return any(
-        set(KIND_RIGHTS[role.kind].get("tables", ())) - held(grants, role.name)
+        set(KINDS[role.kind].rights.get("tables", ())) - held(grants, role.name)
         for role in database.roles
     )
 
@@ -247,21 +247,21 @@ def _lacks_defaults(database: Database, state: ActualDatabase, schema: str, make
 def _default_rights(
     database: Database, state: ActualDatabase, wanted: Wanted, actual: Actual
 ) -> Iterator[str]:
-    """Default privileges between roles of the model and others."""
+    """Default privileges between roles of the model and unmanaged ones."""
     ours = rights_by_role(database, wanted)
     rights = rights_by_default(database, state, wanted, actual)
-    # What others let everybody do is theirs, unless it lets roles of the model do more.
-    reader = {kind: KIND_RIGHTS["reader"][kind] for kind in OBJECT_CLASSES[:2]}
-    of_others: dict[str, RoleRights] = {**ours, PUBLIC: reader}
+    # What unmanaged roles let everybody do is theirs, unless it lets roles of the model do more.
+    reader = {kind: KINDS["reader"].rights[kind] for kind in OBJECT_CLASSES[:2]}
+    unmanaged: dict[str, RoleRights] = {**ours, PUBLIC: reader}
     migrators = {role.name for role in database.roles if role.kind == "migrator"}
-    told = {role.name for role in absent_roles(wanted.databases)}
+    absent = {role.name for role in absent_roles(wanted.databases)}
     beyond: dict[tuple[str, bool, str], set[str]] = {}
     too_much: dict[tuple[str, str], set[str]] = {}
     for item in state.default_rights:
-        if item.creator not in migrators and (item.creator in ours or item.creator in told):
+        if item.creator not in migrators and (item.creator in ours or item.creator in absent):
             continue
         exact = item.creator in migrators and item.schema in ("", *database.schemas)
-        allowed = rights if item.creator in migrators else of_others
+        allowed = rights if item.creator in migrators else unmanaged
         if item.kind == "routines" and not item.schema:
             # PUBLIC executes them by default, and those of migrators are closed in any case.
             allowed = {name: by_kind for name, by_kind in allowed.items() if name != PUBLIC}
@@ -310,7 +310,7 @@ def _open_to_all(database: Database, state: ActualDatabase, wanted: Wanted) -> I
     kinds = {role.kind for role in database.roles} - {"migrator"}
     schemas = set(database.schemas)
     found: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
-    for item in state.securables:
+    for item in state.objects:
         if item.owner in exact or item.schema not in schemas:
             continue
         if item.kind in ("tables", "sequences"):
@@ -318,7 +318,7 @@ def _open_to_all(database: Database, state: ActualDatabase, wanted: Wanted) -> I
             beyond = {
                 privilege
                 for kind in kinds
-                for privilege in public - set(KIND_RIGHTS[kind][item.kind])
+                for privilege in public - set(KINDS[kind].rights[item.kind])
             }
             if beyond:
                 key = (item.schema, item.kind, in_order(beyond))
@@ -327,12 +327,12 @@ def _open_to_all(database: Database, state: ActualDatabase, wanted: Wanted) -> I
         bound = [
             role.name
             for role in database.roles
-            if set(privileges) - set(KIND_RIGHTS[role.kind].get(kind, privileges))
+            if set(privileges) - set(KINDS[role.kind].rights.get(kind, privileges))
         ]
         yield (
             f"database {database.name!r}, schema {schema!r}: PUBLIC has {', '.join(privileges)} on"
             f" {len(names)} of the {kind} ({summary(sorted(names))}), and so {name_list(bound)} may"
-            " do more than its kind says; mend it with REVOKE ... FROM PUBLIC, once nobody else"
+            " do more than its kind says; fix it with REVOKE ... FROM PUBLIC, once nobody else"
             " needs it"
         )
     readers = [role.name for role in database.roles if role.kind == "reader"]
@@ -341,5 +341,5 @@ def _open_to_all(database: Database, state: ActualDatabase, wanted: Wanted) -> I
         yield (
             f"database {database.name!r}: {len(names)} SECURITY DEFINER routine(s) may be executed"
             f" by PUBLIC ({summary(names)}), so {name_list(readers)} may do through them what their"
-            " owners may; mend it with REVOKE EXECUTE ... FROM PUBLIC, once nobody else needs it"
+            " owners may; fix it with REVOKE EXECUTE ... FROM PUBLIC, once nobody else needs it"
         )

@@ -1,23 +1,21 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What about the model's roles, in the whole server, goes beyond the model: told, never touched."""
+"""What in the whole server goes beyond the model of its roles: reported, never touched."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Iterable, Iterator, Mapping
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import Actual
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change
 from ansible_collections.pooled.postgres.plugins.module_utils._access.memberships import (
     groups_of,
     planned_links,
     reached,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    Actual,
-    Change,
-    Wanted,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._access.warnings.database import (
     rights_text,
 )
@@ -25,6 +23,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     Role,
     model_roles,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import name_list
 
 # The server's own roles whose members no kind of role binds.
@@ -48,13 +47,13 @@ def role_reports(wanted: Wanted, actual: Actual, changes: Iterable[Change]) -> I
                 f"role {role.name!r} of kind {role.kind} is a member of {group!r}, directly or by"
                 f" way of others, and so may {power}; take it out of member_of unless that is meant"
             )
-    if actual.other_rights:
+    if actual.unmanaged_rights:
         yield (
             "roles of the model have rights on what is the whole server's, which stay as they are:"
-            f" {rights_text(actual.other_rights)}"
+            f" {rights_text(actual.unmanaged_rights)}"
         )
     found: dict[str, list[str]] = {}
-    for database, name, count in actual.other_databases:
+    for database, name, count in actual.unmanaged_databases:
         found.setdefault(database, []).append(f"{name!r} on {count} object(s)")
     for database, texts in found.items():
         yield (
@@ -73,10 +72,10 @@ def _powers(
 ) -> Iterator[tuple[str, str]]:
     migrators = {other.name for other in model_roles(wanted.databases) if other.kind == "migrator"}
     for group in sorted(groups):
-        other = actual.others.get(group)
+        other = actual.server_roles.get(group)
         if other and other.superuser:
             yield group, "become a superuser"
-        elif other and other.bypasses_rls and role.kind != "admin":
+        elif other and other.bypasses_rls and "BYPASSRLS" not in KINDS[role.kind].attributes:
             yield group, "get around row-level security"
         if group in _POWERS:
             yield group, _POWERS[group]
@@ -100,9 +99,7 @@ def _owned(wanted: Wanted, actual: Actual) -> dict[str, str]:
                 parts.setdefault(owner, []).append(f"schema {name} of {database.name}")
         schemas = set(database.schemas)
         tables = Counter(
-            item.owner
-            for item in state.securables
-            if item.kind == "tables" and item.schema in schemas
+            item.owner for item in state.objects if item.kind == "tables" and item.schema in schemas
         )
         for owner, count in tables.items():
             parts.setdefault(owner, []).append(f"{count} table(s) of {database.name}")
@@ -116,9 +113,9 @@ def _losers(wanted: Wanted, actual: Actual, changes: Iterable[Change]) -> Iterat
     groups = groups_of(planned_links(wanted, actual.links))
     for name in sorted(losing):
         members = [
-            outsider.name
-            for outsider in actual.outsiders
-            if name in reached(outsider.name, groups) and outsider.name != actual.login_user
+            unmanaged.name
+            for unmanaged in actual.unmanaged_roles
+            if name in reached(unmanaged.name, groups) and unmanaged.name != actual.login_user
         ]
         if members:
             yield (

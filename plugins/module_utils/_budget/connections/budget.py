@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.connections.demand import (
@@ -120,6 +120,19 @@ def connection_budget(
     if found:
         raise ValueError("\n".join(["The connections do not fit.", *budget.table, *found]))
     return budget
+
+
+def as_data(budget: ConnectionBudget) -> dict[str, Any]:
+    """The budget in dictionaries and lists, as Ansible keeps it."""
+    return {
+        **asdict(budget),
+        "rows": [asdict(row) for row in budget.rows],
+        "client_rows": [asdict(row) for row in budget.client_rows],
+        "descriptors": [{"hosts": hosts, **asdict(files)} for hosts, files in budget.descriptors],
+        "role_connections": dict(budget.role_connections),
+        "warnings": list(budget.warnings),
+        "table": list(budget.table),
+    }
 
 
 def _request(

@@ -14,7 +14,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     model_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.defaults import DEFAULTS
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.entries import (
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.descriptors import (
     descriptor_limit,
     descriptors_needed,
 )

@@ -138,7 +138,7 @@ def memory_budget(
     needed = _memory_sum.huge_pages_needed(machine, request, runs)
     warnings += _memory_report.pages_warning(machine, request, sizes, needed)
     return Budget(
-        settings=tuple((row.name, row.value) for row in rows if not request.says(row.name)),
+        settings=tuple((row.name, row.value) for row in rows if not request.user_sets(row.name)),
         rows=rows,
         parts=parts,
         table=_memory_report.table(machine, request, sizes, rows, needed, warnings),
@@ -181,6 +181,36 @@ def memory_budget_until_restart(
         return budget
     line = f"  sized for the {running_connections} connections it takes until it is restarted"
     return replace(budget, table=(*budget.table, line))
+
+
+def as_data(budget: Budget) -> dict[str, Any]:
+    """The budget in dictionaries and lists, as Ansible keeps it."""
+    return {
+        "settings": dict(budget.settings),
+        "rows": [
+            {
+                "name": row.name,
+                "value": row.value,
+                "formula": row.formula,
+                "bound_by": row.bound_by,
+            }
+            for row in budget.rows
+        ],
+        "parts": [
+            {"name": part.name, "bytes": part.size_bytes, "formula": part.formula}
+            for part in budget.parts
+        ],
+        "table": list(budget.table),
+        "budget_bytes": budget.budget_bytes,
+        "cost_bytes": budget.cost_bytes,
+        "shared_bytes": budget.shared_bytes,
+        "huge_pages": {
+            "used": budget.huge_pages,
+            "page_bytes": budget.huge_page_bytes,
+            "needed": budget.huge_pages_needed,
+        },
+        "warnings": list(budget.warnings),
+    }
 
 
 def memory_needed_bytes(

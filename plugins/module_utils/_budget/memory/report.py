@@ -145,7 +145,7 @@ def refusal(machine: Machine, request: Request, solution: Solution) -> str:
     blamed = _blamed(machine, request, exact)
     if blamed:
         return _refusal_of_settings(machine, request, exact, blamed)
-    if request.says("work_mem"):
+    if request.user_sets("work_mem"):
         why = (
             f"with work_mem = {request.settings['work_mem'] or 'the default'} in postgres_settings"
             f" everything together takes {memory_text(cost_bytes(exact) + exact.slack)}"

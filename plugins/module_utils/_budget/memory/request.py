@@ -106,7 +106,7 @@ class Request:
     servers: int = 1
     most_cpus: int = 1
 
-    def says(self, name: str) -> bool:
+    def user_sets(self, name: str) -> bool:
         """Whether the user decides a setting."""
         return name in self.settings
 
@@ -239,7 +239,7 @@ def request(
         len(machines),
         max(machine.cpus for machine in machines),
     )
-    if asked.says("max_connections"):
+    if asked.user_sets("max_connections"):
         return replace(asked, max_connections=asked.whole("max_connections"))
     return asked
 

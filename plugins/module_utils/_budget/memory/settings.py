@@ -118,7 +118,7 @@ def parallel_workers(machine: Machine, request: Request, sizes: Sizes) -> Parall
     remembered = sizes.maintenance_work_mem
     if request.major < 17:
         remembered = min(remembered, GIB)
-    if request.says("max_parallel_maintenance_workers"):
+    if request.user_sets("max_parallel_maintenance_workers"):
         maintenance = request.whole("max_parallel_maintenance_workers")
     maintenance_bound, per_query_bound = cpus, cpus
     if maintenance and remembered > usable / 2:
@@ -164,7 +164,7 @@ def wal_rows(
     if machine.wal_bytes is not None:
         place = f"WAL filesystem {machine.wal_path}".rstrip()
         most = _WAL_SHARE * machine.wal_bytes
-        if request.says("max_wal_size"):
+        if request.user_sets("max_wal_size"):
             if request.size("max_wal_size") > most:
                 warnings = (
                     f"max_wal_size = {request.settings['max_wal_size'] or 'the default'} in"
@@ -186,7 +186,7 @@ def wal_rows(
         if runs and runs != size and fits and steady(runs, size, size, size, "max_wal_size"):
             formula = f"as it runs, one step from {setting_memory(size)}"
             size = runs
-    if request.says("max_wal_size"):
+    if request.user_sets("max_wal_size"):
         size = min(size, request.size("max_wal_size"))
     least = max(size // 4 // MIB * MIB, _LEAST_WAL_BYTES)
     return (
@@ -313,7 +313,7 @@ def all_rows(
 
 def _final(request: Request, solution: Solution, row: Row) -> Row:
     """The row as it is when the user decides the value, or when the value stays as it runs."""
-    if request.says(row.name):
+    if request.user_sets(row.name):
         text = request.settings[row.name]
         value = "server's default" if text is None else text
         return Row(row.name, value, "as postgres_settings says", "postgres_settings")
@@ -327,7 +327,7 @@ def _buffers_reason(request: Request, sizes: Sizes, bound: str) -> tuple[str, st
     wish = shared_buffers_wish(sizes.budget, request.workload)
     if sizes.shared_buffers >= truncated(wish, "shared_buffers"):
         return f"{100 * wish / max(sizes.budget, 1):.0f} % of the budget, rounded down", bound
-    if request.says("effective_cache_size"):
+    if request.user_sets("effective_cache_size"):
         return f"less than {memory_text(wish)}, at most effective_cache_size", "postgres_settings"
     return (
         f"less than {memory_text(wish)}, for the page tables of {sizes.active} backends",

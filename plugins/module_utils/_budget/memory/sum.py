@@ -224,7 +224,7 @@ def most_autovacuum_bytes(major: int) -> int:
 
 def most_parallel_workers(machine: Machine, request: Request) -> int:
     """max_parallel_workers as the CPUs allow, or as the user says."""
-    if request.says("max_parallel_workers"):
+    if request.user_sets("max_parallel_workers"):
         return request.whole("max_parallel_workers")
     cpus = min(machine.cpus, 1024)
     return cpus if request.workload in ("dw", "mixed") else (cpus + 1) // 2
@@ -233,7 +233,7 @@ def most_parallel_workers(machine: Machine, request: Request) -> int:
 def workers_per_query(machine: Machine, request: Request) -> int:
     """max_parallel_workers_per_gather as the CPUs allow, or as the user says."""
     name = "max_parallel_workers_per_gather"
-    if request.says(name):
+    if request.user_sets(name):
         return request.whole(name)
     half = min(machine.cpus, 1024) // 2
     return half if request.workload == "dw" else min(half, 4)
@@ -246,11 +246,11 @@ def _parallel_hash(request: Request) -> bool:
     free and the session is alone with it.
     """
     name = "enable_parallel_hash"
-    return request.says(name) and request.text(name) == "on"
+    return request.user_sets(name) and request.text(name) == "on"
 
 
 def _worker_processes(request: Request) -> int:
-    if request.says("max_worker_processes"):
+    if request.user_sets("max_worker_processes"):
         return request.whole("max_worker_processes")
     return max(8, min(request.most_cpus, 1024))
 
@@ -283,7 +283,7 @@ def exact_sizes(machine: Machine, request: Request, huge: bool, own_pages: int =
     processes = backends + request.whole("max_prepared_transactions")
     page_table_share = _PAGE_TABLE_SHARE_HUGE if huge else _PAGE_TABLE_SHARE
 
-    if request.says("shared_buffers"):
+    if request.user_sets("shared_buffers"):
         buffers: float = request.size("shared_buffers")
     else:
         most = [
@@ -292,22 +292,22 @@ def exact_sizes(machine: Machine, request: Request, huge: bool, own_pages: int =
             0.4 * budget,
             _MOST_SHARED_BUFFERS_BYTES,
         ]
-        if request.says("effective_cache_size"):
+        if request.user_sets("effective_cache_size"):
             most.append(request.size("effective_cache_size"))
         buffers = max(min(most), _LEAST_SHARED_BUFFERS_BYTES)
     wal: float = request.size("wal_buffers")
     if wal < 0:
         wal = min(max(buffers / 32, 64 * KIB), 16 * MIB)
     temp = request.size("temp_buffers")
-    if not request.says("temp_buffers"):
+    if not request.user_sets("temp_buffers"):
         temp = 8 * MIB if request.workload == "dw" else 800 * KIB
-    if request.says("maintenance_work_mem"):
+    if request.user_sets("maintenance_work_mem"):
         maintenance: float = request.size("maintenance_work_mem")
     else:
         part = budget / (8 if request.workload == "dw" else 16)
         maintenance = min(max(part / MAINTENANCE_SESSIONS, MIB), 8 * GIB)
     autovacuum: float = request.size("autovacuum_work_mem")
-    if not request.says("autovacuum_work_mem"):
+    if not request.user_sets("autovacuum_work_mem"):
         each = budget / (16 * max(vacuums, 1))
         autovacuum = max(min(maintenance, each, most_autovacuum_bytes(request.major)), MIB)
     elif autovacuum < 0:
@@ -345,7 +345,7 @@ def exact_sizes(machine: Machine, request: Request, huge: bool, own_pages: int =
         working=working,
     )
     work_mem: float = request.size("work_mem")
-    if not request.says("work_mem"):
+    if not request.user_sets("work_mem"):
         left = budget - slack - sum(part.size_bytes for part in parts(sizes))
         share = working * sizes.nodes * sizes.hash_multiplier
         work_mem = min(left / share, _MOST_WORK_MEM_BYTES)
@@ -367,10 +367,12 @@ def _more_shared(request: Request, processes: int) -> tuple[float, tuple[str, ..
     names = []
     for table, times in ((_MORE_SHARED, 1), (_MORE_PER_PROCESS, processes + _UNCOUNTED_PROCESSES)):
         for name, each, included in table:
-            if request.says(name) and request.number(name) > included:
+            if request.user_sets(name) and request.number(name) > included:
                 total += (request.number(name) - included) * each * times
                 names.append(name)
-    reads = [name for name in ("io_max_concurrency", "io_max_combine_limit") if request.says(name)]
+    reads = [
+        name for name in ("io_max_concurrency", "io_max_combine_limit") if request.user_sets(name)
+    ]
     if reads:
         concurrency = request.whole("io_max_concurrency")
         each = 150 + 25 * request.whole("io_max_combine_limit")
@@ -426,7 +428,7 @@ def rounded_sizes(exact: Sizes, request: Request) -> Sizes:
     chosen = {
         name: max(truncated(getattr(exact, name), name), _LEAST_BYTES[name])
         for name in _STEADY
-        if not request.says(name)
+        if not request.user_sets(name)
     }
     return _with(exact, request, chosen)
 
@@ -434,18 +436,18 @@ def rounded_sizes(exact: Sizes, request: Request) -> Sizes:
 def _with(sizes: Sizes, request: Request, chosen: Mapping[str, Any]) -> Sizes:
     """Sizes with some of them changed, and with those that follow from them."""
     changed = replace(sizes, **chosen)
-    if request.says("autovacuum_work_mem") and request.size("autovacuum_work_mem") < 0:
+    if request.user_sets("autovacuum_work_mem") and request.size("autovacuum_work_mem") < 0:
         changed = replace(changed, autovacuum_work_mem=changed.maintenance_work_mem)
     if request.size("wal_buffers") < 0:
         wal = changed.shared_buffers / 32
-        if not request.says("wal_buffers"):
+        if not request.user_sets("wal_buffers"):
             wal = wal // (64 * KIB) * 64 * KIB
         changed = replace(changed, wal_buffers=min(max(wal, 64 * KIB), 16 * MIB))
     return changed
 
 
 def _fits(exact: Sizes, request: Request) -> bool:
-    if request.says("work_mem"):
+    if request.user_sets("work_mem"):
         return cost_bytes(exact) <= int(exact.budget - exact.slack)
     return exact.work_mem >= LEAST_WORK_MEM_BYTES
 
@@ -481,7 +483,7 @@ def _settled(
     exact = exact_sizes(machine, request, huge, own_pages)
     target = rounded_sizes(exact, request)
     fits = _fits(exact, request)
-    names = [name for name in _STEADY if not request.says(name)]
+    names = [name for name in _STEADY if not request.user_sets(name)]
     runs = {name: running_bytes(running, name, request.major) for name in names}
     if not running:
         return Solution(exact, target, fits, {}, False)
@@ -596,7 +598,7 @@ def automatic_connections(
     One that runs and that a little more or less memory would lead to stays, except in a cluster,
     whose servers do not know of each other what runs.
     """
-    wanted = 0 if request.says("work_mem") else _PLENTY_WORK_MEM_BYTES
+    wanted = 0 if request.user_sets("work_mem") else _PLENTY_WORK_MEM_BYTES
     least = reserved_connections(request) + 1
 
     def number(more_bytes: int) -> int:

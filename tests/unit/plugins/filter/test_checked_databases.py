@@ -59,7 +59,8 @@ def test_model_comes_back_with_defaults_and_without_passwords():
         (
             MODEL,
             {"pooler_role": "p", "pooler_password": "SCRAM-SHA-256$x"},
-            "pooler_password: starts like a SCRAM-SHA-256 verifier but is none; its form is"
+            "pooler_password: starts like a SCRAM-SHA-256 verifier but is not a valid one; its"
+            " form is"
             " SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>",
         ),
     ],

@@ -44,8 +44,12 @@ def test_networks_make_pgbouncer_read_rules():
             "database 'a b': PgBouncer's configuration can't carry",
         ),
         ({}, {"databases": [{"nam": "a"}]}, "pgbouncer_databases[0]: unknown key nam"),
-        ({}, {"database_options": {"a": {}}}, "pgbouncer_database_options: 'a' is no database of"),
-        ({}, {"user_options": {"a": {}}}, "pgbouncer_user_options: 'a' is no role of"),
+        (
+            {},
+            {"database_options": {"a": {}}},
+            "pgbouncer_database_options: 'a' is not a database of",
+        ),
+        ({}, {"user_options": {"a": {}}}, "pgbouncer_user_options: 'a' is not a role of"),
         ({}, {"processes": 2}, "pgbouncer_processes: 2 processes need PgBouncer 1.21 or newer"),
         (
             {},

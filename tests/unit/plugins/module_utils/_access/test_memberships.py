@@ -11,26 +11,26 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access import (
-    memberships as _access_outside,
+    memberships,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    Belongings,
+    Column,
+    DatabaseObject,
+    DefaultRights,
+    Link,
+    RoleToDrop,
+    ServerRole,
+    UnmanagedRole,
+    in_order,
+    new_cluster,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Difference
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import plan
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.dropped_roles import (
     once_given_away,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    Belongings,
-    Column,
-    DefaultRights,
-    Difference,
-    LeavingRole,
-    Link,
-    OtherRole,
-    Outsider,
-    Securable,
-    Wanted,
-    in_order,
-    new_cluster,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     parse_databases,
 )
@@ -48,14 +48,14 @@ def wanted(*more, **options):
     return Wanted(parse_databases([{"name": "mydb", "roles": [*ROLES, *more]}]), **options)
 
 
-def server(leaving=(), **database):
+def server(to_drop=(), **database):
     actual = new_cluster(17, ADMIN, ("mydb",))
     state = replace(actual.databases["mydb"], exists=True, **database)
     return replace(
         actual,
         databases={"mydb": state},
-        role_names=frozenset({ADMIN, *(role.name for role in leaving)}),
-        leaving={role.name: role for role in leaving},
+        role_names=frozenset({ADMIN, *(role.name for role in to_drop)}),
+        roles_to_drop={role.name: role for role in to_drop},
     )
 
 
@@ -73,7 +73,7 @@ def test_a_role_that_is_gone_needs_nothing():
 
 
 def test_a_role_gives_away_what_it_owns_first_and_is_dropped_last():
-    actual = server([LeavingRole("former")], belongings={"former": Belongings(rights=1)})
+    actual = server([RoleToDrop("former")], belongings={"former": Belongings(rights=1)})
     found = [text for text in texts(wanted(gone()), actual) if "former" in text]
     assert found == [
         "REASSIGN OWNED BY former TO app_migrator",
@@ -86,7 +86,7 @@ def test_a_role_gives_away_what_it_owns_first_and_is_dropped_last():
 
 def test_a_role_that_nobody_inherits_from_is_told_with_what_it_owns():
     owned = Belongings(owned=(("table", 1, ("t",)),))
-    actual = server([LeavingRole("former")], belongings={"former": owned})
+    actual = server([RoleToDrop("former")], belongings={"former": owned})
     (warning,) = [
         text for text in plan(wanted(gone(heir=None)), actual).warnings if "former" in text
     ]
@@ -94,17 +94,17 @@ def test_a_role_that_nobody_inherits_from_is_told_with_what_it_owns():
 
 
 def test_the_diff_of_a_role_that_is_dropped():
-    changes = plan(wanted(gone()), server([LeavingRole("former")])).changes
+    changes = plan(wanted(gone()), server([RoleToDrop("former")])).changes
     (drop,) = [change for change in changes if change.text == "DROP ROLE former"]
     assert drop.differences == (Difference(("role former", "exists"), "yes", ""),)
 
 
 @pytest.mark.parametrize(
-    ("leaving", "statements"),
+    ("to_drop", "statements"),
     [
-        (LeavingRole("former"), ["DROP ROLE former"]),
+        (RoleToDrop("former"), ["DROP ROLE former"]),
         (
-            LeavingRole("former", shared=True),
+            RoleToDrop("former", shared=True),
             [
                 "REASSIGN OWNED BY former TO app_migrator",
                 "DROP OWNED BY former",
@@ -113,8 +113,8 @@ def test_the_diff_of_a_role_that_is_dropped():
         ),
     ],
 )
-def test_a_role_that_owns_nothing_in_a_database_is_left_alone_there(leaving, statements):
-    found = [text for text in texts(wanted(gone()), server([leaving])) if "former" in text]
+def test_a_role_that_owns_nothing_in_a_database_is_left_alone_there(to_drop, statements):
+    found = [text for text in texts(wanted(gone()), server([to_drop])) if "former" in text]
     assert found == statements
 
 
@@ -122,27 +122,27 @@ AT = "pooled_databases: role 'former'"
 
 
 @pytest.mark.parametrize(
-    ("leaving", "heir", "message"),
+    ("to_drop", "heir", "message"),
     [
         (
-            LeavingRole("former", sessions=(("mydb", 3), ("", 1))),
+            RoleToDrop("former", sessions=(("mydb", 3), ("", 1))),
             "app_migrator",
             f"{AT} can't be dropped: it has sessions (3 in database 'mydb', 1 in database '');"
             " stop what logs in as it first",
         ),
         (
-            LeavingRole("former", prepared=2),
+            RoleToDrop("former", prepared=2),
             "app_migrator",
             f"{AT} can't be dropped: it has 2 prepared transaction(s); commit or roll them back"
             " first",
         ),
         (
-            LeavingRole("former"),
+            RoleToDrop("former"),
             "nobody",
             f"{AT}: reassign_owned_to: there is no role 'nobody' on the server or in the model",
         ),
         (
-            LeavingRole(ADMIN),
+            RoleToDrop(ADMIN),
             "app_migrator",
             f"pooled_databases: role '{ADMIN}' can't be dropped: it is the user that this run logs"
             f" in as\npooled_databases: role '{ADMIN}' can't be dropped: it is the server's first"
@@ -150,9 +150,9 @@ AT = "pooled_databases: role 'former'"
         ),
     ],
 )
-def test_what_stands_against_dropping_is_said_before_anything_changes(leaving, heir, message):
+def test_what_stands_against_dropping_is_said_before_anything_changes(to_drop, heir, message):
     with pytest.raises(ValueError) as caught:
-        plan(wanted(gone(leaving.name, heir)), server([leaving]))
+        plan(wanted(gone(to_drop.name, heir)), server([to_drop]))
     assert str(caught.value) == message
 
 
@@ -162,13 +162,13 @@ def test_what_stands_against_dropping_is_said_before_anything_changes(leaving, h
         (
             [gone("former", "other"), gone("other")],
             {},
-            f"{AT}: reassign_owned_to names 'other', which shall be absent itself; name a role that"
+            f"{AT}: reassign_owned_to names 'other', which must be absent itself; name a role that"
             " stays",
         ),
         (
             [gone(), {"name": "app_admin", "kind": "admin", "member_of": ["former"]}],
             {},
-            "pooled_databases: role 'app_admin': member_of names 'former', which shall be absent;"
+            "pooled_databases: role 'app_admin': member_of names 'former', which must be absent;"
             " take it out",
         ),
         (
@@ -180,7 +180,7 @@ def test_what_stands_against_dropping_is_said_before_anything_changes(leaving, h
 )
 def test_models_that_contradict_themselves(more, options, message):
     with pytest.raises(ValueError) as caught:
-        plan(wanted(*more, **options), server([LeavingRole("former")]))
+        plan(wanted(*more, **options), server([RoleToDrop("former")]))
     assert message in str(caught.value).splitlines()
 
 
@@ -191,13 +191,13 @@ def test_what_was_given_away_counts_as_the_heir_s():
         Grant("app_user", "SELECT", False, "former"),
         Grant("legacy", "SELECT", False, "former"),
     )
-    theirs = Securable("tables", "public", "t", "", "former", grants)
-    others = Securable(
+    theirs = DatabaseObject("tables", "public", "t", "", "former", grants)
+    others = DatabaseObject(
         "tables", "public", "u", "", ADMIN, (Grant("former", "SELECT", False, ADMIN),)
     )
     actual = server(
-        [LeavingRole("former")],
-        securables=(theirs, others),
+        [RoleToDrop("former")],
+        objects=(theirs, others),
         default_rights=(
             DefaultRights("former", "public", "tables", ()),
             DefaultRights(ADMIN, "", "tables", (Grant("former", "SELECT", False, ADMIN),)),
@@ -205,7 +205,7 @@ def test_what_was_given_away_counts_as_the_heir_s():
         belongings={"former": Belongings(rights=1)},
     )
     state = once_given_away(wanted(gone()), actual).databases["mydb"]
-    assert state.securables == (
+    assert state.objects == (
         replace(
             theirs,
             owner="app_migrator",
@@ -225,44 +225,44 @@ def role_map(*roles):
 
 
 # (roles, memberships, exclusive, who is outside with what it holds and who becomes it)
-OUTSIDERS = [
+UNMANAGED = [
     (
-        (OtherRole("anna"), OtherRole("grp", login=False), OtherRole("boss", superuser=True)),
+        (ServerRole("anna"), ServerRole("grp", login=False), ServerRole("boss", superuser=True)),
         (Link("anna", "grp"),),
         True,
         {"anna": ({"anna", "grp"}, {"anna"}), "grp": ({"grp"}, {"anna"})},
     ),
     (
-        (OtherRole("anna"), OtherRole("grp", login=False)),
+        (ServerRole("anna"), ServerRole("grp", login=False)),
         (Link("anna", "grp", inherits=False),),
         True,
         {"anna": ({"anna"}, {"anna"}), "grp": ({"grp"}, {"anna"})},
     ),
     (
-        (OtherRole("anna"), OtherRole("grp", login=False)),
+        (ServerRole("anna"), ServerRole("grp", login=False)),
         (Link("anna", "grp", may_set=False),),
         True,
         {"anna": ({"anna", "grp"}, {"anna"})},
     ),
     (
-        (OtherRole("anna"), OtherRole("app_user"), OtherRole("grp", login=False)),
+        (ServerRole("anna"), ServerRole("app_user"), ServerRole("grp", login=False)),
         (Link("anna", "app_user"), Link("app_user", "grp")),
         True,
         {"anna": ({"anna", "app_user"}, {"anna"})},
     ),
     (
-        (OtherRole("anna"), OtherRole("app_user"), OtherRole("grp", login=False)),
+        (ServerRole("anna"), ServerRole("app_user"), ServerRole("grp", login=False)),
         (Link("anna", "app_user"), Link("app_user", "grp")),
         False,
         {"anna": ({"anna", "app_user", "grp"}, {"anna"}), "grp": ({"grp"}, {"anna"})},
     ),
-    ((OtherRole("pg_monitor", login=False), OtherRole("former")), (), True, {}),
+    ((ServerRole("pg_monitor", login=False), ServerRole("former")), (), True, {}),
 ]
 
 
-@pytest.mark.parametrize(("roles", "links", "exclusive", "expected"), OUTSIDERS)
+@pytest.mark.parametrize(("roles", "links", "exclusive", "expected"), UNMANAGED)
 def test_who_is_outside_and_has_what_by_membership(roles, links, exclusive, expected):
-    found = _access_outside.outsiders(
+    found = memberships.unmanaged_roles(
         wanted(exclusive=exclusive), role_map(*roles), links, ["former"]
     )
     assert {item.name: (set(item.holds), set(item.used_by)) for item in found} == expected
@@ -282,9 +282,9 @@ PRIVILEGES = st.sampled_from(["SELECT", "INSERT", "TRUNCATE", "USAGE", "EXECUTE"
 GRANTS = st.lists(st.builds(Grant, NAMES, PRIVILEGES, st.booleans(), st.just(ADMIN)), max_size=4)
 KINDS = st.sampled_from(["tables", "sequences", "routines", "types"])
 WORDS = st.sampled_from(["a", "B", "c d", "é"])
-SECURABLES = st.lists(
+OBJECTS = st.lists(
     st.builds(
-        Securable,
+        DatabaseObject,
         KINDS,
         st.just("public"),
         WORDS,
@@ -302,9 +302,9 @@ COLUMNS = st.lists(
 )
 
 
-@given(SECURABLES, COLUMNS, st.randoms(use_true_random=False))
-def test_rows_in_another_order_make_the_same_plan(securables, columns, random):
-    outsiders = [Outsider(name, frozenset({name})) for name in ("legacy", "anna", "zoe")]
+@given(OBJECTS, COLUMNS, st.randoms(use_true_random=False))
+def test_rows_in_another_order_make_the_same_plan(objects, columns, random):
+    unmanaged_roles = [UnmanagedRole(name, frozenset({name})) for name in ("legacy", "anna", "zoe")]
     defaults = [
         DefaultRights(name, "", "tables", (Grant("app_user", "TRUNCATE", False, name),))
         for name in ("legacy", "anna", "app_migrator")
@@ -312,12 +312,12 @@ def test_rows_in_another_order_make_the_same_plan(securables, columns, random):
 
     def planned():
         actual = server(
-            securables=tuple(securables), columns=tuple(columns), default_rights=tuple(defaults)
+            objects=tuple(objects), columns=tuple(columns), default_rights=tuple(defaults)
         )
-        return plan(wanted(), replace(actual, outsiders=tuple(outsiders)))
+        return plan(wanted(), replace(actual, unmanaged_roles=tuple(unmanaged_roles)))
 
     first = planned()
-    for rows in (securables, columns, outsiders, defaults):
+    for rows in (objects, columns, unmanaged_roles, defaults):
         random.shuffle(rows)
     assert planned() == first
     assert [change.sql for change in planned().changes] == [change.sql for change in first.changes]

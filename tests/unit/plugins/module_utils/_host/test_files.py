@@ -106,40 +106,40 @@ def test_no_file_is_as_good_as_any_other_no_file(managed):
 
 def test_the_last_good_file_comes_back(managed):
     _files.write_file(managed, OWN)
-    good = _files.LastGood(managed, OWN)
+    good = _files.Backup(managed, OWN)
     good.keep()
     _files.write_file(replace(managed, content="two\n"), OWN)
     assert names(managed) == [".a.conf.last-good", "a.conf"]
-    good.put_back()
+    good.restore()
     assert _files.read_file(managed.path, OWN).content == "one\n"
     assert names(managed) == ["a.conf"]
 
 
 def test_where_there_was_no_file_none_comes_back(managed):
-    good = _files.LastGood(_files.read_file(managed.path, OWN), OWN)
+    good = _files.Backup(_files.read_file(managed.path, OWN), OWN)
     good.keep()
     _files.write_file(managed, OWN)
-    good.put_back()
+    good.restore()
     assert names(managed) == []
 
 
 def test_a_killed_run_that_found_no_file_is_taken_back_to_none(managed):
-    _files.LastGood(_files.read_file(managed.path, OWN), OWN).keep()
+    _files.Backup(_files.read_file(managed.path, OWN), OWN).keep()
     _files.write_file(managed, OWN)
     # The run is killed here.
-    assert _files.LastGood(managed, OWN).put_back()
+    assert _files.Backup(managed, OWN).restore()
     assert names(managed) == []
 
 
 def test_with_nothing_kept_the_managed_file_stays(managed):
     _files.write_file(managed, OWN)
-    assert not _files.LastGood(managed, OWN).put_back()
+    assert not _files.Backup(managed, OWN).restore()
     assert _files.read_file(managed.path, OWN).content == "one\n"
 
 
 def test_a_disk_too_full_to_keep_anything_loses_nothing(managed, monkeypatch):
     _files.write_file(managed, OWN)
-    good = _files.LastGood(managed, OWN)
+    good = _files.Backup(managed, OWN)
 
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -148,35 +148,35 @@ def test_a_disk_too_full_to_keep_anything_loses_nothing(managed, monkeypatch):
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             good.keep()
-        assert not good.put_back()
+        assert not good.restore()
     assert _files.read_file(managed.path, OWN).content == "one\n"
     assert names(managed) == ["a.conf"]
 
 
 def test_the_last_good_file_outlives_a_killed_run(managed):
     _files.write_file(managed, OWN)
-    _files.LastGood(managed, OWN).keep()
+    _files.Backup(managed, OWN).keep()
     bad = replace(managed, content="two\n")
     _files.write_file(bad, OWN)
     # The run is killed here; the next one keeps nothing over it.
-    good = _files.LastGood(bad, OWN)
+    good = _files.Backup(bad, OWN)
     good.keep()
     _files.write_file(replace(managed, content="three\n"), OWN)
-    good.put_back()
+    good.restore()
     assert _files.read_file(managed.path, OWN).content == "one\n"
 
 
 def test_a_good_file_makes_the_last_one_superfluous(managed):
     _files.write_file(managed, OWN)
-    good = _files.LastGood(managed, OWN)
+    good = _files.Backup(managed, OWN)
     good.keep()
-    good.forget()
+    good.discard()
     assert names(managed) == ["a.conf"]
 
 
 def test_going_back_needs_no_space(managed, monkeypatch):
     _files.write_file(managed, OWN)
-    good = _files.LastGood(_files.read_file(managed.path, OWN), OWN)
+    good = _files.Backup(_files.read_file(managed.path, OWN), OWN)
     good.keep()
     _files.write_file(replace(managed, content="two\n"), OWN)
 
@@ -186,7 +186,7 @@ def test_going_back_needs_no_space(managed, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
         patch.setattr(os, "fsync", full)
-        assert good.put_back()
+        assert good.restore()
     assert _files.read_file(managed.path, OWN).content == "one\n"
     assert names(managed) == ["a.conf"]
 
@@ -194,30 +194,30 @@ def test_going_back_needs_no_space(managed, monkeypatch):
 def test_a_file_that_was_empty_comes_back_empty(managed):
     empty = replace(managed, content="")
     _files.write_file(empty, OWN)
-    good = _files.LastGood(_files.read_file(managed.path, OWN), OWN)
+    good = _files.Backup(_files.read_file(managed.path, OWN), OWN)
     good.keep()
     _files.write_file(managed, OWN)
-    assert good.put_back()
+    assert good.restore()
     assert _files.read_file(managed.path, OWN).content == ""
 
 
 def test_going_back_to_what_is_there_is_no_change(managed):
     _files.write_file(managed, OWN)
-    good = _files.LastGood(_files.read_file(managed.path, OWN), OWN)
+    good = _files.Backup(_files.read_file(managed.path, OWN), OWN)
     good.keep()
-    assert not good.put_back()
+    assert not good.restore()
     assert names(managed) == ["a.conf"]
 
 
 def test_another_file_can_be_kept_instead(managed):
     _files.write_file(managed, OWN)
-    good = _files.LastGood(_files.read_file(managed.path, OWN), OWN)
+    good = _files.Backup(_files.read_file(managed.path, OWN), OWN)
     good.keep()
     newer = replace(managed, content="two\n")
     _files.write_file(newer, OWN)
     good.keep_instead(replace(newer, content="half\n"))
     assert good.content == "half\n"
-    assert _files.LastGood(newer, OWN).put_back()
+    assert _files.Backup(newer, OWN).restore()
     assert _files.read_file(managed.path, OWN).content == "half\n"
 
 
@@ -225,7 +225,7 @@ def test_forgetting_removes_what_killed_runs_left(managed):
     _files.write_file(managed, OWN)
     for left in (".a.conf.new", ".a.conf.last-good", "..a.conf.last-good.new"):
         Path(managed.path).with_name(left).write_text("half")
-    _files.LastGood(managed, OWN).forget()
+    _files.Backup(managed, OWN).discard()
     assert names(managed) == ["a.conf"]
 
 

@@ -260,16 +260,15 @@ KNOWN = {
     "_server/cluster.py": {
         "Cluster.installed",  # /usr/lib/postgresql
         "Cluster._is_server",  # /proc
-        "Configuration.ask",  # memory
+        "ServerBinary.effective_value",  # memory
     },
     "_server/tls_files.py": {"_check_readable"},  # with reached()
     "_pgbouncer/os_user.py": {"of_socket"},  # who made the socket
     "_sql/login_guard.py": {"Relay.__init__", "Relay.close"},  # a new directory of its own
-    "_pgbouncer/service.py": {
-        "Pooler.version",  # /usr/sbin
-        "Pooler.try_out",  # as the service's user
-        *("_sockets", "_proc_net", "_open_files_limits", "most_descriptors", "owner"),  # /proc
-    },
+    "_pgbouncer/service.py": {"installed_version"},  # /usr/sbin
+    "_pgbouncer/trial.py": {"try_out"},  # as the service's user
+    "_host/process.py": {"open_files_limits", "most_descriptors", "owner"},  # /proc
+    "_host/sockets.py": {"_sockets", "_proc_net"},  # /proc
     "_pgbouncer/hold.py": {
         *("_resumed", "_started", "own_addresses"),  # /proc
         "_hold",  # /dev/null

@@ -7,7 +7,18 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model import databases as _model
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
+    AbsentRole,
+    Alias,
+    Database,
+    Role,
+    absent_roles,
+    ignorable_startup_parameters,
+    model_roles,
+    parse_databases,
+    pooled_roles,
+    setting_text,
+)
 
 
 def one(**role):
@@ -16,7 +27,7 @@ def one(**role):
 
 
 def only_role(**role):
-    return _model.parse_databases(one(**role))[0].roles[0]
+    return parse_databases(one(**role))[0].roles[0]
 
 
 FULL = [
@@ -44,7 +55,7 @@ FULL = [
 
 
 def test_everything_is_parsed():
-    (database,) = _model.parse_databases(FULL)
+    (database,) = parse_databases(FULL)
     user, migrator = database.roles
     assert (database.name, database.schemas, database.extensions) == (
         "mydb",
@@ -52,7 +63,7 @@ def test_everything_is_parsed():
         ("hstore", "cube", "citext"),
     )
     assert database.extension_schemas == (("cube", "geo"),)
-    assert user == _model.Role(
+    assert user == Role(
         "app_user",
         "user",
         "pw",
@@ -72,12 +83,12 @@ def test_everything_is_parsed():
 
 
 def test_defaults():
-    (database,) = _model.parse_databases([{"name": "mydb"}])
-    assert database == _model.Database("mydb", ("public",), (), (), ())
+    (database,) = parse_databases([{"name": "mydb"}])
+    assert database == Database("mydb", ("public",), (), (), ())
 
 
 def test_nothing_is_a_model():
-    assert _model.parse_databases([]) == ()
+    assert parse_databases([]) == ()
 
 
 @pytest.mark.parametrize(
@@ -103,7 +114,7 @@ def test_repr_of_a_role_has_no_password():
     [(True, "on"), (False, "off"), (5, "5"), (1.5, "1.5"), ("7s", "7s"), ("", "")],
 )
 def test_setting_text(value, text):
-    assert _model.setting_text("x", value) == text
+    assert setting_text("x", value) == text
 
 
 AT = "pooled_databases[0]"
@@ -120,12 +131,13 @@ WRONG = [
         f"{AT}: unknown key nam, zzz; allowed are name, schemas, extensions, roles, clients,"
         " pools, aliases",
     ),
-    ([{}], f"{AT}.name: None is no name for a database: give a non-empty string"),
-    ([{"name": ""}], f"{AT}.name: '' is no name for a database: give a non-empty string"),
-    ([{"name": 5}], f"{AT}.name: 5 is no name for a database: give a non-empty string"),
+    ([{}], f"{AT}.name: None is not a valid name for a database: give a non-empty string"),
+    ([{"name": ""}], f"{AT}.name: '' is not a valid name for a database: give a non-empty string"),
+    ([{"name": 5}], f"{AT}.name: 5 is not a valid name for a database: give a non-empty string"),
     (
         [{"name": "a\nb"}],
-        f"{AT}.name: 'a\\nb' is no name for a database: control characters such as line breaks"
+        f"{AT}.name: 'a\\nb' is not a valid name for a database: control characters such as line"
+        " breaks"
         " are not allowed",
     ),
     (
@@ -149,7 +161,7 @@ WRONG = [
     ),
     (
         [{"name": "a", "extensions": [{"schema": "x"}]}],
-        f"{AT}.extensions[0]: None is no name for a extension: give a non-empty string",
+        f"{AT}.extensions[0]: None is not a valid name for a extension: give a non-empty string",
     ),
     (
         [{"name": "a", "extensions": [{"name": "x", "schema": "pg_catalog"}]}],
@@ -206,7 +218,8 @@ WRONG = [
     (one(name="pg_x"), f"{ROLE}.name: 'pg_x' is reserved by Postgres; choose another name"),
     (
         one(kind="usr"),
-        f"{ROLE}.kind: 'usr' is no kind of role; choose one of user, reader, migrator, admin",
+        f"{ROLE}.kind: 'usr' is not a valid kind of role; choose one of user, reader, migrator,"
+        " admin",
     ),
     (
         one(password=""),
@@ -225,21 +238,22 @@ WRONG = [
     ),
     (
         one(connection_limit=-2),
-        f"{ROLE}.connection_limit: -2 is no whole number of at least -1",
+        f"{ROLE}.connection_limit: -2 is not a whole number of at least -1",
     ),
     (
         one(connection_limit=True),
-        f"{ROLE}.connection_limit: True is no whole number of at least -1",
+        f"{ROLE}.connection_limit: True is not a whole number of at least -1",
     ),
     (
         one(connection_limit="many"),
-        f"{ROLE}.connection_limit: 'many' is no whole number of at least -1",
+        f"{ROLE}.connection_limit: 'many' is not a whole number of at least -1",
     ),
     (one(settings=["x"]), f"{ROLE}.settings: give a dictionary, not list"),
-    (one(settings={"a b": 1}), f"{ROLE}.settings: 'a b' is no name of a setting"),
+    (one(settings={"a b": 1}), f"{ROLE}.settings: 'a b' is not a valid name of a setting"),
     (
         one(settings={"work_mem": [1]}),
-        f"{ROLE}.settings.work_mem: [1] is no value for a setting: give text, a number or a"
+        f"{ROLE}.settings.work_mem: [1] is not a valid value for a setting: give text, a number or"
+        " a"
         " boolean",
     ),
     (
@@ -261,15 +275,15 @@ WRONG = [
     ),
     (
         [{**one()[0], "clients": [{"name": "api", "role": "nobody"}]}],
-        f"{CLIENT}.role: 'nobody' is no role of this database; its roles are app_user",
+        f"{CLIENT}.role: 'nobody' is not a role of this database; its roles are app_user",
     ),
     (
         [{"name": "a", "clients": [{"name": "api", "role": "x"}]}],
-        f"{CLIENT}.role: 'x' is no role of this database; its roles are none",
+        f"{CLIENT}.role: 'x' is not a role of this database; its roles are none",
     ),
     (
         [{**one()[0], "clients": [{"name": "api", "role": "app_user", "via": "pgpool"}]}],
-        f"{CLIENT}.via: 'pgpool' is no way to connect; choose one of pgbouncer, direct",
+        f"{CLIENT}.via: 'pgpool' is not a valid way to connect; choose one of pgbouncer, direct",
     ),
     (
         [{**one()[0], "clients": [{"name": "api", "role": "app_user", "pool_size": 0}]}],
@@ -283,7 +297,7 @@ WRONG = [
     ),
     (
         [{**one()[0], "clients": [{"name": "api", "role": "app_user", "workers": 0}]}],
-        f"{CLIENT}.workers: 0 is no whole number of at least 1",
+        f"{CLIENT}.workers: 0 is not a whole number of at least 1",
     ),
     (
         [{**one()[0], "clients": [{"name": "api", "role": "app_user", "surge": "a lot"}]}],
@@ -292,7 +306,7 @@ WRONG = [
     ),
     (
         [{**one()[0], "clients": [{"name": "api", "role": "app_user", "alias": "mydb_session"}]}],
-        f"{CLIENT}.alias: 'mydb_session' is no alias of this database; its aliases are none",
+        f"{CLIENT}.alias: 'mydb_session' is not an alias of this database; its aliases are none",
     ),
     (
         [
@@ -311,7 +325,7 @@ WRONG = [
     ),
     (
         one(state="gone"),
-        f"{ROLE}.state: 'gone' is no state of a role; choose one of present, absent",
+        f"{ROLE}.state: 'gone' is not a valid state of a role; choose one of present, absent",
     ),
     (
         one(reassign_owned_to="app_migrator"),
@@ -325,7 +339,7 @@ WRONG = [
     ),
     (
         one(state="absent", reassign_owned_to=""),
-        f"{ROLE}.reassign_owned_to: '' is no name for a role: give a non-empty string",
+        f"{ROLE}.reassign_owned_to: '' is not a valid name for a role: give a non-empty string",
     ),
     (
         [*one(), {**one(state="absent")[0], "name": "other"}],
@@ -342,7 +356,7 @@ WRONG = [
     ),
     (
         [{**one(state="absent")[0], "clients": [{"name": "api", "role": "app_user"}]}],
-        f"{CLIENT}.role: 'app_user' is no role of this database; its roles are none",
+        f"{CLIENT}.role: 'app_user' is not a role of this database; its roles are none",
     ),
 ]
 
@@ -361,7 +375,7 @@ WRONG += [
     ([{"name": "mydb", "aliases": {}}], f"{AT}.aliases: give a list of aliases, not dict"),
     (
         [{"name": "mydb", "aliases": [{"pool_mode": "session"}]}],
-        f"{AT}.aliases[0].name: None is no name for a database: give a non-empty string",
+        f"{AT}.aliases[0].name: None is not a valid name for a database: give a non-empty string",
     ),
     (
         [{"name": "mydb", "aliases": [{"name": "pgbouncer"}]}],
@@ -383,20 +397,20 @@ WRONG += [
 @pytest.mark.parametrize(("model", "message"), WRONG)
 def test_wrong_models_are_refused_by_name(model, message):
     with pytest.raises(ValueError) as caught:
-        _model.parse_databases(model)
+        parse_databases(model)
     assert str(caught.value) == message
 
 
 def test_messages_name_the_variable_that_was_given():
     with pytest.raises(ValueError, match=r"^postgres_access_databases\[0\]: give a dictionary"):
-        _model.parse_databases(["x"], "postgres_access_databases")
+        parse_databases(["x"], "postgres_access_databases")
 
 
 @given(st.text(min_size=1))
 def test_a_password_is_never_in_a_message(password):
     for broken in ({"kind": "usr"}, {"connection_limit": "x"}, {"settings": 3}):
         with pytest.raises(ValueError) as caught:
-            _model.parse_databases(one(password="<" + password + ">", **broken))
+            parse_databases(one(password="<" + password + ">", **broken))
         assert "<" + password + ">" not in str(caught.value)
 
 
@@ -411,24 +425,24 @@ def test_any_name_is_taken_whole_or_refused(name):
 
 
 def test_equal_roles_may_be_in_several_databases():
-    databases = _model.parse_databases([*one(), {**one()[0], "name": "other"}])
-    assert [role.name for role in _model.model_roles(databases)] == ["app_user"]
+    databases = parse_databases([*one(), {**one()[0], "name": "other"}])
+    assert [role.name for role in model_roles(databases)] == ["app_user"]
 
 
 def test_roles_that_are_kept_out_of_the_pool():
     kept_out = {"name": "batch", "kind": "user", "pooled": False, "settings": {"jit": "on"}}
     clients = [{"name": "nightly", "role": "batch", "via": "direct"}]
-    model = _model.parse_databases(
+    model = parse_databases(
         [{"name": "mydb", "roles": [*one()[0]["roles"], kept_out], "clients": clients}]
     )
-    assert [role.name for role in _model.model_roles(model)] == ["app_user", "batch"]
-    assert [role.name for role in _model.pooled_roles(model)] == ["app_user"]
+    assert [role.name for role in model_roles(model)] == ["app_user", "batch"]
+    assert [role.name for role in pooled_roles(model)] == ["app_user"]
     # What it sets for itself does not matter to the pool.
-    assert _model.ignorable_startup_parameters(model) == ("jit",)
+    assert ignorable_startup_parameters(model) == ("jit",)
 
 
 def test_absent_roles_count_nowhere():
-    databases = _model.parse_databases(
+    databases = parse_databases(
         [
             {
                 "name": "mydb",
@@ -442,10 +456,10 @@ def test_absent_roles_count_nowhere():
         ]
     )
     assert [role.name for role in databases[0].roles] == ["app_user"]
-    assert [role.name for role in _model.model_roles(databases)] == ["app_user"]
-    assert _model.absent_roles(databases) == (
-        _model.AbsentRole("former", "app_user"),
-        _model.AbsentRole("stays", ""),
+    assert [role.name for role in model_roles(databases)] == ["app_user"]
+    assert absent_roles(databases) == (
+        AbsentRole("former", "app_user"),
+        AbsentRole("stays", ""),
     )
 
 
@@ -464,20 +478,20 @@ def test_jit_may_be_ignored_when_every_role_turns_it_off(jits, expected):
         {"name": f"r{index}", "kind": "user", "settings": {"jit": jit}}
         for index, jit in enumerate(jits)
     ]
-    databases = _model.parse_databases([{"name": "mydb", "roles": roles}])
-    assert _model.ignorable_startup_parameters(databases) == expected
+    databases = parse_databases([{"name": "mydb", "roles": roles}])
+    assert ignorable_startup_parameters(databases) == expected
 
 
 def test_pools_and_aliases_carry_pgbouncers_options():
     alias = {"name": "ro", "host": ["r1", "r2"], "pool_size": 3, "pool_mode": None}
-    (database,) = _model.parse_databases(
+    (database,) = parse_databases(
         [{**one(pools={"pool_size": 4})[0], "pools": {"pool_size": 2}, "aliases": [alias]}]
     )
     assert database.pools == (("pool_size", 2),)
     assert database.roles[0].pools == (("pool_size", 4),)
-    assert database.aliases == (_model.Alias("ro", (("host", ("r1", "r2")), ("pool_size", 3))),)
+    assert database.aliases == (Alias("ro", (("host", ("r1", "r2")), ("pool_size", 3))),)
     assert database.aliases[0].elsewhere
-    assert not _model.Alias("session", (("pool_mode", "session"),)).elsewhere
+    assert not Alias("session", (("pool_mode", "session"),)).elsewhere
 
 
 @pytest.mark.parametrize(
@@ -498,7 +512,7 @@ def test_pools_and_aliases_carry_pgbouncers_options():
 def test_replicas_that_run_besides_during_a_release(replicas, surge, more):
     client = {"name": "api", "role": "app_user", "replicas": replicas, "workers": 2,
               "pool_size": 3, "max_overflow": 1, "surge": surge}  # fmt: skip
-    (parsed,) = _model.parse_databases([{**one()[0], "clients": [client]}])[0].clients
+    (parsed,) = parse_databases([{**one()[0], "clients": [client]}])[0].clients
     assert parsed.surge == more
     assert parsed.processes == (replicas + more) * 2
     assert parsed.connections == (replicas + more) * 2 * 4
@@ -507,6 +521,6 @@ def test_replicas_that_run_besides_during_a_release(replicas, surge, more):
 def test_a_client_names_its_alias():
     client = {"name": "api", "role": "app_user", "alias": "mydb_session"}
     aliases = [{"name": "mydb_session", "pool_mode": "session"}, {"name": "mydb_ro", "host": "b"}]
-    (parsed,) = _model.parse_databases([{**one()[0], "aliases": aliases, "clients": [client]}])
+    (parsed,) = parse_databases([{**one()[0], "aliases": aliases, "clients": [client]}])
     assert parsed.clients[0].alias == "mydb_session"
     assert [alias.gives_sessions for alias in parsed.aliases] == [True, False]

@@ -15,7 +15,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     parse_databases,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    hba as _pgbouncer_hba,
+    hba,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.hba import Client
 
@@ -39,9 +39,7 @@ MODEL = [
 
 def access(options=None, model=None, **more):
     databases = parse_databases(MODEL if model is None else model)
-    return _pgbouncer_hba.access(
-        OPTIONS if options is None else options, databases, path=PATH, **more
-    )
+    return hba.access(OPTIONS if options is None else options, databases, path=PATH, **more)
 
 
 def all_pooled():
@@ -66,7 +64,7 @@ def test_each_reason_makes_pgbouncer_read_the_rules(reason):
     found = access(**{"model": all_pooled(), **reason})
     options = reason.get("options", OPTIONS)
     assert found.options == {**options, "auth_type": "hba", "auth_hba_file": PATH}
-    assert _pgbouncer_hba.is_ours(found.text)
+    assert hba.is_ours(found.text)
 
 
 def test_the_file():
@@ -127,15 +125,15 @@ CLIENTS = {
 @pytest.mark.parametrize(("client", "expected"), CLIENTS.items(), ids=str)
 def test_admits(client, expected):
     rules = access(TLS, client_networks=["10.0.0.0/8", "2001:db8::/32"], require_tls=True).rules
-    assert _pgbouncer_hba.admits(rules, client) is expected
+    assert hba.admits(rules, client) is expected
     text = "\n".join(rule.line() for rule in rules)
-    assert _pgbouncer_hba.admits(_pgbouncer_hba.parsed(text), client) is expected
+    assert hba.admits(hba.parsed(text), client) is expected
 
 
 def test_who_is_refused_is_named_once():
     rules = access(client_networks=["10.0.0.0/8"]).rules
     clients = [*CLIENTS, *CLIENTS]
-    assert _pgbouncer_hba.refused(rules, clients)[:3] == [
+    assert hba.refused(rules, clients)[:3] == [
         "'all' in 'shop' from 10.0.0.1",
         "'app_user' in 'books' from the unix socket",
         "'app_user' in 'pgbouncer' from 127.0.0.1 without TLS",
@@ -152,10 +150,10 @@ def test_no_name_lets_in_another(mine, other):
         return
     model = [{"name": "shop", "roles": [{"name": mine, "kind": "user"}]}]
     found = access(model=model, client_networks=["10.0.0.0/8"])
-    for rules in (found.rules, _pgbouncer_hba.parsed(found.text)):
+    for rules in (found.rules, hba.parsed(found.text)):
         client = Client("shop", mine, "10.0.0.1", False)
-        assert _pgbouncer_hba.admits(rules, client)
-        assert _pgbouncer_hba.admits(rules, replace(client, user=other)) is (mine == other)
+        assert hba.admits(rules, client)
+        assert hba.admits(rules, replace(client, user=other)) is (mine == other)
 
 
 def test_every_line_lets_in_so_that_a_dropped_one_opens_nothing():
@@ -164,7 +162,7 @@ def test_every_line_lets_in_so_that_a_dropped_one_opens_nothing():
     for index in range(len(rules)):
         less = rules[:index] + rules[index + 1 :]
         for client in CLIENTS:
-            assert _pgbouncer_hba.admits(less, client) <= _pgbouncer_hba.admits(rules, client)
+            assert hba.admits(less, client) <= hba.admits(rules, client)
 
 
 WRONG = [
@@ -224,7 +222,7 @@ def test_a_pooler_for_its_own_host_needs_no_tls(listen_addr):
      ("10.0.0.1", True), ("127.0.0.1, 10.0.0.1", True), ("pool.internal", True), ("::", True)],
 )  # fmt: skip
 def test_listens_to_others(listen_addr, expected):
-    assert _pgbouncer_hba.listens_to_others(listen_addr) is expected
+    assert hba.listens_to_others(listen_addr) is expected
 
 
 LOG = """\
@@ -240,7 +238,7 @@ LOG = """\
 
 
 def test_complaints_are_those_about_rules():
-    assert _pgbouncer_hba.complaints(LOG) == [
+    assert hba.complaints(LOG) == [
         "hba line 3: unsupported method: buf=nonsense",
         "could not parse hba config line 3",
         "could not open hba config file /x: No such file or directory",
@@ -252,18 +250,18 @@ def test_complaints_are_those_about_rules():
 
 def test_rules_that_are_dropped_are_told_with_the_files_to_correct():
     ours = {"auth_type": "md5", "auth_file": "/x"}
-    assert _pgbouncer_hba.own_files(ours) == []
-    files = _pgbouncer_hba.own_files({**ours, "auth_hba_file": "/h", "auth_ident_file": "/i"})
-    assert _pgbouncer_hba.dropped(["hba line 3: bad"], files) == (
+    assert hba.own_files(ours) == []
+    files = hba.own_files({**ours, "auth_hba_file": "/h", "auth_ident_file": "/i"})
+    assert hba.dropped(["hba line 3: bad"], files) == (
         "it drops rules for logins of /h and /i: hba line 3: bad. A line that it drops does not"
         " keep anybody out, so correct or remove each of these"
     )
     many = [f"hba line {number}: bad" for number in range(1, 8)]
-    assert _pgbouncer_hba.dropped(many, []).endswith("; hba line 5: bad; and 2 more")
+    assert hba.dropped(many, []).endswith("; hba line 5: bad; and 2 more")
 
 
 def test_parsed_reads_what_people_write():
-    rules = _pgbouncer_hba.parsed(
+    rules = hba.parsed(
         '# comment\n\nhost all, shop  app_user , "b" 10.0.0.0 255.0.0.0 md5\n'
         "host all c 10.0.0.0/8 reject bogus=1\nhost all c 10.0.0.0/8 allow\n"
         "host all all all reject # last\nnonsense\nhost shop\n"
@@ -272,5 +270,5 @@ def test_parsed_reads_what_people_write():
         'host all,shop app_user,"b" 10.0.0.0/255.0.0.0 md5',
         "host all all all reject",
     ]
-    assert _pgbouncer_hba.admits(rules, Client("shop", "b", "10.9.9.9", False))
-    assert not _pgbouncer_hba.admits(rules, Client("shop", "c", "10.9.9.9", False))
+    assert hba.admits(rules, Client("shop", "b", "10.9.9.9", False))
+    assert not hba.admits(rules, Client("shop", "c", "10.9.9.9", False))

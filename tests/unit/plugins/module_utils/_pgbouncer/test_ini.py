@@ -10,7 +10,7 @@ import string
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import ini as _ini
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import ini
 
 KEY = st.text(string.ascii_letters + string.digits + "_.-", min_size=1, max_size=20)
 LINE = st.text(string.ascii_letters + string.punctuation + " \u00a0\u2028ä€\U0001f418", max_size=40)
@@ -82,7 +82,7 @@ def read_userlist(text: str) -> dict[str, str]:
 
 
 def test_render_ini():
-    assert _ini.render_ini(
+    assert ini.render_ini(
         {"pool_mode": "transaction", "listen_addr": "", "auth_query": "SELECT $1"},
         {"mydb": {"host": "/run/x y", "dbname": "mydb"}},
         {"app_reader": {"pool_mode": "session"}},
@@ -104,14 +104,14 @@ def test_render_ini():
     st.lists(LINE),
 )
 def test_pgbouncer_reads_what_was_rendered(options, databases, notes):
-    text = _ini.render_ini(options, databases, {}, notes)
+    text = ini.render_ini(options, databases, {}, notes)
     sections = read_ini(text)
     assert set(sections) == {"databases", "pgbouncer"}
     assert sections["pgbouncer"] == options
     assert {
         name: read_connection_string(line) for name, line in sections["databases"].items()
     } == databases
-    assert _ini.role_settings_in(text) == notes
+    assert ini.role_settings_in(text) == notes
 
 
 @pytest.mark.parametrize(
@@ -119,19 +119,19 @@ def test_pgbouncer_reads_what_was_rendered(options, databases, notes):
     ["", "[pgbouncer]\n", ";   app_user: jit=off\n[pgbouncer]\n", "[databases]\n; Settings that\n"],
 )
 def test_a_foreign_file_notes_no_role_settings(text):
-    assert _ini.role_settings_in(text) == []
+    assert ini.role_settings_in(text) == []
 
 
 @given(st.dictionaries(VALUE, LINE))
 def test_pgbouncer_reads_the_userlist(secrets):
-    assert read_userlist(_ini.render_userlist(secrets)) == secrets
+    assert read_userlist(ini.render_userlist(secrets)) == secrets
 
 
 @given(
     st.dictionaries(VALUE, st.just("s3cret-s3cret")), st.dictionaries(VALUE, st.just("0ther-0ther"))
 )
 def test_masked_userlists_show_users_and_no_secrets(before, after):
-    shown = _ini.masked_userlists(_ini.render_userlist(before), _ini.render_userlist(after))
+    shown = ini.masked_userlists(ini.render_userlist(before), ini.render_userlist(after))
     assert "s3cret-s3cret" not in shown[0]
     assert "0ther-0ther" not in shown[1]
     assert shown[0].count("\n") == len(before)
@@ -140,7 +140,7 @@ def test_masked_userlists_show_users_and_no_secrets(before, after):
 
 def test_masked_userlists_tell_new_secrets_from_old_ones():
     before, after = '"a" "1"\n"b" "2"\n', '"a" "1"\n"b" "3"\n"c" "4"\n'
-    assert _ini.masked_userlists(before, after) == (
+    assert ini.masked_userlists(before, after) == (
         '"a" "********"\n"b" "********"\n',
         '"a" "********"\n"b" "********" ; new secret\n"c" "********" ; new secret\n',
     )
@@ -151,8 +151,8 @@ SCRAM = "SCRAM-SHA-256$4096:c2FsdA==$a:b"
 
 def test_secrets_can_be_read_again():
     secrets = {"a": "x", 'b "c"': 'y"z', "d": "", "e": "SCRAM-SHA-256$4096:x$y:z"}
-    assert _ini.secrets_in(_ini.render_userlist(secrets)) == secrets
-    assert _ini.secrets_in('; "x" "y"\n"u"   "v" trailing\nnonsense\n') == {"u": "v"}
+    assert ini.secrets_in(ini.render_userlist(secrets)) == secrets
+    assert ini.secrets_in('; "x" "y"\n"u"   "v" trailing\nnonsense\n') == {"u": "v"}
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_secrets_can_be_read_again():
     ],
 )
 def test_an_option_can_be_read_again(text, value):
-    assert _ini.option_in(text, "auth_user") == value
+    assert ini.option_in(text, "auth_user") == value
 
 
 ENTRIES = {
@@ -176,17 +176,17 @@ ENTRIES = {
 
 
 def test_entries_can_be_read_again():
-    text = _ini.render_ini({"listen_port": "6432"}, ENTRIES, {"a": {"pool_size": "1"}}, ["a: x=1"])
-    assert _ini.database_entries_in(text) == ENTRIES
-    assert _ini.database_entries_in("; nothing\n") == {}
+    text = ini.render_ini({"listen_port": "6432"}, ENTRIES, {"a": {"pool_size": "1"}}, ["a: x=1"])
+    assert ini.database_entries_in(text) == ENTRIES
+    assert ini.database_entries_in("; nothing\n") == {}
 
 
 def test_notes_about_files_and_about_roles_are_told_apart():
-    text = _ini.render_ini({}, {}, {}, ["a: jit=off"], ["client_tls_cert_file 12ab"])
-    assert _ini.role_settings_in(text) == ["a: jit=off"]
+    text = ini.render_ini({}, {}, {}, ["a: jit=off"], ["client_tls_cert_file 12ab"])
+    assert ini.role_settings_in(text) == ["a: jit=off"]
     assert ";   client_tls_cert_file 12ab\n" in text
-    assert _ini.role_settings_in(_ini.render_ini({}, {}, {}, [], ["x 1"])) == []
+    assert ini.role_settings_in(ini.render_ini({}, {}, {}, [], ["x 1"])) == []
 
 
 def test_an_entry_may_be_empty():
-    assert "\n[users]\napp_user =\n" in _ini.render_ini({}, {}, {"app_user": {}}, [])
+    assert "\n[users]\napp_user =\n" in ini.render_ini({}, {}, {"app_user": {}}, [])

@@ -17,7 +17,7 @@ from contextlib import suppress
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    login as _pooler_login,
+    login,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.login import (
     Taken,
@@ -157,7 +157,7 @@ def small_talk(connection, _after):
 
 @pytest.mark.parametrize("talk", [silence, small_talk])
 def test_who_does_not_come_to_the_point_is_not_waited_for(talk, monkeypatch):
-    monkeypatch.setattr(_pooler_login, "TIME_S", 0.3)
+    monkeypatch.setattr(login, "TIME_S", 0.3)
     with pytest.raises(OSError, match=r"timed out|did not answer within"):
         taken_guesses(Server(talk).address, ["d"], ["u"])
 
@@ -175,4 +175,4 @@ def test_only_so_many_are_tried():
     seen = []
     server = Server(lambda *_: seen.append(1))
     taken_guesses(server.address, ["a", "b"], [str(number) for number in range(50)])
-    assert len(seen) == _pooler_login.MOST_GUESSES
+    assert len(seen) == login.MOST_GUESSES

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    os_user as _pgbouncer_user,
+    os_user,
 )
 
 NEW = {"installed": False, "as_packaged": False, "unit_user": ""}
@@ -35,12 +35,12 @@ PACKAGED = {"installed": True, "as_packaged": True, "unit_user": "postgres"}
     ],
 )
 def test_chosen(asked, found, user):
-    assert _pgbouncer_user.chosen(asked, **found) == user
+    assert os_user.chosen(asked, **found) == user
 
 
 @pytest.mark.parametrize("user", ["auto", "pgbouncer", "postgres", "_pg-1", "a" * 32])
 def test_valid_names(user):
-    assert _pgbouncer_user.checked(user) == user
+    assert os_user.checked(user) == user
 
 
 @pytest.mark.parametrize(
@@ -61,21 +61,21 @@ def test_valid_names(user):
 )
 def test_invalid_names(user, message):
     with pytest.raises(ValueError) as caught:
-        _pgbouncer_user.checked(user, "pgbouncer_os_user")
+        os_user.checked(user, "pgbouncer_os_user")
     assert message in str(caught.value)
 
 
 def test_what_a_unit_says():
     package = "[Service]\nType=notify\nUser=postgres\n#User=root\n"
-    assert _pgbouncer_user.unit_user([package]) == "postgres"
-    assert _pgbouncer_user.unit_user([package, "[Service]\nUser = bouncer \n"]) == "bouncer"
-    assert _pgbouncer_user.unit_user([package, "[Service]\nUser=\n"]) == ""
-    assert _pgbouncer_user.unit_user(["[Service]\nGroup=x\n", ""]) == ""
+    assert os_user.unit_user([package]) == "postgres"
+    assert os_user.unit_user([package, "[Service]\nUser = bouncer \n"]) == "bouncer"
+    assert os_user.unit_user([package, "[Service]\nUser=\n"]) == ""
+    assert os_user.unit_user(["[Service]\nGroup=x\n", ""]) == ""
 
 
 def test_layouts():
-    package = _pgbouncer_user.layout("postgres")
-    own = _pgbouncer_user.layout("pgbouncer")
+    package = os_user.layout("postgres")
+    own = os_user.layout("pgbouncer")
     assert package["unix_socket_dir"] == "/var/run/postgresql"
     assert own == {
         "logfile": "/var/log/pgbouncer/pgbouncer.log",
@@ -85,10 +85,10 @@ def test_layouts():
 
 
 def test_pgbouncer_is_not_told_to_become_somebody_else():
-    _pgbouncer_user.check_options({}, "pgbouncer")
-    _pgbouncer_user.check_options({"user": "pgbouncer"}, "pgbouncer")
+    os_user.check_options({}, "pgbouncer")
+    os_user.check_options({"user": "pgbouncer"}, "pgbouncer")
     with pytest.raises(ValueError, match=r"options\.user: 'postgres' is not the OS user that"):
-        _pgbouncer_user.check_options({"user": "postgres"}, "pgbouncer")
+        os_user.check_options({"user": "postgres"}, "pgbouncer")
 
 
 def test_places_must_be_writable(monkeypatch):
@@ -99,12 +99,12 @@ def test_places_must_be_writable(monkeypatch):
         asked.append(command[-2:])
         return 0 if command[-2] == "-d" else 1, "", ""
 
-    options = {**_pgbouncer_user.layout("nobody"), "logfile": "/etc/pgbouncer.log"}
+    options = {**os_user.layout("nobody"), "logfile": "/etc/pgbouncer.log"}
     with pytest.raises(ValueError, match="logfile: /etc can't be written by nobody, as whom"):
-        _pgbouncer_user.check_places(refuse, options, "nobody", "pgbouncer")
+        os_user.check_places(refuse, options, "nobody", "pgbouncer")
     # systemd makes the usual ones.
     assert asked == [["-w", "/etc"], ["-w", "/etc/pgbouncer.log"], ["-d", "/etc"]]
-    _pgbouncer_user.check_places(refuse, _pgbouncer_user.layout("nobody"), "nobody", "pgbouncer")
+    os_user.check_places(refuse, os_user.layout("nobody"), "nobody", "pgbouncer")
 
 
 def test_a_user_that_does_not_exist_yet_has_no_rights_of_its_own(monkeypatch):
@@ -115,21 +115,21 @@ def test_a_user_that_does_not_exist_yet_has_no_rights_of_its_own(monkeypatch):
         commands.append(command)
         return 0, "", ""
 
-    assert _pgbouncer_user.may(run, "no-such-user", "-r", "/a")
-    assert _pgbouncer_user.may(run, "nobody", "-r", "/a")
+    assert os_user.may(run, "no-such-user", "-r", "/a")
+    assert os_user.may(run, "nobody", "-r", "/a")
     assert "--clear-groups" in commands[0]
     assert "--reuid=65534" in commands[0]
     assert "--init-groups" in commands[1]
 
 
 def test_created_without_a_login():
-    command = _pgbouncer_user.command_to_create("pgbouncer")
+    command = os_user.command_to_create("pgbouncer")
     assert command[0] == "useradd"
     assert {"--system", "--no-create-home", "/usr/sbin/nologin"} <= {*command}
     assert command[-2:] == ["--", "pgbouncer"]
     # A group of that name may be there already.
-    assert "--user-group" in _pgbouncer_user.command_to_create("no-such-group")
-    group = _pgbouncer_user.command_to_create("daemon")
+    assert "--user-group" in os_user.command_to_create("no-such-group")
+    group = os_user.command_to_create("daemon")
     assert group[group.index("--gid") + 1] == "daemon"
 
 
@@ -163,7 +163,7 @@ def test_the_socket_says_whose_it_is(monkeypatch, asked, entry, behind, user):
         return of
 
     with monkeypatch.context() as patched:
-        patched.setattr(_pgbouncer_user.os, "lstat", status(entry))
-        patched.setattr(_pgbouncer_user.os, "stat", status(behind and (behind, SOCKET)))
-        found = _pgbouncer_user.of_socket(asked, "/run/x", 6432)
+        patched.setattr(os_user.os, "lstat", status(entry))
+        patched.setattr(os_user.os, "stat", status(behind and (behind, SOCKET)))
+        found = os_user.of_socket(asked, "/run/x", 6432)
     assert found == user

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import pause as _pause
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import pause
 
-SERVER = _pause.Server(frozenset({"/run/postgresql"}), 5432, {"10.0.0.5", "::1"}.__contains__)
+SERVER = pause.Server(frozenset({"/run/postgresql"}), 5432, {"10.0.0.5", "::1"}.__contains__)
 HOSTS = {"db": ["10.0.0.5"], "other": ["10.0.0.6"], "both": ["10.0.0.6", "::1"]}
-NAMES = _pause.Names(
+NAMES = pause.Names(
     lambda path: path.replace("/var/run", "/run").rstrip("/"),
     lambda host: HOSTS.get(host, [host]),
 )
@@ -43,26 +43,26 @@ LEADS_THERE = [
 
 @pytest.mark.parametrize(("host", "port", "leads"), LEADS_THERE)
 def test_a_database_waits_when_it_leads_to_the_server(host, port, leads):
-    found = _pause.databases_of([row("mydb", host, port)], SERVER, NAMES, "/run/pgbouncer")
+    found = pause.databases_of([row("mydb", host, port)], SERVER, NAMES, "/run/pgbouncer")
     assert found == (["mydb"] if leads else [])
 
 
 def test_without_a_host_it_is_where_pgbouncers_own_sockets_are():
     rows = [row("mydb", None), row("pgbouncer", None)]
-    assert _pause.databases_of(rows, SERVER, NAMES, "/var/run/postgresql") == ["mydb"]
+    assert pause.databases_of(rows, SERVER, NAMES, "/var/run/postgresql") == ["mydb"]
 
 
 def test_what_is_paused_already_is_left_alone():
     rows = [row("theirs", "db", paused=1), row("b", "db"), row("a", "db")]
-    assert _pause.databases_of(rows, SERVER, NAMES, "") == ["a", "b"]
+    assert pause.databases_of(rows, SERVER, NAMES, "") == ["a", "b"]
 
 
 def test_what_is_paused_and_what_is_drained():
     rows = [row("a", "db", paused=1, connections=2), row("b", "db"), row("c", "db", connections=1)]
-    assert _pause.paused(rows, ["a", "b"]) == ["a"]
-    assert not _pause.drained(rows, ["a", "b"])
-    assert _pause.drained(rows, ["b"])
-    assert _pause.drained(rows, [])
+    assert pause.paused(rows, ["a", "b"]) == ["a"]
+    assert not pause.drained(rows, ["a", "b"])
+    assert pause.drained(rows, ["b"])
+    assert pause.drained(rows, [])
 
 
 def test_who_holds_a_connection_is_counted():
@@ -73,19 +73,19 @@ def test_who_holds_a_connection_is_counted():
         {"database": "a", "user": "waits", "link": ""},
         {"database": "theirs", "user": "writer", "link": "0x4"},
     ]
-    assert _pause.holders(clients, ["a", "b"]) == ["2 of writer in a", "1 of reader in b"]
+    assert pause.holders(clients, ["a", "b"]) == ["2 of writer in a", "1 of reader in b"]
 
 
 def test_words():
-    assert _pause.action("pause", "pgbouncer@2", ["a", "b"]) == "pause a, b of pgbouncer@2"
-    assert _pause.held_up("pgbouncer", ["2 of writer in a"], 10) == (
+    assert pause.action("pause", "pgbouncer@2", ["a", "b"]) == "pause a, b of pgbouncer@2"
+    assert pause.held_up("pgbouncer", ["2 of writer in a"], 10) == (
         "pgbouncer: after 10 s (pause_timeout) transactions were still open, 2 of writer in a; the"
         " restart cuts these, and all other clients wait"
     )
-    assert _pause.not_paused("pgbouncer", "no\n answer") == (
+    assert pause.not_paused("pgbouncer", "no\n answer") == (
         "pgbouncer: its clients do not wait while the server restarts: no answer"
     )
-    assert _pause.not_resumed("pgbouncer", ["a", 'b"c']) == (
+    assert pause.not_resumed("pgbouncer", ["a", 'b"c']) == (
         "pgbouncer: its console has not taken it yet that clients go on; this is tried again for"
         ' some minutes. To do it by hand: RESUME "a"; RESUME "b""c";'
     )
@@ -93,12 +93,12 @@ def test_words():
 
 @pytest.mark.parametrize("seconds", [0, 1, 600])
 def test_a_time_to_wait(seconds):
-    assert _pause.check_timeout(seconds) == seconds
+    assert pause.check_timeout(seconds) == seconds
 
 
 def test_a_negative_time_to_wait():
     with pytest.raises(ValueError) as refused:
-        _pause.check_timeout(-1, "timeout")
+        pause.check_timeout(-1, "timeout")
     assert str(refused.value) == (
         "timeout: -1 is not a valid number of seconds; give 0 to leave the pools alone, or how long"
         " to wait for open transactions"
@@ -131,5 +131,5 @@ fd000000000000000000000000000005 02 40 00 80     eth0
 
 
 def test_addresses_of_a_host():
-    assert _pause.own_addresses(FIB_TRIE, IF_INET6) == ["10.0.0.5", "fd00::5"]
-    assert _pause.own_addresses("", "") == []
+    assert pause.own_addresses(FIB_TRIE, IF_INET6) == ["10.0.0.5", "fd00::5"]
+    assert pause.own_addresses("", "") == []

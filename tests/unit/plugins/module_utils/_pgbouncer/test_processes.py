@@ -5,14 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    ini as _ini,
-    os_user as _pgbouncer_user,
-    plan as _pgbouncer_plan,
+    ini,
+    os_user,
     processes as _pgbouncer_processes,
 )
 
@@ -104,7 +101,7 @@ def test_a_single_process_has_what_it_always_had():
         "ReadWritePaths=-/var/run/postgresql",
     ]
     assert _pgbouncer_processes.rotation(OPTIONS, "pgbouncer", "postgres", "postgres") is None
-    assert "[peers]" not in _ini.render_ini(OPTIONS, {}, {}, [], [], {})
+    assert "[peers]" not in ini.render_ini(OPTIONS, {}, {}, [], [], {})
 
 
 def test_each_process_has_a_place_of_its_own_and_knows_all():
@@ -120,7 +117,7 @@ def test_each_process_has_a_place_of_its_own_and_knows_all():
     }
     assert (third.service, third.config_file) == ("pgbouncer@3", "/etc/pgbouncer/pgbouncer-3.ini")
     peers = _pgbouncer_processes.peers((first, second, third))
-    text = _ini.render_ini(second.options, {}, {}, [], [], peers)
+    text = ini.render_ini(second.options, {}, {}, [], [], peers)
     assert (
         "[peers]\n"
         "1 = host=/var/run/postgresql port=6432\n"
@@ -128,8 +125,8 @@ def test_each_process_has_a_place_of_its_own_and_knows_all():
         "3 = host=/run/pgbouncer-3 port=6432\n"
         "\n[pgbouncer]\n"
     ) in text
-    assert _ini.is_managed(text)
-    assert not _ini.is_managed("[pgbouncer]\n")
+    assert ini.is_managed(text)
+    assert not ini.is_managed("[pgbouncer]\n")
 
 
 def test_a_log_or_pid_file_that_nobody_wants_stays_away():
@@ -161,7 +158,7 @@ def test_units():
 
 def test_units_of_a_user_of_its_own():
     who = {**WHO, "user": "pgbouncer", "group": "bouncers"}
-    members = processes(2, **_pgbouncer_user.layout("pgbouncer"))
+    members = processes(2, **os_user.layout("pgbouncer"))
     text = _pgbouncer_processes.drop_in(2048, members, **who)
     for line in (
         "User=pgbouncer",
@@ -255,66 +252,3 @@ def test_files_of_processes_are_found_and_no_others():
 )
 def test_no_process_comes_or_goes_against_the_policy(wanted, found, active, may_restart, count):
     assert _pgbouncer_processes.count_for_now(wanted, found, active, may_restart) == count
-
-
-NOTHING = _pgbouncer_plan.Plan((), False, False, (), False, False, ())
-
-
-def steps(*plans, stop=(), remove=()):
-    services = ("pgbouncer", "pgbouncer@2", "pgbouncer@3")[: len(plans)]
-    return _pgbouncer_processes.Steps(stop, remove, services, plans)
-
-
-def test_actions_name_the_process_and_come_in_their_order():
-    first = replace(NOTHING, write=(INI, "/x"), daemon_reload=True, restart=("so_reuseport",))
-    assert steps(
-        replace(first, held_back=("a",)),
-        replace(NOTHING, start=True, held_back=("a", "b")),
-        stop=("pgbouncer@3",),
-        remove=("/x",),
-    ).actions == [
-        "stop (pgbouncer@3)",
-        f"write {INI}",
-        "remove /x",
-        "systemctl daemon-reload",
-        "restart for so_reuseport",
-        "start (pgbouncer@2)",
-    ]
-    both = replace(NOTHING, reload=True, reconnect=True)
-    assert steps(both, both).actions == [
-        "RELOAD",
-        "RELOAD (pgbouncer@2)",
-        "RECONNECT",
-        "RECONNECT (pgbouncer@2)",
-    ]
-    assert steps(NOTHING, NOTHING).actions == []
-
-
-def test_what_waits_is_named_once():
-    waiting = replace(NOTHING, held_back=("a",))
-    assert steps(waiting, replace(waiting, held_back=("a", "b"))).held_back == ("a", "b")
-
-
-@pytest.mark.parametrize(
-    ("shown", "wanted", "found"),
-    [
-        ({}, {}, []),
-        ({"2": ("/run/pgbouncer-2", 6432)}, {"2": ("/run/pgbouncer-2", "6432")}, []),
-        ({}, {"2": ("/b", "6432")}, [("peer 2", "absent", "/b:6432")]),
-        ({"10": ("/b", 6432), "9": ("/c", 1)}, {},
-         [("peer 9", "/c:1", "absent"), ("peer 10", "/b:6432", "absent")]),
-        ({"2": ("/b", 6432)}, {"2": ("/b", "6433")}, [("peer 2", "/b:6432", "/b:6433")]),
-    ],
-)  # fmt: skip
-def test_peers_that_run_otherwise(shown, wanted, found):
-    running = _pgbouncer_plan.Running(
-        True, {}, {}, {}, None,
-        peers={name: {"host": host, "port": port} for name, (host, port) in shown.items()},
-    )  # fmt: skip
-    desired = _pgbouncer_plan.Desired(
-        OPTIONS, {}, {}, 1024,
-        peers={name: {"host": host, "port": port} for name, (host, port) in wanted.items()},
-    )  # fmt: skip
-    differences = _pgbouncer_plan.differences(desired, running)
-    assert [(one.name, one.running, one.wanted) for one in differences] == found
-    assert all(one.reloads for one in differences)

@@ -10,10 +10,10 @@ import json
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    defaults as _pgbouncer,
-    ini as _ini,
-    secrets as _pgbouncer_secrets,
-    takeover as _pgbouncer_takeover,
+    defaults,
+    ini,
+    secrets,
+    takeover,
 )
 
 PATH = "/etc/pgbouncer/pgbouncer.ini"
@@ -72,18 +72,18 @@ OTHERS = {
 DATABASES = {"mydb": {"host": "/var/run/postgresql", "port": "5432", "dbname": "mydb"}}
 
 
-def found(text: str) -> _pgbouncer_takeover.Unmanaged | None:
-    return _pgbouncer_takeover.found(PATH, text, OTHERS.get, USERLIST)
+def found(text: str) -> takeover.Unmanaged | None:
+    return takeover.found(PATH, text, OTHERS.get, USERLIST)
 
 
 def lost(
-    unmanaged: _pgbouncer_takeover.Unmanaged,
+    unmanaged: takeover.Unmanaged,
     databases: dict[str, dict[str, str]] | None = None,
     **options: str | None,
 ) -> list[str]:
-    return _pgbouncer_takeover.losses(
+    return takeover.losses(
         unmanaged,
-        options=_pgbouncer.effective_options(
+        options=defaults.effective_options(
             options, VERSION, [], auth="query", auth_role="pgbouncer_auth"
         ),
         databases=DATABASES if databases is None else databases,
@@ -127,13 +127,13 @@ def test_everything_that_would_go_is_named_and_no_secret():
     assert lines == LOST
     texts = (
         json.dumps(unmanaged.as_fact()),
-        _pgbouncer_takeover.refusal(unmanaged, lines),
-        _pgbouncer_takeover.warning(unmanaged, lines, [f"{PATH}.before-pooled"]),
+        takeover.refusal(unmanaged, lines),
+        takeover.warning(unmanaged, lines, [f"{PATH}.before-pooled"]),
     )
     for text in texts:
         assert "s3cret" not in text
         assert "legacydb" in text
-    again = _pgbouncer_takeover.from_fact(json.loads(texts[0]))
+    again = takeover.from_fact(json.loads(texts[0]))
     assert lost(again) == LOST
 
 
@@ -208,30 +208,30 @@ def test_what_the_inventory_has_is_not_lost():
 
 
 def test_files_of_this_collection_are_known_by_their_header():
-    ours = _ini.render_ini({"auth_file": USERLIST}, {"legacydb": {"host": "x"}}, {}, [])
+    ours = ini.render_ini({"auth_file": USERLIST}, {"legacydb": {"host": "x"}}, {}, [])
     assert found(ours) is None
     assert found("# See the wiki before you touch this.\n" + ours) is None
     assert found(f"[databases]\n{ours}") is not None
     # One that is read for the first time may be somebody's.
-    other = _pgbouncer_takeover.found(PATH, ours, OTHERS.get, "/etc/pgbouncer/users.txt")
+    other = takeover.found(PATH, ours, OTHERS.get, "/etc/pgbouncer/users.txt")
     assert other is not None
     assert lost(other) == ["user dba of /etc/pgbouncer/users.txt"]
     # But not one that an earlier run wrote, with users that have left the model since.
-    secret = _pgbouncer_secrets.random_secret()
-    mine = _ini.render_userlist({"pgbouncer": secret, "left": secret})
-    assert lost(_pgbouncer_takeover.found(PATH, ours, lambda _path: mine, "/old.txt")) == []
+    secret = secrets.random_secret()
+    mine = ini.render_userlist({"pgbouncer": secret, "left": secret})
+    assert lost(takeover.found(PATH, ours, lambda _path: mine, "/old.txt")) == []
 
 
 def test_included_files_end_somewhere():
-    parsed = _ini.parsed("[databases]\n%include a\n", lambda _path: "%include a\nx = host=y\n")
+    parsed = ini.parsed("[databases]\n%include a\n", lambda _path: "%include a\nx = host=y\n")
     assert parsed.sections == {"databases": {"x": "host=y"}}
     assert parsed.included == ("a",)
 
 
 def test_entries_are_read_as_pgbouncer_reads_them():
     text = "[databases]\n\"a \"\"b\" = host = h  password='it''s host=evil'\nc=\n; d = x\n"
-    entries = _ini.parsed(text, lambda _path: None).sections["databases"]
-    assert {name: _ini.parameters_in(value) for name, value in entries.items()} == {
+    entries = ini.parsed(text, lambda _path: None).sections["databases"]
+    assert {name: ini.parameters_in(value) for name, value in entries.items()} == {
         'a "b': {"host": "h", "password": "it's host=evil"},
         "c": {},
     }

@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     parse_databases,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as _hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
 from ansible_collections.pooled.postgres.plugins.module_utils._server.hba import (
     BLOCK_BEGIN,
     BLOCK_END,
@@ -51,11 +51,11 @@ host    replication     all             ::1/128                 scram-sha-256
 
 
 def words(rules: tuple[Rule, ...]) -> list[str]:
-    return [" ".join(_hba.tokens(rule.line())) for rule in rules]
+    return [" ".join(hba.tokens(rule.line())) for rule in rules]
 
 
 def test_model_rules() -> None:
-    rules = _hba.model_rules(
+    rules = hba.model_rules(
         MODEL,
         major=17,
         client_networks=["10.0.0.0/8"],
@@ -79,7 +79,7 @@ def test_model_rules() -> None:
 
 
 def test_with_tls_required_nobody_comes_without_it_from_elsewhere() -> None:
-    rules = _hba.model_rules(
+    rules = hba.model_rules(
         MODEL[:1],
         major=17,
         client_networks=["10.0.0.0/8"],
@@ -96,17 +96,17 @@ def test_with_tls_required_nobody_comes_without_it_from_elsewhere() -> None:
         "hostssl mydb pgbouncer_auth 10.9.0.4/32 scram-sha-256",
         f"hostnossl {model},pgbouncer_auth all reject",
     ]
-    here_too = _hba.model_rules(MODEL[:1], major=17, require_tls=True, require_tls_on_loopback=True)
+    here_too = hba.model_rules(MODEL[:1], major=17, require_tls=True, require_tls_on_loopback=True)
     assert words(here_too)[3:] == [
         f"hostssl {model} 127.0.0.1/32 scram-sha-256",
         f"hostssl {model} ::1/128 scram-sha-256",
         f"hostnossl {model} all reject",
     ]
     # Alone it asks for nothing.
-    assert _hba.model_rules(MODEL[:1], major=17, require_tls_on_loopback=True) == _hba.model_rules(
+    assert hba.model_rules(MODEL[:1], major=17, require_tls_on_loopback=True) == hba.model_rules(
         MODEL[:1], major=17
     )
-    alone = _hba.model_rules(MODEL[:1], major=17, require_tls=True)
+    alone = hba.model_rules(MODEL[:1], major=17, require_tls=True)
     assert words(alone)[-1] == f"hostnossl {model} all reject"
 
 
@@ -117,7 +117,7 @@ def test_roles_that_are_kept_out_of_the_pool_do_not_come_from_its_hosts():
     )
     networks = {"client_networks": ["10.0.0.0/8", "10.9.0.2/32"],
                 "pooler_networks": ["10.9.0.1/32", "10.9.0.2/32"]}  # fmt: skip
-    rules = _hba.model_rules(model, major=17, **networks)
+    rules = hba.model_rules(model, major=17, **networks)
     let_in = {
         (rule.databases[0], rule.address): rule.users for rule in rules if rule.type == "host"
     }
@@ -136,7 +136,7 @@ def test_roles_that_are_kept_out_of_the_pool_do_not_come_from_its_hosts():
 
 
 def test_without_a_pooler_nobody_else_logs_in() -> None:
-    rules = _hba.model_rules(MODEL[:1], major=15)
+    rules = hba.model_rules(MODEL[:1], major=15)
     assert words(rules) == [
         "local all postgres peer",
         "local replication postgres peer",
@@ -148,11 +148,11 @@ def test_without_a_pooler_nobody_else_logs_in() -> None:
 
 def test_another_owner_of_the_server_needs_the_map() -> None:
     owner = {"superuser": "postgres", "superuser_os_user": "pg"}
-    assert words(_hba.model_rules((), major=15, **owner)) == [
+    assert words(hba.model_rules((), major=15, **owner)) == [
         "local all postgres peer map=pooled",
         "local replication postgres peer map=pooled",
     ]
-    lines = _hba.ident_lines(pooler_role="pgbouncer_auth", pooler_os_user="bouncer", **owner)
+    lines = hba.ident_lines(pooler_role="pgbouncer_auth", pooler_os_user="bouncer", **owner)
     assert [" ".join(line.line().split()) for line in lines] == [
         "pooled pg postgres",
         "pooled bouncer pgbouncer_auth",
@@ -182,14 +182,14 @@ QUOTED = [
 
 @pytest.mark.parametrize(("name", "major", "expected"), QUOTED)
 def test_quoted(name: str, major: int, expected: str) -> None:
-    assert _hba.quoted(name, major) == expected
+    assert hba.quoted(name, major) == expected
 
 
 @given(st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=63))
 def test_a_quoted_name_is_one_token(name: str) -> None:
-    assert _hba.tokens(f"local  {_hba.quoted(name)}  peer # c") == [
+    assert hba.tokens(f"local  {hba.quoted(name)}  peer # c") == [
         "local",
-        _hba.quoted(name),
+        hba.quoted(name),
         "peer",
     ]
 
@@ -249,7 +249,7 @@ RULES = [
 
 @pytest.mark.parametrize(("entry", "expected"), RULES)
 def test_rules_people_add(entry: dict[str, Any], expected: str) -> None:
-    (rule,) = _hba.checked([entry]).rules
+    (rule,) = hba.checked([entry]).rules
     assert words((rule,)) == [expected]
 
 
@@ -264,12 +264,14 @@ BAD_RULES = [
     ),
     (
         [{**HOST, "type": "tcp"}],
-        "postgres_hba[0].type: 'tcp' is no type; choose one of local, host, hostssl, hostnossl,"
+        "postgres_hba[0].type: 'tcp' is not a valid type; choose one of local, host, hostssl,"
+        " hostnossl,"
         " hostgssenc, hostnogssenc",
     ),
     (
         [{**HOST, "method": "scram"}],
-        "postgres_hba[0].method: 'scram' is no method; choose one of scram-sha-256, md5, password,"
+        "postgres_hba[0].method: 'scram' is not a valid method; choose one of scram-sha-256, md5,"
+        " password,"
         " trust, reject, peer, ident, cert, ldap, pam, gss, radius, oauth",
     ),
     (
@@ -304,7 +306,8 @@ BAD_RULES = [
     ),
     (
         [{**HOST, "address": "10.0.0.256"}],
-        "postgres_hba[0].address: '10.0.0.256' is no network; give one such as 10.0.0.0/8 or"
+        "postgres_hba[0].address: '10.0.0.256' is not a valid network; give one such as 10.0.0.0/8"
+        " or"
         " 2001:db8::/32",
     ),
     (
@@ -331,15 +334,19 @@ BAD_RULES = [
     ),
     (
         [{**HOST, "user": "a\nhost all all 0.0.0.0/0 trust"}],
-        "postgres_hba[0].user: 'a\\nhost all all 0.0.0.0/0 trust' is no name; give a name, a list"
+        "postgres_hba[0].user: 'a\\nhost all all 0.0.0.0/0 trust' is not a valid name; give a"
+        " name, a list"
         " of names, or all",
     ),
     (
         [{"user": "y", "address": "all"}],
-        "postgres_hba[0].database: None is no name; give a name, a list of names, or all",
+        "postgres_hba[0].database: None is not a valid name; give a name, a list of names, or all",
     ),
     ([{**HOST, "options": "map=x"}], "postgres_hba[0].options: give a dictionary, not str"),
-    ([{**HOST, "options": {"a b": 1}}], "postgres_hba[0].options: 'a b' is no name of an option"),
+    (
+        [{**HOST, "options": {"a b": 1}}],
+        "postgres_hba[0].options: 'a b' is not a valid name of an option",
+    ),
     (
         [{**HOST, "options": {"map": "a\nb"}}],
         "postgres_hba[0].options.map: control characters are not allowed",
@@ -350,7 +357,7 @@ BAD_RULES = [
 @pytest.mark.parametrize(("rules", "message"), BAD_RULES)
 def test_bad_rules(rules: Any, message: str) -> None:
     with pytest.raises(ValueError) as error:
-        _hba.checked(rules)
+        hba.checked(rules)
     assert str(error.value) == message
 
 
@@ -367,12 +374,14 @@ BAD_NETWORKS = [
     ),
     (
         ["10.0.0.0/33"],
-        "postgres_client_networks[0]: '10.0.0.0/33' is no network; give one such as 10.0.0.0/8 or"
+        "postgres_client_networks[0]: '10.0.0.0/33' is not a valid network; give one such as"
+        " 10.0.0.0/8 or"
         " 2001:db8::/32",
     ),
     (
         ["office"],
-        "postgres_client_networks[0]: 'office' is no network; give one such as 10.0.0.0/8 or"
+        "postgres_client_networks[0]: 'office' is not a valid network; give one such as 10.0.0.0/8"
+        " or"
         " 2001:db8::/32",
     ),
     ("10.0.0.0/8", "postgres_client_networks: give a list, not str"),
@@ -382,18 +391,18 @@ BAD_NETWORKS = [
 @pytest.mark.parametrize(("networks", "message"), BAD_NETWORKS)
 def test_bad_networks(networks: Any, message: str) -> None:
     with pytest.raises(ValueError) as error:
-        _hba.checked([], networks)
+        hba.checked([], networks)
     assert str(error.value) == message
 
 
 def test_networks_once_and_in_normal_form() -> None:
-    checked = _hba.checked([], ["10.0.0.5", "10.0.0.5/32", "2001:DB8::/32"], ["10.1.0.0/16"])
+    checked = hba.checked([], ["10.0.0.5", "10.0.0.5/32", "2001:DB8::/32"], ["10.1.0.0/16"])
     assert checked.client_networks == ("10.0.0.5/32", "2001:db8::/32")
     assert checked.pooler_networks == ("10.1.0.0/16",)
 
 
 def test_warnings() -> None:
-    checked = _hba.checked([{**HOST, "method": "md5"}], ["0.0.0.0/0"])
+    checked = hba.checked([{**HOST, "method": "md5"}], ["0.0.0.0/0"])
     assert checked.warnings == (
         "postgres_client_networks: 0.0.0.0/0 is every address there is; name the networks of the"
         " clients",
@@ -422,7 +431,7 @@ TEXTS = [
     ),
     pytest.param(WHOLE, False, BLOCK, id="whole-given-up"),
     pytest.param(
-        f"{WHOLE}{_hba.KEPT_HEADER}\n{OTHERS}", False, BLOCK + OTHERS, id="whole-with-kept-given-up"
+        f"{WHOLE}{hba.KEPT_HEADER}\n{OTHERS}", False, BLOCK + OTHERS, id="whole-with-kept-given-up"
     ),
     pytest.param(BLOCK_END + "\n" + OTHERS, False, BLOCK + OTHERS, id="stray-end"),
     pytest.param("", False, BLOCK, id="no-file"),
@@ -431,20 +440,20 @@ TEXTS = [
 
 @pytest.mark.parametrize(("existing", "whole", "expected"), TEXTS)
 def test_hba_text(existing: str, whole: bool, expected: str) -> None:
-    assert _hba.hba_text(existing, ONE, whole) == expected
+    assert hba.hba_text(existing, ONE, whole) == expected
 
 
 def test_a_block_without_an_end_is_refused() -> None:
     with pytest.raises(ValueError) as error:
-        _hba.hba_text(f"{OTHERS}{BLOCK_BEGIN}\n{LINE}\n", ONE, False)
+        hba.hba_text(f"{OTHERS}{BLOCK_BEGIN}\n{LINE}\n", ONE, False)
     assert str(error.value) == (
         "pg_hba.conf: line 3 says '# BEGIN pooled.postgres', but no line below it says"
-        " '# END pooled.postgres', so that our lines can't be told from others; put that line back"
-        " below ours"
+        " '# END pooled.postgres', so that managed lines can't be told from unmanaged ones; put"
+        " that line back below the managed ones"
     )
 
 
-IDENT = _hba.ident_lines(pooler_role="pgbouncer_auth")
+IDENT = hba.ident_lines(pooler_role="pgbouncer_auth")
 IDENT_BLOCK = f"{BLOCK_BEGIN}\n{IDENT[0].line()}\n{BLOCK_END}\n"
 IDENT_TEXTS = [
     ("# comment\n", "# comment\n" + IDENT_BLOCK),
@@ -457,39 +466,39 @@ IDENT_TEXTS = [
 
 @pytest.mark.parametrize(("existing", "expected"), IDENT_TEXTS)
 def test_ident_text(existing: str, expected: str) -> None:
-    assert _hba.ident_text(existing, IDENT) == expected
-    assert _hba.ident_text(expected, IDENT) == expected
+    assert hba.ident_text(existing, IDENT) == expected
+    assert hba.ident_text(expected, IDENT) == expected
 
 
 def test_ident_text_without_a_pooler() -> None:
-    assert _hba.ident_text("mymap a b\n" + IDENT_BLOCK, ()) == "mymap a b\n"
+    assert hba.ident_text("mymap a b\n" + IDENT_BLOCK, ()) == "mymap a b\n"
 
 
 def test_as_packaged() -> None:
-    assert _hba.is_as_packaged(PACKAGED)
-    assert _hba.is_as_packaged(PACKAGED.replace("scram-sha-256", "md5"))
-    assert not _hba.is_as_packaged(PACKAGED + "host all all 10.0.0.0/8 scram-sha-256\n")
-    assert not _hba.is_as_packaged("")
-    assert _hba.is_ours(WHOLE)
-    assert not _hba.is_ours(BLOCK)
+    assert hba.is_as_packaged(PACKAGED)
+    assert hba.is_as_packaged(PACKAGED.replace("scram-sha-256", "md5"))
+    assert not hba.is_as_packaged(PACKAGED + "host all all 10.0.0.0/8 scram-sha-256\n")
+    assert not hba.is_as_packaged("")
+    assert hba.is_ours(WHOLE)
+    assert not hba.is_ours(BLOCK)
 
 
 def test_shown_change() -> None:
-    assert _hba.shown_change(PACKAGED, WHOLE) == {
-        "before": "\n".join(_hba.PACKAGE_RULES) + "\n",
+    assert hba.shown_change(PACKAGED, WHOLE) == {
+        "before": "\n".join(hba.PACKAGE_RULES) + "\n",
         "after": WHOLE,
     }
-    assert _hba.shown_change("# only comments\n", "# only comments\n" + IDENT_BLOCK) == {
+    assert hba.shown_change("# only comments\n", "# only comments\n" + IDENT_BLOCK) == {
         "before": "",
         "after": IDENT_BLOCK,
     }
-    assert _hba.shown_change(OTHERS, BLOCK + OTHERS) == {"before": OTHERS, "after": BLOCK + OTHERS}
+    assert hba.shown_change(OTHERS, BLOCK + OTHERS) == {"before": OTHERS, "after": BLOCK + OTHERS}
 
 
 def test_unsafe_lines() -> None:
     text = "# host all all all trust\nhost all all all trust\nlocal trust trust peer\n"
-    assert _hba.unsafe_lines("include a b trust\n") == ()
-    assert _hba.unsafe_lines(text + "host a b 10.0.0.0/8 password x=1\n") == (
+    assert hba.unsafe_lines("include a b trust\n") == ()
+    assert hba.unsafe_lines(text + "host a b 10.0.0.0/8 password x=1\n") == (
         "line 2 has method trust, which lets everybody in without a password:"
         " host all all all trust",
         "line 4 has method password, which sends passwords in plain text:"
@@ -539,28 +548,26 @@ KEPT = [
 
 @pytest.mark.parametrize(("line", "kept"), KEPT)
 def test_lines_for_what_only_others_have(line: str, kept: bool) -> None:
-    lines = _hba.lines_of_others(WHOLE + line + "\n", ["theirs", "/x"], ["their", "+x y"])
+    lines = hba.unmanaged_lines(WHOLE + line + "\n", ["theirs", "/x"], ["their", "+x y"])
     assert lines == ((line,) if kept else ())
-    text = _hba.hba_text(WHOLE, ONE, True, lines)
+    text = hba.hba_text(WHOLE, ONE, True, lines)
     assert text.startswith(WHOLE)
-    assert text.splitlines()[len(WHOLE.splitlines()) :] == (
-        [_hba.KEPT_HEADER, line] if kept else []
-    )
-    again = _hba.lines_of_others(text, ["theirs"], ["their", "+x y"])
-    assert _hba.hba_text(text, ONE, True, again) == text
-    assert _hba.lines_of_others(text, [], []) == _hba.include_lines(text)
+    assert text.splitlines()[len(WHOLE.splitlines()) :] == ([hba.KEPT_HEADER, line] if kept else [])
+    again = hba.unmanaged_lines(text, ["theirs"], ["their", "+x y"])
+    assert hba.hba_text(text, ONE, True, again) == text
+    assert hba.unmanaged_lines(text, [], []) == hba.include_lines(text)
 
 
 def test_others() -> None:
     names = ["app_user", "mydb", "legacy", "pgbouncer_auth"]
-    assert _hba.others(MODEL, names, ["pgbouncer_auth"]) == ["legacy"]
+    assert hba.unmanaged(MODEL, names, ["pgbouncer_auth"]) == ["legacy"]
 
 
 def test_a_role_that_shall_go_may_log_in_nowhere_and_is_nobody_else_s() -> None:
     roles = [{"name": "app_user", "kind": "user"}, {"name": "legacy", "state": "absent"}]
     databases = parse_databases([{"name": "mydb", "roles": roles}])
-    assert "legacy" not in " ".join(words(_hba.model_rules(databases, major=15)))
-    assert _hba.others(databases, ["app_user", "legacy", "mydb"], []) == []
+    assert "legacy" not in " ".join(words(hba.model_rules(databases, major=15)))
+    assert hba.unmanaged(databases, ["app_user", "legacy", "mydb"], []) == []
 
 
 def test_columns_are_as_wide_as_they_need_to_be_but_for_very_long_lists() -> None:
@@ -570,7 +577,7 @@ def test_columns_are_as_wide_as_they_need_to_be_but_for_very_long_lists() -> Non
         Rule("host", ("mydb",), ("a",), "10.0.0.0/8", "scram-sha-256"),
         Rule("host", ("mydb",), many, "10.0.0.0/8", "scram-sha-256"),
     )
-    assert _hba.aligned(rules) == [
+    assert hba.aligned(rules) == [
         "local mydb a,somewhat_longer            peer map=pooled",
         "host  mydb a                 10.0.0.0/8 scram-sha-256",
         f"host  mydb {','.join(many)} 10.0.0.0/8 scram-sha-256",
@@ -582,18 +589,18 @@ def test_shown_change_leaves_out_what_is_only_aligned_otherwise() -> None:
     after = (
         "host mydb   a   10.0.0.0/8 scram-sha-256\nhost mydb   longer 10.0.0.0/8 scram-sha-256\n"
     )
-    shown = _hba.shown_change(before, after)
+    shown = hba.shown_change(before, after)
     assert shown == {
         "before": after.splitlines(keepends=True)[0] + before.splitlines(keepends=True)[1],
         "after": after,
     }
     spaced = before.replace(" ", "  ")
-    assert _hba.shown_change(before, spaced) == {"before": before, "after": spaced}
+    assert hba.shown_change(before, spaced) == {"before": before, "after": spaced}
 
 
 def test_what_others_lines_name() -> None:
     text = f"{WHOLE}host one,two  a,+group 10.0.0.0/8 md5\nlocal all b peer\nnonsense\n"
-    databases, roles = _hba.named_by_others(text)
+    databases, roles = hba.named_by_unmanaged_lines(text)
     assert (sorted(databases), sorted(roles)) == (["one", "two"], ["a", "b"])
 
 
@@ -619,10 +626,10 @@ INCLUDED = [
 def test_what_an_included_file_may_say(
     databases: tuple[str, ...], users: tuple[str, ...], method: str, error: str, kept: bool
 ) -> None:
-    rule = _hba.IncludedRule("/d/x.conf", 3, "host", databases, users, method, error)
+    rule = hba.IncludedRule("/d/x.conf", 3, "host", databases, users, method, error)
     # Names that mean more than themselves do so whoever has them.
     names = ["theirs", "all", "+their", "/^their", "@file", "replication"]
-    found = _hba.decided_by_the_model([rule], names, ["their", "+their"])
+    found = hba.decided_by_the_model([rule], names, ["their", "+their"])
     assert found == (() if kept else (rule,))
     assert str(rule).startswith("/d/x.conf line 3: ")
     assert str(rule).endswith(error or f" ... {method}")
@@ -639,4 +646,4 @@ def test_what_an_included_file_may_say(
     ],
 )
 def test_files_of_others_are_noticed(text, expected):
-    assert _hba.has_includes(text) is expected
+    assert hba.has_includes(text) is expected

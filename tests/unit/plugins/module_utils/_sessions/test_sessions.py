@@ -85,8 +85,8 @@ REFUSED = [
      " take it out of states, or use mode=terminate"),
     ({"mode": "cancel", "states": ["active", "idle"]}, "mode: cancel ends statements that run, and"
      " idle has none; take it out of states, or use mode=terminate"),
-    ({"databases": ["a\nb"]}, "databases[0]: 'a\\nb' is no name for a database: control characters"
-     " such as line breaks are not allowed"),
+    ({"databases": ["a\nb"]}, "databases[0]: 'a\\nb' is not a valid name for a database: control"
+     " characters such as line breaks are not allowed"),
 ]  # fmt: skip
 
 

@@ -11,8 +11,10 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file as _conf_file
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings as _guc
+from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
+    settings as guc,
+)
 
 MAJORS = range(13, 19)
 DROP_IN = "/etc/postgresql/17/main/conf.d/zz-pooled.conf"
@@ -41,7 +43,7 @@ CHECKED = [
 
 @pytest.mark.parametrize(("settings", "major", "expected"), CHECKED)
 def test_check_settings(settings, major, expected):
-    assert _guc.check_settings(settings, major) == (settings if expected is None else expected)
+    assert guc.check_settings(settings, major) == (settings if expected is None else expected)
 
 
 # (settings, major, message)
@@ -78,9 +80,13 @@ REFUSED = [
         "postgres_settings.isn.weak: exists since Postgres 18, and this server is Postgres 17;"
         " leave it out",
     ),
-    ({"a b": 1}, 17, "postgres_settings: 'a b' is no name of a setting"),
-    ({"work_mem\nport": 1}, 17, "postgres_settings: 'work_mem\\nport' is no name of a setting"),
-    ({5: 1}, 17, "postgres_settings: 5 is no name of a setting"),
+    ({"a b": 1}, 17, "postgres_settings: 'a b' is not a valid name of a setting"),
+    (
+        {"work_mem\nport": 1},
+        17,
+        "postgres_settings: 'work_mem\\nport' is not a valid name of a setting",
+    ),
+    ({5: 1}, 17, "postgres_settings: 5 is not a valid name of a setting"),
     (
         {"transaction_timeout": "1s"},
         15,
@@ -131,9 +137,10 @@ REFUSED = [
     (
         {"max_connections": "100MB"},
         17,
-        "postgres_settings.max_connections: '100MB' is no number; this setting takes no unit",
+        "postgres_settings.max_connections: '100MB' is not a valid number; this setting takes no"
+        " unit",
     ),
-    ({"work_mem": "lots"}, 17, "postgres_settings.work_mem: 'lots' is no number"),
+    ({"work_mem": "lots"}, 17, "postgres_settings.work_mem: 'lots' is not a valid number"),
     (
         {"shared_buffers": "100kB"},
         17,
@@ -145,7 +152,7 @@ REFUSED = [
         17,
         "postgres_settings.checkpoint_completion_target: '1.5' is outside the range 0 .. 1",
     ),
-    ({"jit": "o"}, 17, "postgres_settings.jit: 'o' is no boolean; use on or off"),
+    ({"jit": "o"}, 17, "postgres_settings.jit: 'o' is not a valid boolean; use on or off"),
     (
         {"wal_level": "hot"},
         17,
@@ -155,7 +162,8 @@ REFUSED = [
     (
         {"work_mem": {}},
         17,
-        "postgres_settings.work_mem: {} is no value for a setting: give text, a number or a"
+        "postgres_settings.work_mem: {} is not a valid value for a setting: give text, a number or"
+        " a"
         " boolean",
     ),
     (
@@ -181,17 +189,17 @@ REFUSED = [
 @pytest.mark.parametrize(("settings", "major", "message"), REFUSED)
 def test_check_settings_refuses(settings, major, message):
     with pytest.raises(ValueError) as caught:
-        _guc.check_settings(settings, major)
+        guc.check_settings(settings, major)
     assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_every_default_of_the_catalog_is_valid(major):
-    catalog = _guc.catalog_of(major)
+    catalog = guc.catalog_of(major)
     assert len(catalog) > 300
     for definition in catalog.values():
         if definition.vartype != "string":
-            assert _guc.canonical(definition, definition.default) == definition.default
+            assert guc.canonical(definition, definition.default) == definition.default
 
 
 # (setting, text, canonical, display), values from facts that were seen on real servers
@@ -221,41 +229,41 @@ VALUES = [
 
 @pytest.mark.parametrize(("name", "text", "canonical", "display"), VALUES)
 def test_canonical_and_display(name, text, canonical, display):
-    definition = _guc.known_definition(name, 17)
-    assert _guc.canonical(definition, text) == canonical
-    assert _guc.display(definition, canonical) == display
+    definition = guc.known_definition(name, 17)
+    assert guc.canonical(definition, text) == canonical
+    assert guc.display(definition, canonical) == display
 
 
 def test_old_words_of_wal_level_are_no_words_of_others():
     with pytest.raises(ValueError, match="is not allowed; choose one of"):
-        _guc.canonical(_guc.known_definition("huge_pages", 17), "hot_standby")
+        guc.canonical(guc.known_definition("huge_pages", 17), "hot_standby")
 
 
 def test_what_runs_is_what_is_not_the_default():
-    work_mem, jit = (_guc.known_definition(name, 17) for name in ("work_mem", "jit"))
+    work_mem, jit = (guc.known_definition(name, 17) for name in ("work_mem", "jit"))
     live = {
-        "work_mem": _guc.Live(work_mem, "8192", "configuration file"),
-        "jit": _guc.Live(jit, "on", "default"),
+        "work_mem": guc.Live(work_mem, "8192", "configuration file"),
+        "jit": guc.Live(jit, "on", "default"),
     }
-    assert _guc.running(["Work_Mem", "jit", "not.there"], live) == {"work_mem": "8192"}
+    assert guc.running(["Work_Mem", "jit", "not.there"], live) == {"work_mem": "8192"}
 
 
 def test_libraries_that_stay_in_the_managed_file():
     rows = [
-        _guc.FileRow("/d/own.conf", 1, "shared_preload_libraries", "old, kept", True),
-        _guc.FileRow("/d/theirs.conf", 1, "shared_preload_libraries", "old", True),
+        guc.FileRow("/d/own.conf", 1, "shared_preload_libraries", "old, kept", True),
+        guc.FileRow("/d/theirs.conf", 1, "shared_preload_libraries", "old", True),
     ]
-    assert _guc.with_libraries(["new"], rows, "/d/own.conf", ["old"]) == "kept, old, new"
+    assert guc.with_libraries(["new"], rows, "/d/own.conf", ["old"]) == "kept, old, new"
 
 
 def test_no_digit_is_lost_in_display():
-    assert _guc.display(_guc.known_definition("work_mem", 17), "2147483647") == "2147483647kB"
-    assert _guc.display(_guc.known_definition("statement_timeout", 17), "1") == "1ms"
+    assert guc.display(guc.known_definition("work_mem", 17), "2147483647") == "2147483647kB"
+    assert guc.display(guc.known_definition("statement_timeout", 17), "1") == "1ms"
 
 
 NUMERIC = [
     definition
-    for definition in _guc.catalog_of(17).values()
+    for definition in guc.catalog_of(17).values()
     if definition.vartype == "integer" and definition.most and int(definition.most) > 100
 ]
 
@@ -263,8 +271,8 @@ NUMERIC = [
 @given(st.sampled_from(NUMERIC), st.data())
 def test_what_is_displayed_means_the_same(definition, data):
     value = data.draw(st.integers(max(int(definition.least), -(2**31)), int(definition.most)))
-    shown = _guc.display(definition, str(value))
-    assert _guc.canonical(definition, shown) == str(value)
+    shown = guc.display(definition, str(value))
+    assert guc.canonical(definition, shown) == str(value)
 
 
 SETTINGS = st.dictionaries(
@@ -275,9 +283,9 @@ SETTINGS = st.dictionaries(
 
 @given(SETTINGS)
 def test_a_file_says_what_it_was_made_of(settings):
-    text = _conf_file.render(settings)
-    assert dict(_conf_file.parse(text)) == settings
-    assert list(dict(_conf_file.parse(text))) == sorted(settings)
+    text = conf_file.render(settings)
+    assert dict(conf_file.parse(text)) == settings
+    assert list(dict(conf_file.parse(text))) == sorted(settings)
 
 
 # (text, entries)
@@ -295,19 +303,19 @@ FILES = [
 
 @pytest.mark.parametrize(("text", "entries"), FILES)
 def test_parse_file(text, entries):
-    assert _conf_file.parse(text) == entries
+    assert conf_file.parse(text) == entries
 
 
 @pytest.mark.parametrize("line", ["what is this?", "a = 'b", "a = b c", "= 1", "a ="])
 def test_parse_file_names_the_line(line):
     with pytest.raises(ValueError, match="line 2 is no setting") as caught:
-        _conf_file.parse(f"work_mem = 1\n{line}\n")
+        conf_file.parse(f"work_mem = 1\n{line}\n")
     assert repr(line.strip()) in str(caught.value)
 
 
 def test_without_settings_keeps_all_other_lines():
     text = "# do not edit\nwork_mem = '3MB'\nWORK_MEM = 4\nport = 5\n"
-    assert _conf_file.without(text, ["work_mem"]) == "# do not edit\nport = 5\n"
+    assert conf_file.without(text, ["work_mem"]) == "# do not edit\nport = 5\n"
 
 
 # (text of postgresql.conf, result, line that includes the managed file)
@@ -335,20 +343,20 @@ def test_with_candidate(text, result, line):
         names = ["9.conf", "zzz.conf", ".hidden.conf", "README", "10.conf"]
         return names if directory == "/etc/postgresql/17/main/conf.d" else []
 
-    written, included_at = _guc.with_candidate(text, MAIN, DROP_IN, "/fd/3", files_in)
+    written, included_at = guc.with_candidate(text, MAIN, DROP_IN, "/fd/3", files_in)
     assert included_at == line
     assert result is None or written.strip() == result.strip()
 
 
 def test_libraries_of_others_stay_and_come_first():
     rows = [
-        _guc.FileRow(MAIN, 1, "shared_preload_libraries", 'timescaledb, "Odd one"', True),
-        _guc.FileRow(DROP_IN, 1, "Shared_Preload_Libraries", "timescaledb,other", True),
-        _guc.FileRow(MAIN, 2, "work_mem", "nothing", True),
+        guc.FileRow(MAIN, 1, "shared_preload_libraries", 'timescaledb, "Odd one"', True),
+        guc.FileRow(DROP_IN, 1, "Shared_Preload_Libraries", "timescaledb,other", True),
+        guc.FileRow(MAIN, 2, "work_mem", "nothing", True),
     ]
-    value = _guc.with_libraries(["pg_stat_statements", "other"], rows)
+    value = guc.with_libraries(["pg_stat_statements", "other"], rows)
     assert value == 'timescaledb, "Odd one", other, pg_stat_statements'
-    assert _guc.names_of_libraries(value) == [
+    assert guc.names_of_libraries(value) == [
         "timescaledb",
         "Odd one",
         "other",
@@ -356,28 +364,28 @@ def test_libraries_of_others_stay_and_come_first():
     ]
 
 
-def live(**settings: str) -> dict[str, _guc.Live]:
+def live(**settings: str) -> dict[str, guc.Live]:
     """A new cluster with these values from its files."""
-    found = _guc.new_cluster(17)
+    found = guc.new_cluster(17)
     for name, setting in settings.items():
         found[name] = replace(found[name], setting=setting, source="configuration file")
     return found
 
 
-def drop_in(text: str = "") -> _guc.DropIn:
-    return _guc.DropIn(DROP_IN, text, MAIN, 800)
+def drop_in(text: str = "") -> guc.DropIn:
+    return guc.DropIn(DROP_IN, text, MAIN, 800)
 
 
-def row(name: str, value: str, path: str = DROP_IN, line: int = 5) -> _guc.FileRow:
-    return _guc.FileRow(path, line, name, value, True)
+def row(name: str, value: str, path: str = DROP_IN, line: int = 5) -> guc.FileRow:
+    return guc.FileRow(path, line, name, value, True)
 
 
 def test_a_new_cluster_gets_all_and_is_restarted():
-    plan = _guc.plan({"work_mem": "8MB", "shared_buffers": "1GB"}, drop_in(), live(), [])
-    assert plan.content == _conf_file.HEADER + "shared_buffers = '1GB'\nwork_mem = '8MB'\n"
+    plan = guc.plan({"work_mem": "8MB", "shared_buffers": "1GB"}, drop_in(), live(), [])
+    assert plan.content == conf_file.HEADER + "shared_buffers = '1GB'\nwork_mem = '8MB'\n"
     assert plan.changes == (
-        _guc.Change("shared_buffers", "128MB", "1GB", True, "131072"),
-        _guc.Change("work_mem", "4MB", "8MB", False, "8192"),
+        guc.Change("shared_buffers", "128MB", "1GB", True, "131072"),
+        guc.Change("work_mem", "4MB", "8MB", False, "8192"),
     )
     assert (plan.reload, plan.waiting, plan.resets, plan.overrides) == (
         True,
@@ -388,18 +396,18 @@ def test_a_new_cluster_gets_all_and_is_restarted():
 
 
 def test_nothing_to_do_keeps_the_text_of_equal_values():
-    text = _conf_file.render({"work_mem": "8MB"})
-    plan = _guc.plan(
+    text = conf_file.render({"work_mem": "8MB"})
+    plan = guc.plan(
         {"work_mem": "8192kB"}, drop_in(text), live(work_mem="8192"), [row("work_mem", "8MB")]
     )
-    assert plan == _guc.Plan(text, (), (), (), False, ())
+    assert plan == guc.Plan(text, (), (), (), False, ())
 
 
 def test_what_already_waits_for_a_restart_needs_no_reload():
-    text = _conf_file.render({"shared_buffers": "1GB"})
+    text = conf_file.render({"shared_buffers": "1GB"})
     settings = live()
     waiting = replace(settings["shared_buffers"], pending_restart=True)
-    plan = _guc.plan(
+    plan = guc.plan(
         {"shared_buffers": "1GB"},
         drop_in(text),
         {**settings, "shared_buffers": waiting},
@@ -409,11 +417,11 @@ def test_what_already_waits_for_a_restart_needs_no_reload():
 
 
 def test_alter_system_is_reset_for_what_is_managed():
-    text = _conf_file.render({"work_mem": "8MB"})
+    text = conf_file.render({"work_mem": "8MB"})
     rows = [row("work_mem", "8MB"), row("Work_Mem", "3MB", AUTO), row("port", "1", AUTO)]
-    plan = _guc.plan({"work_mem": "8MB"}, drop_in(text), live(work_mem="3072"), rows)
+    plan = guc.plan({"work_mem": "8MB"}, drop_in(text), live(work_mem="3072"), rows)
     assert plan.resets == ("work_mem",)
-    assert plan.changes == (_guc.Change("work_mem", "3MB", "8MB", False, "8192"),)
+    assert plan.changes == (guc.Change("work_mem", "3MB", "8MB", False, "8192"),)
     assert plan.reload
 
 
@@ -436,7 +444,7 @@ OVERRIDES = [
 
 @pytest.mark.parametrize(("rows", "overrides"), OVERRIDES)
 def test_what_is_read_later_is_named(rows, overrides):
-    plan = _guc.plan({"work_mem": "8MB"}, drop_in(), live(work_mem="3072"), rows)
+    plan = guc.plan({"work_mem": "8MB"}, drop_in(), live(work_mem="3072"), rows)
     assert plan.overrides == overrides
     assert bool(plan.changes) != bool(overrides)
 
@@ -444,15 +452,15 @@ def test_what_is_read_later_is_named(rows, overrides):
 def test_the_command_line_is_named():
     settings = live()
     settings["work_mem"] = replace(settings["work_mem"], setting="64", source="command line")
-    plan = _guc.plan({"work_mem": "8MB"}, drop_in(), settings, [])
+    plan = guc.plan({"work_mem": "8MB"}, drop_in(), settings, [])
     assert plan.overrides == ("work_mem is overridden by the server's command line",)
 
 
 def test_what_is_no_longer_given_goes_back_to_the_rest_of_the_files():
-    text = _conf_file.render({"work_mem": "8MB", "temp_buffers": "9MB", "gone.x": "1"})
+    text = conf_file.render({"work_mem": "8MB", "temp_buffers": "9MB", "gone.x": "1"})
     rows = [row("work_mem", "5MB", MAIN, 3), row("work_mem", "8MB"), row("temp_buffers", "9MB")]
-    plan = _guc.plan({}, drop_in(text), live(work_mem="8192", temp_buffers="1152"), rows)
-    assert plan.content == _conf_file.HEADER
+    plan = guc.plan({}, drop_in(text), live(work_mem="8192", temp_buffers="1152"), rows)
+    assert plan.content == conf_file.HEADER
     assert [(change.name, change.before, change.after) for change in plan.changes] == [
         ("temp_buffers", "9MB", "8MB"),
         ("work_mem", "8MB", "5MB"),
@@ -462,16 +470,16 @@ def test_what_is_no_longer_given_goes_back_to_the_rest_of_the_files():
 def test_a_value_of_the_session_hides_nothing():
     settings = live()
     settings["work_mem"] = replace(settings["work_mem"], setting="64", source="user")
-    text = _conf_file.render({"work_mem": "8MB"})
-    plan = _guc.plan({"work_mem": "8MB"}, drop_in(text), settings, [row("work_mem", "8MB")])
+    text = conf_file.render({"work_mem": "8MB"})
+    plan = guc.plan({"work_mem": "8MB"}, drop_in(text), settings, [row("work_mem", "8MB")])
     assert plan.changes == ()
 
 
 def test_a_broken_file_is_written_anew():
-    text = _conf_file.render({"work_mem": "8MB"})
-    plan = _guc.plan({"work_mem": "8MB"}, drop_in("what?"), live(work_mem="8192"), [])
+    text = conf_file.render({"work_mem": "8MB"})
+    plan = guc.plan({"work_mem": "8MB"}, drop_in("what?"), live(work_mem="8192"), [])
     assert (plan.content, plan.reload, plan.changes) == (text, True, ())
-    assert _guc.diff_lines(plan.changes, "what?", plan.content) == (
+    assert guc.diff_lines(plan.changes, "what?", plan.content) == (
         ["in the file only: (unreadable) = line 1 is no setting: 'what?'"],
         ["in the file only: work_mem = 8MB"],
     )
@@ -488,18 +496,20 @@ VALID = {
 
 @given(st.fixed_dictionaries({}, optional=VALID), st.fixed_dictionaries({}, optional=VALID))
 def test_after_a_plan_there_is_nothing_to_do(first, second):
-    def applied(plan: _guc.Plan) -> tuple[_guc.DropIn, dict[str, _guc.Live], list[_guc.FileRow]]:
+    def applied(
+        plan: guc.Plan,
+    ) -> tuple[guc.DropIn, dict[str, guc.Live], list[guc.FileRow]]:
         settings, rows = live(), []
-        for name, text in _conf_file.parse(plan.content):
-            value = _guc.canonical(settings[name].definition, text)
+        for name, text in conf_file.parse(plan.content):
+            value = guc.canonical(settings[name].definition, text)
             settings[name] = replace(settings[name], setting=value, source="configuration file")
             rows.append(row(name, text))
         return drop_in(plan.content), settings, rows
 
-    state = applied(_guc.plan(first, drop_in(), live(), []))
-    plan = _guc.plan(second, *state)
-    again = _guc.plan(second, *applied(plan))
-    assert again == _guc.Plan(plan.content, (), (), (), False, ())
+    state = applied(guc.plan(first, drop_in(), live(), []))
+    plan = guc.plan(second, *state)
+    again = guc.plan(second, *applied(plan))
+    assert again == guc.Plan(plan.content, (), (), (), False, ())
 
 
 @pytest.mark.parametrize(
@@ -524,11 +534,11 @@ def test_after_a_plan_there_is_nothing_to_do(first, second):
 )
 def test_check_role_settings_refuses(settings, major, message):
     with pytest.raises(ValueError, match=re.escape(message)):
-        _guc.check_role_settings(settings, major, "role")
+        guc.check_role_settings(settings, major, "role")
 
 
 def test_check_role_settings_takes_what_a_role_can_hold():
-    _guc.check_role_settings(
+    guc.check_role_settings(
         {
             "role": "app_owner",
             "search_path": "app, public",
@@ -554,7 +564,7 @@ LAST_GOOD = [
 @pytest.mark.parametrize(("before", "waiting", "expected"), LAST_GOOD)
 def test_last_good(before, waiting, expected):
     wanted = "a = '1'\nb = '1'\n"
-    assert _guc.last_good(wanted, before, waiting) == _conf_file.render(expected)
+    assert guc.last_good(wanted, before, waiting) == conf_file.render(expected)
 
 
 # (a file, another one, whether it sets nothing that the other does not set likewise)
@@ -568,4 +578,4 @@ PARTS = [
 
 @pytest.mark.parametrize(("text", "whole", "expected"), PARTS)
 def test_is_part_of(text, whole, expected):
-    assert _conf_file.is_part_of(text, whole) is expected
+    assert conf_file.is_part_of(text, whole) is expected

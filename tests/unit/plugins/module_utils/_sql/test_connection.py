@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection
 
 
 class Ended(Exception):
@@ -41,12 +41,12 @@ def test_psycopg2_is_looked_for_once(monkeypatch, error, respawned, found, end):
         assert (interpreters, name) == (["/usr/bin/python3"], "psycopg2")
         return found
 
-    monkeypatch.setattr(_postgres, "PSYCOPG2_IMPORT_ERROR", error)
-    monkeypatch.setattr(_postgres, "has_respawned", lambda: respawned)
-    monkeypatch.setattr(_postgres, "probe_interpreters_for_module", probe)
-    monkeypatch.setattr(_postgres, "respawn_module", respawn)
+    monkeypatch.setattr(connection, "PSYCOPG2_IMPORT_ERROR", error)
+    monkeypatch.setattr(connection, "has_respawned", lambda: respawned)
+    monkeypatch.setattr(connection, "probe_interpreters_for_module", probe)
+    monkeypatch.setattr(connection, "respawn_module", respawn)
     if end is None:
-        _postgres.require_psycopg2(Module())
+        connection.require_psycopg2(Module())
         return
     with pytest.raises(Ended, match=end):
-        _postgres.require_psycopg2(Module())
+        connection.require_psycopg2(Module())

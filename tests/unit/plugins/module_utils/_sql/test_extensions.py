@@ -53,7 +53,8 @@ CASES = [
 def test_how_an_extension_is_created(
     extension: Extension, around: Surroundings, new: bool, statements: tuple[str, ...]
 ) -> None:
-    assert creation("x-y", "public", extension, around, new) == statements
+    created = creation("x-y", "public", extension, around, new)
+    assert tuple(operation.sql for operation in created) == statements
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import quoting as _quote
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import quoting
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql import quotin
     ],
 )
 def test_quote_ident(name, quoted):
-    assert _quote.quote_ident(name) == quoted
+    assert quoting.quote_ident(name) == quoted
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_quote_ident(name, quoted):
     ],
 )
 def test_quote_literal(value, quoted):
-    assert _quote.quote_literal(value) == quoted
+    assert quoting.quote_literal(value) == quoted
 
 
 @pytest.mark.parametrize(
@@ -60,16 +60,16 @@ def test_quote_literal(value, quoted):
     ],
 )
 def test_split_identifiers(text, names):
-    assert _quote.split_identifiers(text) == names
+    assert quoting.split_identifiers(text) == names
 
 
 @pytest.mark.parametrize("text", ["a b", "a,", ",a", 'a"b', '"a', "a,,b"])
 def test_split_identifiers_refuses(text):
     with pytest.raises(ValueError) as caught:
-        _quote.split_identifiers(text)
-    assert str(caught.value) == f"{text!r} is no list of names separated by commas"
+        quoting.split_identifiers(text)
+    assert str(caught.value) == f"{text!r} is not a valid list of names separated by commas"
 
 
 @given(st.lists(st.text(), min_size=1))
 def test_what_is_joined_is_split_again(names):
-    assert _quote.split_identifiers(_quote.join_idents(names)) == tuple(names)
+    assert quoting.split_identifiers(quoting.join_idents(names)) == tuple(names)

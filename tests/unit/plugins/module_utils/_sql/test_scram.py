@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram as _scram
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram
 
 SALT = b"0123456789abcdef"
 
@@ -46,12 +46,12 @@ BROKEN = [
 
 @pytest.mark.parametrize(("password", "expected"), PREPARED)
 def test_saslprep(password, expected):
-    assert _scram.saslprep(password) == expected
+    assert scram.saslprep(password) == expected
 
 
 def test_make_verifier_is_what_the_rfc_says():
     # RFC 7677, section 3: user "user", password "pencil".
-    text = _scram.make_verifier("pencil", 4096, b"[m\x99h\x9d\x125\x8e\xec\xa0K\x14\x126\xfa\x81")
+    text = scram.make_verifier("pencil", 4096, b"[m\x99h\x9d\x125\x8e\xec\xa0K\x14\x126\xfa\x81")
     assert text == (
         "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$"
         "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
@@ -59,45 +59,45 @@ def test_make_verifier_is_what_the_rfc_says():
 
 
 def test_salt_is_random():
-    assert _scram.make_verifier("x", 1) != _scram.make_verifier("x", 1)
+    assert scram.make_verifier("x", 1) != scram.make_verifier("x", 1)
 
 
 @pytest.mark.parametrize("text", [*BROKEN, "", None, "pencil", "md5" + "0" * 32])
 def test_parse_verifier_takes_nothing_else(text):
-    assert _scram.parse_verifier(text) is None
+    assert scram.parse_verifier(text) is None
 
 
 @settings(max_examples=50)
 @given(password=st.text(min_size=1), other=st.text(min_size=1), iterations=st.integers(1, 3))
 def test_password_matches_its_own_verifier_only(password, other, iterations):
-    verifier = _scram.make_verifier(password, iterations, SALT)
-    assert _scram.password_matches(password, verifier)
-    same = _scram.saslprep(password) == _scram.saslprep(other)
-    assert _scram.password_matches(other, verifier) == same
+    verifier = scram.make_verifier(password, iterations, SALT)
+    assert scram.password_matches(password, verifier)
+    same = scram.saslprep(password) == scram.saslprep(other)
+    assert scram.password_matches(other, verifier) == same
 
 
 @pytest.mark.parametrize("stored", [None, "", "md5" + "0" * 32, "plain", *BROKEN])
 def test_plain_text_does_not_match_what_is_no_verifier(stored):
-    assert not _scram.password_matches("plain", stored)
+    assert not scram.password_matches("plain", stored)
 
 
 def test_given_verifier_is_compared_and_sent_as_it_is():
-    verifier = _scram.make_verifier("x", 1, SALT)
-    assert _scram.password_matches(verifier, verifier)
-    assert not _scram.password_matches(verifier, _scram.make_verifier("x", 2, SALT))
-    assert not _scram.password_matches(verifier, None)
-    assert _scram.verifier_to_send(verifier) == verifier
+    verifier = scram.make_verifier("x", 1, SALT)
+    assert scram.password_matches(verifier, verifier)
+    assert not scram.password_matches(verifier, scram.make_verifier("x", 2, SALT))
+    assert not scram.password_matches(verifier, None)
+    assert scram.verifier_to_send(verifier) == verifier
 
 
 def test_plain_text_is_never_sent():
-    sent = _scram.verifier_to_send("plain", 7)
-    assert _scram.parse_verifier(sent).iterations == 7
-    assert _scram.password_matches("plain", sent)
+    sent = scram.verifier_to_send("plain", 7)
+    assert scram.parse_verifier(sent).iterations == 7
+    assert scram.password_matches("plain", sent)
 
 
 def test_md5_is_refused():
     with pytest.raises(ValueError) as caught:
-        _scram.check_password("here", "md5" + "0123456789abcdef" * 2)
+        scram.check_password("here", "md5" + "0123456789abcdef" * 2)
     assert str(caught.value) == (
         "here: an md5 hash can't be used for SCRAM logins;"
         " give the plain text or a SCRAM-SHA-256 verifier"
@@ -107,13 +107,13 @@ def test_md5_is_refused():
 @pytest.mark.parametrize("text", BROKEN)
 def test_broken_verifier_is_refused_without_quoting_it(text):
     with pytest.raises(ValueError) as caught:
-        _scram.check_password("here", text)
+        scram.check_password("here", text)
     assert str(caught.value) == (
-        "here: starts like a SCRAM-SHA-256 verifier but is none; its form is"
+        "here: starts like a SCRAM-SHA-256 verifier but is not a valid one; its form is"
         " SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>"
     )
 
 
 @pytest.mark.parametrize("text", ["md5", "md5" + "x" * 32, "SCRAM", "plain", "é"])
 def test_other_text_is_a_password(text):
-    assert _scram.check_password("here", text) == text
+    assert scram.check_password("here", text) == text

@@ -9,6 +9,23 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    ActualRole,
+    Column,
+    DatabaseObject,
+    Link,
+    Login,
+    Membership,
+    RoleSetting,
+    Schema,
+    UnmanagedRole,
+    new_cluster,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import (
+    Change,
+    Difference,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import DropOwned
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import (
     nested_text,
     plan,
@@ -16,27 +33,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.acces
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.rights import (
     rights_needs,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
-    ActualRole,
-    Change,
-    Column,
-    Difference,
-    Link,
-    Login,
-    Membership,
-    Outsider,
-    RoleSetting,
-    Schema,
-    Securable,
-    Wanted,
-    new_cluster,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     parse_databases,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram as _scram
+from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
-    KIND_RIGHTS,
     Grant,
     default_database_acl,
     owner_grants,
@@ -122,8 +125,8 @@ def test_cis_closes_every_database_and_limits_the_superuser(major, privileges):
 
 def test_cis_leaves_what_outsiders_need_and_the_monitor_s_role_is_none():
     actual = new_cluster(17, ADMIN, ("mydb",), "cis")
-    outsiders = (Outsider("legacy", frozenset({"legacy"})),)
-    planned = plan(wanted(hardening="cis"), replace(actual, outsiders=outsiders))
+    unmanaged_roles = (UnmanagedRole("legacy", frozenset({"legacy"})),)
+    planned = plan(wanted(hardening="cis"), replace(actual, unmanaged_roles=unmanaged_roles))
     assert not [c.text for c in planned.changes if c.database in ("postgres", "template1")]
     assert [text.split(":")[0] for text in planned.warnings].count("database 'postgres'") == 3
     assert all("'legacy'" in text for text in planned.warnings)
@@ -304,7 +307,7 @@ def test_memberships(major, there, expected):
     assert kept == [text for text in expected if not text.startswith("REVOKE")]
 
 
-STORED = _scram.make_verifier("pw", 1)
+STORED = scram.make_verifier("pw", 1)
 
 
 @pytest.mark.parametrize(
@@ -327,9 +330,9 @@ def test_passwords(password, stored, changes):
         ["ALTER ROLE app_user PASSWORD '********'"] if changes else []
     )
     for change in planned:
-        assert change.secret
+        assert change.operation.secret
         verifier = change.sql.split("'")[1]
-        assert _scram.password_matches(password, verifier)
+        assert scram.password_matches(password, verifier)
         assert verifier not in repr(change)
 
 
@@ -337,7 +340,7 @@ def test_password_that_cannot_be_compared_is_left_and_named():
     want = wanted(role("app_user", password="pw", settings=NO_SETTINGS))
     actual = replace(server(roles={"app_user": existing("app_user")}), reads_passwords=False)
     planned = plan(want, actual)
-    assert not [change for change in planned.changes if change.secret]
+    assert not [change for change in planned.changes if change.operation.secret]
     assert planned.warnings == (
         "the password of role 'app_user' is left as it is, because 'postgres' may not read what the"
         " server stores, and logging in as 'app_user' from here does not tell whether it differs:"
@@ -355,7 +358,9 @@ def test_a_password_that_somebody_gave_the_pooler_s_role_goes():
 
 def test_passwords_come_last():
     want = wanted(role("a", password="x"), role("b", member_of=["a"]))
-    secrets = [change.secret for change in plan(want, server()).changes if not change.database]
+    secrets = [
+        change.operation.secret for change in plan(want, server()).changes if not change.database
+    ]
     assert secrets == sorted(secrets)
     assert any(secrets)
 
@@ -366,9 +371,9 @@ GRANTS = st.lists(
     st.builds(Grant, NAMES, PRIVILEGES, st.booleans(), st.sampled_from(["owner", "outside"]))
 ).map(tuple)
 RIGHTS = {
-    "app_user": KIND_RIGHTS["user"],
-    "app_reader": KIND_RIGHTS["reader"],
-    "app_migrator": KIND_RIGHTS["migrator"],
+    "app_user": KINDS["user"].rights,
+    "app_reader": KINDS["reader"].rights,
+    "app_migrator": KINDS["migrator"].rights,
 }
 
 
@@ -428,7 +433,7 @@ def test_only_an_option_that_is_there_is_revoked(grantable):
         Grant("app_reader", "SELECT", grantable, "owner"),
         Grant("legacy", "SELECT", False, "app_reader"),
     )
-    needs = rights_needs("tables", "owner", grants, {"app_reader": KIND_RIGHTS["reader"]}, True)
+    needs = rights_needs("tables", "owner", grants, {"app_reader": KINDS["reader"].rights}, True)
     found = [(need.verb, need.grantees, need.again) for need in needs]
     assert found == (
         [
@@ -447,12 +452,12 @@ def test_nothing_is_revoked_when_not_exclusive(grants):
 
 
 def table(name, *grants, schema="public", owner=ADMIN, kind="tables", arguments=""):
-    return Securable(kind, schema, name, arguments, owner, grants)
+    return DatabaseObject(kind, schema, name, arguments, owner, grants)
 
 
-def object_texts(*securables, mixed=frozenset()):
+def object_texts(*objects, mixed=frozenset()):
     want = wanted(role("app_reader", "reader"))
-    actual = server(database={"securables": securables, "mixed": mixed})
+    actual = server(database={"objects": objects, "mixed": mixed})
     return [text for text in texts(want, actual) if "TABLE" in text or "SEQUENCE" in text]
 
 
@@ -483,19 +488,19 @@ def test_rights_on_columns_beyond_the_kind_are_revoked():
 def test_large_objects_that_an_application_made_are_its_own():
     want = wanted(role("app_migrator", "migrator"), role("app_user"), role("app_reader", "reader"))
     for owner, granted in (("app_migrator", True), ("app_user", False)):
-        item = Securable("large objects", "", "16400", "", owner, ())
+        item = DatabaseObject("large objects", "", "16400", "", owner, ())
         found = texts(want, server(database={"large_objects": (item,)}))
         assert any("16400 TO app_reader" in text for text in found) == granted, owner
 
 
-OUTSIDERS = (Outsider("legacy", frozenset({"legacy", "staff"})),)
+UNMANAGED = (UnmanagedRole("legacy", frozenset({"legacy", "staff"})),)
 OPEN = default_database_acl(ADMIN)
 
 
-def public_texts(grants, outsiders, **options):
+def public_texts(grants, unmanaged_roles, **options):
     actual = server()
     database = replace(actual.databases["mydb"], grants=grants)
-    actual = replace(actual, outsiders=outsiders, databases={"mydb": database})
+    actual = replace(actual, unmanaged_roles=unmanaged_roles, databases={"mydb": database})
     want = wanted(role("app_user", settings=NO_SETTINGS), **options)
     planned = plan(want, actual)
     revoked = [change.text for change in planned.changes if "FROM PUBLIC" in change.text]
@@ -504,22 +509,24 @@ def public_texts(grants, outsiders, **options):
 
 REVOKED = "REVOKE {} ON DATABASE mydb FROM PUBLIC"
 
-# (further grants, outsiders, options, privileges revoked from PUBLIC, warnings)
+# (further grants, unmanaged_roles, options, privileges revoked from PUBLIC, warnings)
 PUBLIC_CASES = [
     ((), (), {}, "CONNECT, TEMPORARY", 0),
-    ((), OUTSIDERS, {}, "", 2),
-    ((), OUTSIDERS, {"revoke_public": True}, "CONNECT, TEMPORARY", 0),
-    ((Grant("staff", "CONNECT", False, ADMIN),), OUTSIDERS, {}, "CONNECT", 1),
-    (owner_grants("staff", ("CONNECT", "TEMPORARY")), OUTSIDERS, {}, "CONNECT, TEMPORARY", 0),
-    ((), (Outsider("x", frozenset({"x", ADMIN})),), {}, "CONNECT, TEMPORARY", 0),
-    ((), (Outsider("x", frozenset({"x", "app_user"})),), {}, "CONNECT", 1),
+    ((), UNMANAGED, {}, "", 2),
+    ((), UNMANAGED, {"revoke_public": True}, "CONNECT, TEMPORARY", 0),
+    ((Grant("staff", "CONNECT", False, ADMIN),), UNMANAGED, {}, "CONNECT", 1),
+    (owner_grants("staff", ("CONNECT", "TEMPORARY")), UNMANAGED, {}, "CONNECT, TEMPORARY", 0),
+    ((), (UnmanagedRole("x", frozenset({"x", ADMIN})),), {}, "CONNECT, TEMPORARY", 0),
+    ((), (UnmanagedRole("x", frozenset({"x", "app_user"})),), {}, "CONNECT", 1),
 ]
 
 
-@pytest.mark.parametrize(("grants", "outsiders", "options", "revoked", "warnings"), PUBLIC_CASES)
-def test_public_keeps_what_others_need(grants, outsiders, options, revoked, warnings):
+@pytest.mark.parametrize(
+    ("grants", "unmanaged_roles", "options", "revoked", "warnings"), PUBLIC_CASES
+)
+def test_public_keeps_what_others_need(grants, unmanaged_roles, options, revoked, warnings):
     expected = [REVOKED.format(revoked)] if revoked else []
-    assert public_texts((*OPEN, *grants), outsiders, **options) == (expected, warnings)
+    assert public_texts((*OPEN, *grants), unmanaged_roles, **options) == (expected, warnings)
 
 
 def test_only_tables_and_sequences_stay_open_for_who_has_no_right_by_name():
@@ -531,9 +538,9 @@ def test_only_tables_and_sequences_stay_open_for_who_has_no_right_by_name():
             "x", Grant("", privilege, False, "app_migrator"), owner="app_migrator", kind=kind
         )
         actual = server(
-            outsiders=OUTSIDERS,
+            unmanaged_roles=UNMANAGED,
             database={
-                "securables": (item,),
+                "objects": (item,),
                 "schemas": {
                     "public": Schema("public", ADMIN, (Grant("legacy", "USAGE", False, ADMIN),))
                 },
@@ -554,8 +561,8 @@ def test_a_member_outside_the_model_is_told_what_it_loses():
     told = []
     for name, grants in lacking.items():
         actual = server(
-            database={"securables": (table("t", *grants),)},
-            outsiders=(Outsider("anna", frozenset({"anna", "app_user"})),),
+            database={"objects": (table("t", *grants),)},
+            unmanaged_roles=(UnmanagedRole("anna", frozenset({"anna", "app_user"})),),
             links=(Link("anna", "app_user"),),
         )
         planned = plan(wanted(role("app_user")), actual)
@@ -567,11 +574,11 @@ def test_create_on_a_schema_stays_with_who_needs_it():
     open_schema = Schema("public", ADMIN, (Grant("", "CREATE", False, ADMIN),))
     actual = server(database={"schemas": {"public": open_schema}})
     # Who can't connect does not need it.
-    assert plan(wanted(), replace(actual, outsiders=OUTSIDERS)).changes[0].text == (
+    assert plan(wanted(), replace(actual, unmanaged_roles=UNMANAGED)).changes[0].text == (
         "REVOKE CREATE ON SCHEMA public FROM PUBLIC"
     )
     database = replace(actual.databases["mydb"], grants=(Grant("legacy", "CONNECT", False, ADMIN),))
-    actual = replace(actual, databases={"mydb": database}, outsiders=OUTSIDERS)
+    actual = replace(actual, databases={"mydb": database}, unmanaged_roles=UNMANAGED)
     assert plan(wanted(), actual).changes == ()
 
 
@@ -580,7 +587,7 @@ def test_owner_of_the_database_needs_no_right_of_public():
     schema = Schema("public", owner, (Grant("", "CREATE", False, owner),))
     actual = server(
         database={"schemas": {"public": schema}},
-        outsiders=(Outsider("x", frozenset({"x", ADMIN})),),
+        unmanaged_roles=(UnmanagedRole("x", frozenset({"x", ADMIN})),),
     )
     assert texts(wanted(), actual) == ["REVOKE CREATE ON SCHEMA public FROM PUBLIC"]
 
@@ -629,7 +636,8 @@ def test_all_problems_are_told_at_once():
     with pytest.raises(ValueError) as caught:
         plan(want, actual)
     assert str(caught.value).splitlines() == [
-        "pooled_databases: settings.search_path of role 'app_user': 'a b' is no list of names"
+        "pooled_databases: settings.search_path of role 'app_user': 'a b' is not a valid list of"
+        " names"
         " separated by commas",
         "the server is Postgres 12; 13 or newer is needed",
         "pooled_databases: member_of of role 'app_user': there is no role 'nobody' on the server or"
@@ -669,7 +677,7 @@ def test_all_problems_are_told_at_once():
         (
             wanted(pooler_role="x"),
             {"login_is_superuser": False},
-            "pooler_role: 'postgres' is no superuser, so it can't make a function that reads"
+            "pooler_role: 'postgres' is not a superuser, so it can't make a function that reads"
             " verifiers; leave pooler_role empty and use pgbouncer_auth: userlist",
         ),
         (
@@ -687,8 +695,8 @@ def test_what_cannot_be_had_is_refused(want, changes, message):
 
 
 def test_plan_is_deterministic_and_has_no_doubles():
-    want = wanted(*(role(f"r{i}", kind, password="x") for i, kind in enumerate(KIND_RIGHTS) if
-                    kind != "pooler"), pooler_role="p")  # fmt: skip
+    roles = [role(f"r{i}", kind, password="x") for i, kind in enumerate(KINDS)]
+    want = wanted(*roles, pooler_role="p")
     first = texts(want, new_cluster(16, ADMIN, ("mydb",)))
     assert first == texts(want, new_cluster(16, ADMIN, ("mydb",)))
     assert len(first) == len(set(first))
@@ -696,10 +704,10 @@ def test_plan_is_deterministic_and_has_no_doubles():
 
 def test_nested_text():
     changes = [
-        Change(None, "", "", "", (Difference(("role a b", "left"), "", "10s"),)),
-        Change(None, "", "", "", (Difference(("role a b", "right"), "off", "a: b"),)),
-        Change("d", "", "", "", (Difference(("d", "t"), "SELECT", ""),)),
-        Change("d", "", "", "", (Difference(("d", "t"), "INSERT", ""),)),
+        Change(None, DropOwned("x"), "", (Difference(("role a b", "left"), "", "10s"),)),
+        Change(None, DropOwned("x"), "", (Difference(("role a b", "right"), "off", "a: b"),)),
+        Change("d", DropOwned("x"), "", (Difference(("d", "t"), "SELECT", ""),)),
+        Change("d", DropOwned("x"), "", (Difference(("d", "t"), "INSERT", ""),)),
     ]
     assert nested_text(changes, after=False) == (
         'd:\n  t: SELECT, INSERT\nrole a b:\n  right: "off"\n'

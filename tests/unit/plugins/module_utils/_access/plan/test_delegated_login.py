@@ -8,20 +8,27 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import plan
-from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.delegated_login import (
-    lent,
-    reaches,
-)
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     ActualRole,
-    Change,
+    DatabaseObject,
     Login,
     Schema,
-    Securable,
-    Wanted,
     new_cluster,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Change
+from ansible_collections.pooled.postgres.plugins.module_utils._access.operations import (
+    AlterRole,
+    DropOwned,
+    GrantMembership,
+    RevokeMembership,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import plan
+from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.delegated_login import (
+    reaches,
+    role_problems,
+    with_temporary_membership,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     parse_databases,
 )
@@ -53,7 +60,7 @@ def wanted():
     return Wanted(parse_databases([{"name": "mydb", "roles": roles}]))
 
 
-def server(major, mine, *existing, owner=ME, schema_owner="pg_database_owner", securables=()):
+def server(major, mine, *existing, owner=ME, schema_owner="pg_database_owner", objects=()):
     actual = new_cluster(major, ME, ("mydb",))
     database = replace(
         actual.databases["mydb"],
@@ -65,7 +72,7 @@ def server(major, mine, *existing, owner=ME, schema_owner="pg_database_owner", s
                 "public", schema_owner, owner_grants(schema_owner, ("USAGE", "CREATE"))
             )
         },
-        securables=securables,
+        objects=objects,
     )
     roles = {name: ActualRole(name, frozenset({"LOGIN", "INHERIT"}), -1) for name in existing}
     return replace(
@@ -104,8 +111,33 @@ def test_reaches(major, mine, existing, role, expected):
     assert reaches(role, wanted(), server(major, mine, *existing)) == expected
 
 
+@pytest.mark.parametrize(
+    ("operation", "words", "allowed"),
+    [
+        (AlterRole("grp", ("NOLOGIN",)), WORDS, True),
+        (AlterRole("grp", ("NOLOGIN",)), frozenset({"INHERIT"}), False),
+        (GrantMembership("grp", "app_user"), frozenset({"INHERIT"}), True),
+        (RevokeMembership("grp", "app_user"), frozenset({"INHERIT"}), True),
+        (AlterRole("app_user", ("NOLOGIN",)), frozenset({"INHERIT"}), True),
+    ],
+)
+def test_altering_a_role_takes_createrole_and_granting_it_does_not(operation, words, allowed):
+    mine = login(attributes=words, administers=frozenset({"grp"}))
+    actual = server(17, mine, "app_user", "app_migrator", "grp")
+    changes = [Change(None, operation, "", (), acts_for=frozenset({"grp"}))]
+    problems = list(role_problems(wanted(), actual, changes))
+    assert problems == (
+        []
+        if allowed
+        else [
+            f"'master' may not do this with role 'grp', because it has no CREATEROLE:"
+            f" {operation.sql}"
+        ]
+    )
+
+
 def change(*acts_for):
-    return Change("mydb", "SQL", "SQL", "", (), acts_for=frozenset(acts_for))
+    return Change("mydb", DropOwned("x"), "", (), acts_for=frozenset(acts_for))
 
 
 # major, login, what a change needs, the statements before and after it
@@ -146,20 +178,20 @@ LENT = [
 @pytest.mark.parametrize(("major", "mine", "needs", "expected"), LENT)
 def test_rights_are_lent_for_one_transaction(major, mine, needs, expected):
     before, after = expected
-    changes = lent([change(*needs)], wanted(), server(major, mine))
-    assert [item.sql for item in changes] == [*before, "SQL", *after]
+    changes = with_temporary_membership([change(*needs)], wanted(), server(major, mine))
+    assert [item.sql for item in changes] == [*before, "DROP OWNED BY x", *after]
     assert all(item.differences == () for item in changes)
 
 
 def test_nothing_is_lent_for_nothing():
-    assert lent([], wanted(), server(17, login())) == []
+    assert with_temporary_membership([], wanted(), server(17, login())) == []
 
 
 @pytest.mark.parametrize("major", [13, 14, 15, 16, 17, 18])
 @pytest.mark.parametrize("table_owner", [ME, "app_migrator", "stranger"])
 def test_each_statement_is_one_that_the_login_may_make(major, table_owner):
-    table = Securable("tables", "public", "t", "", table_owner, ())
-    actual = server(major, login(), securables=(table,))
+    table = DatabaseObject("tables", "public", "t", "", table_owner, ())
+    actual = server(major, login(), objects=(table,))
     planned = plan(wanted(), actual)
     needed = {role for item in planned.changes if item.database for role in item.acts_for}
     assert needed <= {ME, "app_migrator"}
@@ -169,12 +201,12 @@ def test_each_statement_is_one_that_the_login_may_make(major, table_owner):
 
 
 def test_all_in_schema_is_not_said_where_something_is_out_of_reach():
-    mine = [Securable("tables", "public", name, "", ME, ()) for name in ("a", "b")]
-    theirs = Securable("tables", "public", "c", "", "stranger", ())
+    mine = [DatabaseObject("tables", "public", name, "", ME, ()) for name in ("a", "b")]
+    theirs = DatabaseObject("tables", "public", "c", "", "stranger", ())
     assert "ALL TABLES" in str(
-        [c.text for c in plan(wanted(), server(17, login(), securables=(*mine,))).changes]
+        [c.text for c in plan(wanted(), server(17, login(), objects=(*mine,))).changes]
     )
-    actual = server(17, login(), securables=(*mine, theirs))
+    actual = server(17, login(), objects=(*mine, theirs))
     planned = [item.text for item in plan(wanted(), actual).changes]
     assert "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE public.a, public.b TO app_user" in planned
 
@@ -189,7 +221,7 @@ REFUSED = [
     (
         server(17, login(), owner="stranger"),
         "database 'mydb' belongs to 'stranger', so 'master' may not change rights on it:"
-        " 'app_migrator' would lack CREATE, CONNECT, TEMPORARY; 'app_user' would lack CONNECT; mend"
+        " 'app_migrator' would lack CREATE, CONNECT, TEMPORARY; 'app_user' would lack CONNECT; fix"
         " it with ALTER DATABASE mydb OWNER TO master",
     ),
     (
@@ -199,7 +231,7 @@ REFUSED = [
     (
         server(17, login(), schema_owner="stranger"),
         "database 'mydb', schema 'public' belongs to 'stranger', so 'master' may not change rights"
-        " on it: 'app_migrator' would lack USAGE, CREATE; 'app_user' would lack USAGE; mend it with"
+        " on it: 'app_migrator' would lack USAGE, CREATE; 'app_user' would lack USAGE; fix it with"
         " ALTER SCHEMA public OWNER TO master",
     ),
 ]
@@ -243,8 +275,8 @@ def test_a_role_that_it_administers_is_not_altered_without_createrole():
 
 def test_what_stays_on_objects_out_of_reach_is_told_by_what_is_wrong_with_it():
     extra = (Grant("app_user", "TRUNCATE", False, "stranger"),)
-    table = Securable("tables", "public", "t", "", "stranger", extra)
-    found = plan(wanted(), server(17, login(), securables=(table,))).warnings
+    table = DatabaseObject("tables", "public", "t", "", "stranger", extra)
+    found = plan(wanted(), server(17, login(), objects=(table,))).warnings
     start = "database 'mydb', schema 'public': tables of 'stranger' (t)"
     told = [text.split("has not: ")[1] for text in found if text.startswith(start)]
     assert sorted(text.split(" on them")[0] for text in told) == [

@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._access.state import (
+from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
+    DatabaseObject,
     DefaultRights,
-    OtherRole,
     Schema,
-    Securable,
-    Wanted,
+    ServerRole,
     new_cluster,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._access.warnings.database import (
     reports,
 )
@@ -33,19 +33,21 @@ ROLES = [
 ]
 
 
-def told(*roles, others=(), exclusive=True, **database):
+def told(*roles, server_roles=(), exclusive=True, **database):
     """The reports on a database, of which a model names these roles."""
     wanted = Wanted(
         parse_databases([{"name": "mydb", "roles": list(roles or ROLES)}]), exclusive=exclusive
     )
     actual = new_cluster(17, ADMIN, ("mydb",))
     state = replace(actual.databases["mydb"], exists=True, **database)
-    actual = replace(actual, databases={"mydb": state}, others={role.name: role for role in others})
+    actual = replace(
+        actual, databases={"mydb": state}, server_roles={role.name: role for role in server_roles}
+    )
     return list(reports(wanted.databases[0], wanted, actual))
 
 
 def item(kind, owner, *grants):
-    return Securable(kind, "public", "t", "", owner, grants)
+    return DatabaseObject(kind, "public", "t", "", owner, grants)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def item(kind, owner, *grants):
 )
 def test_owners(kind, owner, expected):
     start = "database 'mydb', schema 'public': "
-    found = [text for text in told(securables=(item(kind, owner),)) if "belong to" in text]
+    found = [text for text in told(objects=(item(kind, owner),)) if "belong to" in text]
     assert len(found) == len(expected)
     for text, begins in zip(found, expected, strict=True):
         assert text.startswith(start), text
@@ -72,11 +74,11 @@ def test_owners(kind, owner, expected):
 @pytest.mark.parametrize(
     ("maker", "defaults", "expected"),
     [
-        (OtherRole("maker"), (), True),
-        (OtherRole("boss", superuser=True), (), False),
-        (OtherRole("app_migrator"), (), False),
+        (ServerRole("maker"), (), True),
+        (ServerRole("boss", superuser=True), (), False),
+        (ServerRole("app_migrator"), (), False),
         (
-            OtherRole("maker"),
+            ServerRole("maker"),
             (
                 Grant("app_user", "SELECT", False, "maker"),
                 Grant("app_user", "INSERT", False, "maker"),
@@ -95,7 +97,7 @@ def test_who_creates_what_the_model_has_no_rights_on(maker, defaults, expected):
         (*owner_grants(ADMIN, ("CREATE",)), Grant(maker.name, "CREATE", False, ADMIN)),
     )
     found = told(
-        others=[maker],
+        server_roles=[maker],
         schemas={"public": schema},
         default_rights=(DefaultRights(maker.name, "", "tables", defaults),) if defaults else (),
     )
@@ -108,7 +110,7 @@ def defaults(creator, kind, *grants, schema=""):
     rights = DefaultRights(
         creator, schema, kind, tuple(Grant(*one, False, creator) for one in grants)
     )
-    found = told(default_rights=(rights,), others=[OtherRole("maker"), OtherRole("legacy")])
+    found = told(default_rights=(rights,), server_roles=[ServerRole("maker"), ServerRole("legacy")])
     return [text for text in found if "default privileges of" in text]
 
 

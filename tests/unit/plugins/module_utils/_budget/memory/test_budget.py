@@ -254,7 +254,8 @@ BAD_INPUTS = [
     ),
     (
         {"settings": {"max_worker_processes": "8x"}},
-        "postgres_settings.max_worker_processes: '8x' is no number; this setting takes no unit",
+        "postgres_settings.max_worker_processes: '8x' is not a valid number; this setting takes no"
+        " unit",
     ),
     (
         {"settings": {"hash_mem_multiplier": 0}},

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What access is wanted, what a server has, and the changes between the two, as data."""
+"""The access that a server gives, as data."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ATTRIBUTES = (
     "REPLICATION",
     "BYPASSRLS",
 )
-# What CREATE ROLE gives when it is not told.
+# What CREATE ROLE gives by default.
 CREATED_ATTRIBUTES = frozenset({"INHERIT"})
 
 # The encoding of each database of the model.
@@ -47,23 +47,6 @@ LEAST_MAJOR = 13
 # From this major on CREATEROLE reaches only roles that it has ADMIN OPTION on, which it gets on
 # those that it creates; and what a member may do is part of each membership.
 ADMIN_OPTION_MAJOR = 16
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The model, and how far it reaches.
-
-    C(monitor_role) is granted by name what it needs, by another module.
-    """
-
-    databases: tuple[Database, ...]
-    pooler_role: str = ""
-    pooler_password: str | None = field(default=None, repr=False)
-    exclusive: bool = True
-    revoke_public: bool = False
-    hardening: str = STANDARD
-    pooler_connection_limit: int = -1
-    monitor_role: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +85,7 @@ class ActualRole:
 
 
 @dataclass(frozen=True)
-class Outsider:
+class UnmanagedRole:
     """A role outside the model, and every role whose rights it has, itself included.
 
     One that can't log in itself is C(used_by) those that may SET ROLE to it.
@@ -115,7 +98,7 @@ class Outsider:
 
 
 @dataclass(frozen=True)
-class OtherRole:
+class ServerRole:
     """Any role of the server, with what it may do whatever rights it has."""
 
     name: str
@@ -150,7 +133,7 @@ class Belongings:
 
 
 @dataclass(frozen=True)
-class OtherSchema:
+class UnmanagedSchema:
     """A schema outside the model; C(tables) counts those that migrators own in it."""
 
     name: str
@@ -159,7 +142,7 @@ class OtherSchema:
 
 
 @dataclass(frozen=True)
-class OtherRight:
+class UnmanagedRight:
     """Rights of a role of the model on things that the model says nothing about.
 
     C(kind) says what C(count) things they are, C(place) in which schema, C(names) a few of them.
@@ -174,19 +157,20 @@ class OtherRight:
 
 
 @dataclass(frozen=True)
-class LeavingRole:
-    """A role that shall go and is there.
+class RoleToDrop:
+    """A role to drop that is there.
 
     C(sessions) and C(elsewhere) say for a database how many sessions it has there, and how many
     objects it owns or holds rights on there outside the model. C(shared) says whether it owns or
-    holds anything that is the whole server's. C(lent) are memberships that others have from it.
+    holds anything that is the whole server's. C(granted_memberships)
+    are memberships that other roles have from it.
     """
 
     name: str
     sessions: tuple[tuple[str, int], ...] = ()
     prepared: int = 0
     members: tuple[str, ...] = ()
-    lent: tuple[tuple[str, str], ...] = ()
+    granted_memberships: tuple[tuple[str, str], ...] = ()
     elsewhere: tuple[tuple[str, int], ...] = ()
     shared: bool = False
 
@@ -202,7 +186,7 @@ class Schema:
 
 
 @dataclass(frozen=True)
-class Securable:
+class DatabaseObject:
     """An object in a schema, or a large object in none.
 
     C(kind) is one of OBJECT_CLASSES or LARGE_OBJECTS; C(arguments) are a routine's types, as SQL.
@@ -257,11 +241,11 @@ class PoolerFunction:
 class PoolerSchema:
     """What bears upon the safety of that function's schema.
 
-    C(others) are all objects in it but the function, as Postgres describes them.
+    C(other_objects) are all objects in it but the function, as Postgres describes them.
     """
 
     owner_is_superuser: bool
-    others: tuple[str, ...] = ()
+    other_objects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -284,16 +268,16 @@ class ActualDatabase:
     extensions: frozenset[str] = frozenset()
     extension_schemas: Mapping[str, str] = field(default_factory=dict)
     immovable: frozenset[str] = frozenset()
-    securables: tuple[Securable, ...] = ()
+    objects: tuple[DatabaseObject, ...] = ()
     columns: tuple[Column, ...] = ()
-    large_objects: tuple[Securable, ...] = ()
+    large_objects: tuple[DatabaseObject, ...] = ()
     default_rights: tuple[DefaultRights, ...] = ()
     mixed: frozenset[tuple[str, str]] = frozenset()
     pooler_function: PoolerFunction | None = None
     pooler_schema: PoolerSchema | None = None
     belongings: Mapping[str, Belongings] = field(default_factory=dict)
-    other_schemas: tuple[OtherSchema, ...] = ()
-    other_rights: tuple[OtherRight, ...] = ()
+    unmanaged_schemas: tuple[UnmanagedSchema, ...] = ()
+    unmanaged_rights: tuple[UnmanagedRight, ...] = ()
     definers_of_all: tuple[tuple[str, str], ...] = ()
     surroundings: Surroundings | None = None
     connection_limit: int = -1
@@ -302,7 +286,7 @@ class ActualDatabase:
 
 @dataclass(frozen=True)
 class Login:
-    """What the login may do, when it is no superuser.
+    """What the login may do, when it is not a superuser.
 
     It has the rights of the roles that it C(holds), may SET ROLE to those that it C(becomes), and
     may alter and grant those that it C(administers). C(granted_to_itself) are memberships that it
@@ -326,8 +310,8 @@ class Actual:
     of a setting's value, C(setting_errors) what it says about one it does not take, and
     C(settings_denied) are those that only somebody else may set. C(login) is None for a superuser,
     who may do anything. C(passwords_tried) says of roles whether logging in with the model's
-    password worked, where what the server stores can't be read. C(other_databases) are (database,
-    role, number) of objects that roles of the model own or have rights on outside it.
+    password worked, where what the server stores can't be read. C(unmanaged_databases) are
+    (database, role, number) of objects that roles of the model own or have rights on outside it.
     C(pooler_members) are the members of PgBouncer's role, each with who granted it.
     C(maintenance) are the databases that every server has, with their schema public, where the
     hardening profile closes them. C(superuser_limit) is the first superuser's connection limit.
@@ -347,12 +331,12 @@ class Actual:
     roles: Mapping[str, ActualRole]
     databases: Mapping[str, ActualDatabase]
     scram_iterations: int = DEFAULT_ITERATIONS
-    outsiders: tuple[Outsider, ...] = ()
-    others: Mapping[str, OtherRole] = field(default_factory=dict)
+    unmanaged_roles: tuple[UnmanagedRole, ...] = ()
+    server_roles: Mapping[str, ServerRole] = field(default_factory=dict)
     links: tuple[Link, ...] = ()
-    leaving: Mapping[str, LeavingRole] = field(default_factory=dict)
-    other_rights: tuple[OtherRight, ...] = ()
-    other_databases: tuple[tuple[str, str, int], ...] = ()
+    roles_to_drop: Mapping[str, RoleToDrop] = field(default_factory=dict)
+    unmanaged_rights: tuple[UnmanagedRight, ...] = ()
+    unmanaged_databases: tuple[tuple[str, str, int], ...] = ()
     available_extensions: frozenset[str] | None = None
     extensions: Mapping[str, Extension] = field(default_factory=dict)
     canonical: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -368,60 +352,15 @@ class Actual:
     template_collations: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Difference:
-    """One line of the diff: where, and what stands there before and after."""
-
-    where: tuple[str, ...]
-    before: str
-    after: str
-
-
-@dataclass(frozen=True)
-class Change:
-    """One statement.
-
-    C(database) is where it runs, None for the whole cluster; C(text) is what may be shown of it;
-    C(subject) is what it is about, for an error. C(creates) is the database that it creates, which
-    no transaction can hold. C(as_role) is who must run it, C(secret) whether the server must not
-    log it. C(drops) is the role that it drops, last of all. C(outdates) is the role whose open
-    sessions go on without the change. C(acts_for) are the roles that the login must administer, or
-    inside a database have the rights of, to execute it. C(objects) says how many objects it is
-    about, where it is about objects. C(takes_from) are roles that lose something by it.
-    """
-
-    database: str | None
-    sql: str = field(repr=False)
-    text: str
-    subject: str
-    differences: tuple[Difference, ...]
-    creates: str = ""
-    as_role: str = ""
-    secret: bool = False
-    outdates: str = ""
-    drops: str = ""
-    objects: int = 0
-    takes_from: frozenset[str] = frozenset()
-    acts_for: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Changes in the order in which they are to be made, and what the reader should know."""
-
-    changes: tuple[Change, ...]
-    warnings: tuple[str, ...]
-
-
 def in_order(actual: Actual) -> Actual:
     """The same with everything in the order of names, whatever order the catalogs' rows had."""
     return replace(
         actual,
-        outsiders=tuple(sorted(actual.outsiders, key=lambda role: role.name)),
+        unmanaged_roles=tuple(sorted(actual.unmanaged_roles, key=lambda role: role.name)),
         databases={
             name: replace(
                 state,
-                securables=tuple(sorted(state.securables, key=_place)),
+                objects=tuple(sorted(state.objects, key=_place)),
                 columns=tuple(
                     sorted(state.columns, key=lambda item: (item.schema, item.table, item.name))
                 ),
@@ -438,7 +377,7 @@ def in_order(actual: Actual) -> Actual:
     )
 
 
-def _place(item: Securable) -> tuple[str, str, str, str]:
+def _place(item: DatabaseObject) -> tuple[str, str, str, str]:
     return (item.schema, item.kind, item.name, item.arguments)
 
 
@@ -453,7 +392,7 @@ def created_database(name: str, owner: str, template: ActualDatabase) -> ActualD
         extensions=template.extensions,
         extension_schemas=template.extension_schemas,
         immovable=template.immovable,
-        securables=template.securables,
+        objects=template.objects,
         columns=template.columns,
         large_objects=template.large_objects,
         default_rights=template.default_rights,
@@ -487,11 +426,11 @@ def new_cluster(
 
 def extension_homes(database: Database, state: ActualDatabase) -> tuple[str, ...]:
     """Schemas outside the model's own that hold its extensions, because it or this code says so."""
-    told = dict(database.extension_schemas)
+    given = dict(database.extension_schemas)
     homes = [
-        told.get(name, EXTENSIONS_SCHEMA)
+        given.get(name, EXTENSIONS_SCHEMA)
         for name in database.extensions
-        if name in told
+        if name in given
         or (
             name in OWN
             and state.extension_schemas.get(name, EXTENSIONS_SCHEMA) == EXTENSIONS_SCHEMA

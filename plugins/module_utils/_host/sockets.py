@@ -1,0 +1,110 @@
+# Copyright: (c) 2026, pooled.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sockets that processes of this host listen on, and addresses that one could listen on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from typing import Any, Container
+
+from ansible_collections.pooled.postgres.plugins.module_utils._host.identity import (
+    acting_as,
+    entry_of,
+)
+
+
+def postgres_sockets(pid: int, os_user: str) -> list[tuple[str, int]]:
+    """Directory and port of each unix socket of Postgres's protocol that a process listens on."""
+    held = _sockets(pid, os_user)
+    found = []
+    for row in _proc_net("unix"):
+        listens = len(row) > 7 and int(row[3], 16) & 0x10000
+        if listens and row[6] in held and ".s.PGSQL." in row[7]:
+            directory, _slash, name = row[7].rpartition("/")
+            found.append((directory, int(name.rsplit(".", 1)[1])))
+    return found
+
+
+def tcp_sockets(pid: int, os_user: str) -> set[tuple[str, int]]:
+    """Address and port of each TCP socket that a process listens on."""
+    held = _sockets(pid, os_user)
+    found = set()
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for row in _proc_net(table):
+            if row[3] == "0A" and row[9] in held:
+                address, port = row[1].split(":")
+                found.add((socket.inet_ntop(family, _network_order(address)), int(port, 16)))
+    return found
+
+
+def why_not_listen(listen_addr: str, port: int, ours: Container[int] = ()) -> str:
+    """Why a program would not get an address to listen on; empty when it would get all.
+
+    Of a name, or C(*), one address is enough: PgBouncer goes on without the others.
+
+    Args:
+        listen_addr: addresses and names with commas between them.
+        port: where on each of them.
+        ours: ports where the program itself listens, which it leaves before it listens anew.
+    """
+    for wanted in filter(None, (part.strip() for part in listen_addr.split(","))):
+        try:
+            found = socket.getaddrinfo(
+                None if wanted == "*" else wanted,
+                port,
+                type=socket.SOCK_STREAM,
+                flags=socket.AI_PASSIVE,
+            )
+        except (socket.gaierror, UnicodeError):
+            return f"{wanted}: it is neither an address nor a name that this host knows"
+        errors = [_bind_error(family, address) for family, _type, _proto, _name, address in found]
+        if all(errors) and not (port in ours and errno.EADDRINUSE in errors):
+            reason = {
+                errno.EADDRINUSE: "another program listens there; ss -ltnp shows which",
+                errno.EADDRNOTAVAIL: "this host does not have the address",
+            }.get(errors[0], os.strerror(errors[0]))
+            return f"{wanted} port {port}: {reason}"
+    return ""
+
+
+def _bind_error(family: int, address: Any) -> int:
+    """Number of the error when a socket is bound to an address; 0 for none."""
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error.errno or errno.EINVAL
+    return 0
+
+
+def _sockets(pid: int, os_user: str) -> set[str]:
+    """Inodes of the sockets that a process has open."""
+    try:
+        # In a container root may lack the right to look into other users' processes.
+        with acting_as(entry_of(os_user)):
+            names = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+    except OSError:
+        return set()
+    return {name[len("socket:[") : -1] for name in names if name.startswith("socket:[")}
+
+
+def _proc_net(name: str) -> list[list[str]]:
+    """The rows of a table in /proc/net, as words."""
+    try:
+        with open(f"/proc/net/{name}", encoding="utf-8", errors="replace") as handle:
+            return [line.split() for line in handle.readlines()[1:]]
+    except FileNotFoundError:  # no IPv6
+        return []
+
+
+def _network_order(address: str) -> bytes:
+    """An address out of /proc/net: words of four bytes in the host's order."""
+    words = [int(address[start : start + 8], 16) for start in range(0, len(address), 8)]
+    return b"".join(word.to_bytes(4, sys.byteorder) for word in words)
