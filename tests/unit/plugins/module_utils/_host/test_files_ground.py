@@ -186,7 +186,7 @@ SERVICES = [
 @pytest.mark.parametrize(("directory", "uid", "login", "expected"), SERVICES)
 def test_whose_files_a_server_has(directory, uid, login, expected, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(_files, "_user", lambda number: f"user{number}" if number else "root")
+    monkeypatch.setattr(_files, "user_name", lambda number: f"user{number}" if number else "root")
     if uid is not None:
         monkeypatch.setitem(TREE, directory, (uid, uid, DIRECTORY | 0o755))
     assert _files.service_user(directory, login) == expected
@@ -254,6 +254,7 @@ TOUCHING = {
 }
 # By their paths in their kind of plugin.
 KNOWN = {
+    "postgres_plan.py": {""},  # the collection's own, on the controller
     "_certificates/files.py": {
         *("look", "look_all", "request", "place", "_place_pair", "_prepared"),  # root's, by walk()
     },
@@ -292,6 +293,8 @@ KNOWN = {
         "sandbox",  # /run/systemd
         "createcluster",  # /etc/postgresql-common
         "network_drop_ins",  # /etc/systemd/system
+        "kept_services",  # /run/systemd
+        "placed_files",  # in /etc and /usr/local/lib, which are root's
         *("clusters_configured", "wal_filesystem"),  # with reached(), or as the clusters' owner
     },
 }
