@@ -51,6 +51,13 @@ integration: dev-tools servers browser ## Test the modules against real servers 
 molecule: dev-tools engine images ## Converge and verify every scenario in containers
 	@$(CHECK) molecule
 
+# Another sample, or one room: make mutants SEED=15 ROOM=_budget
+SEED ?= 14
+ROOM ?=
+.PHONY: mutants
+mutants: dev-tools ## Make small faults in the pure parts, and list those that no unit test catches
+	@tools/env tools/mutants.py --sample 200 --seed $(SEED) --room "$(ROOM)" --threshold 90
+
 .PHONY: build
 build: dev-tools ## Build the collection's artefact into build/
 	@tools/env ansible-galaxy collection build --force --output-path build

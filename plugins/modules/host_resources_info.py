@@ -381,11 +381,13 @@ def placed_files() -> dict[str, dict[str, str]]:
     """Of the files that are written whole, those that are there, as a role would compare them."""
     found = {}
     for path in (*WHOLE_FILES, *OWN_FILES):
+        content = b""
         try:
             status = os.lstat(path)
-            content = b""
             if stat.S_ISREG(status.st_mode):
-                with open(path, "rb") as handle:
+                # Whoever may put files there can't have another one read.
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                with open(descriptor, "rb") as handle:
                     content = handle.read()
         except OSError:
             continue

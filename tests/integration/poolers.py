@@ -98,7 +98,7 @@ SYSTEMCTL = """\
         log = home / "run" / f"pgbouncer{{name.replace('@', '-')[len('{service}'):]}}.log"
         size = log.stat().st_size if log.exists() else 0
         process = subprocess.Popen(command, start_new_session=True, cwd="/", **quiet)
-        for _ in range(500):
+        for _ in range(6000):
             if log.exists() and b"process up" in log.read_bytes()[size:]:
                 state["pids"][name] = process.pid
                 return

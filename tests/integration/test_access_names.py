@@ -235,7 +235,7 @@ def test_passwords_are_prepared_as_libpq_does(server):
     """Any text: what PQencryptPasswordConn makes of it is what we take for the same password."""
     with server.connect() as connection:
 
-        @settings(max_examples=150, deadline=None, database=None,
+        @settings(max_examples=150, database=None,
                   suppress_health_check=list(HealthCheck))  # fmt: skip
         @given(password=st.text(ODD, min_size=1, max_size=8))
         def same(password):

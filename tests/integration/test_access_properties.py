@@ -632,7 +632,6 @@ def test_one_run_reaches_the_model_and_nobody_else_notices(stage, run_module):
         max_examples=int(EXAMPLES or (25 if stage.major in ENDS else 8)),
         derandomize=EXAMPLES is None,
         database=None,
-        deadline=None,
         print_blob=True,
         phases=[Phase.generate],  # shrinking real servers' states takes many minutes
         suppress_health_check=list(HealthCheck),

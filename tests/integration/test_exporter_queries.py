@@ -14,7 +14,7 @@ from psycopg.rows import dict_row
 
 from tests.unit.test_exporters import queries
 
-from .clusters import Cluster
+from .clusters import PATIENCE_S, Cluster
 
 MADE = """
     CREATE SCHEMA "Odd one";
@@ -45,7 +45,7 @@ def made(clean_server: Cluster) -> Cluster:
         "SELECT 1 FROM pg_stat_user_tables WHERE relname = 'full_of' AND n_tup_ins = 2000"
         " AND n_tup_del = 499 AND vacuum_count = 1 AND analyze_count = 1"
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not clean_server.sql(arrived, "mydb"):
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -15,6 +15,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
     hardening,
 )
 from tests.integration.certificates import Authority
+from tests.integration.clusters import PATIENCE_S
 from tests.integration.test_postgres_settings import (  # noqa: F401  # pylint: disable=unused-import # fixtures are among them
     Managed,
     _managed,
@@ -93,7 +94,7 @@ def test_cis_holds_and_standard_takes_it_back(managed, cis):  # noqa: F811
     # A weak password is refused, and who creates what is in the one log that there is.
     assert cluster.refusal("ALTER ROLE someone PASSWORD 'short'") == "22023"
     cluster.sql("CREATE TABLE seen_in_the_log ()")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE_S
     while "statement: CREATE TABLE seen_in_the_log" not in cluster.log():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -22,6 +22,8 @@ import pytest
 
 from tests.unit.test_exporters import queries
 
+from .clusters import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[2]
 PLANT = (ROOT / "molecule" / "hostile" / "files" / "plant.sql").read_text(encoding="utf-8")
 CALLED = re.compile(r"LOG:  hostile (.+?) called by (\S+) as (\S+)")
@@ -193,7 +195,7 @@ def test_audit_and_sessions(trapped: Trapped, run_module: Run, check: bool) -> N
         stack.callback(waiter.close)
         holder.execute("BEGIN; LOCK TABLE app.trap")
         waiter.pgconn.send_query(b"BEGIN; LOCK TABLE app.trap")
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while not trapped.sql("SELECT 1 FROM pg_locks WHERE NOT granted"):
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -246,6 +248,6 @@ def test_hba(trapped: Trapped, run_module: Run, check: bool) -> None:
     # As it was, so that this test can look.
     (cluster.data / "pg_hba.conf").write_text(rules)
     cluster.process.send_signal(signal.SIGHUP)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while cluster.refusal("SELECT", user="app_user") and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -25,7 +25,7 @@ import pytest
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 
 from .certificates import Authority
-from .clusters import INSTALLED, Cluster
+from .clusters import INSTALLED, PATIENCE_S, Cluster
 
 PASSWORD = "hunter2 of the test"
 OK = b"R" + struct.pack("!ii", 8, 0)
@@ -161,7 +161,7 @@ def test_what_is_asked_for_is_sent_when_it_is_allowed(old_libpq: bool) -> None:
         arguments = params(port, connect_params={"require_auth": "password", "connect_timeout": 2})
         with suppress(_postgres.ConnectionFailed, _postgres.psycopg2.Error):
             _postgres.connect(arguments).close()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         while b"hunter2" not in sent and time.monotonic() < deadline:
             time.sleep(0.02)
         assert b"hunter2" in sent

@@ -26,7 +26,7 @@ from .prometheus import EXPORTERS, RELEASES, ROOT, Series
 from .test_alerts import CASES, GONE, HEALTHY, by_alert
 
 DASHBOARD_DATA = ROOT / "molecule" / "monitoring" / "files" / "dashboard_data.py"
-TIMEOUT_S = 40
+TIMEOUT_S = 120
 # Scrapes before the bad target turns bad.
 HEALTHY_SCRAPES = 3
 # What only a Prometheus has that has no such targets.

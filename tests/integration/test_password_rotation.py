@@ -19,6 +19,7 @@ import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import AUTH_QUERY
 
+from .clusters import PATIENCE_S
 from .poolers import free_port
 
 BOUNCER = "pgbouncer_auth"
@@ -75,11 +76,11 @@ logfile = {home}/pgbouncer.log
     )  # fmt: skip
     yield port
     process.send_signal(signal.SIGINT)
-    process.wait(timeout=10)
+    process.wait(timeout=PATIENCE_S)
 
 
 def wait_for(port):
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             psycopg.connect(host="127.0.0.1", port=port, user=BOUNCER, password=BOUNCER_SECRET,

@@ -150,7 +150,7 @@ def test_a_roles_pool_has_its_own_size(pooler):
         waiting = threading.Thread(target=second.execute, args=("SELECT 1",))
         waiting.start()
         try:
-            for _try in range(100):
+            for _try in range(2400):
                 pool = pooler.row_of("SHOW POOLS", "mydb")
                 if pool["cl_waiting"]:
                     break

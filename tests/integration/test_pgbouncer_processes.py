@@ -18,6 +18,7 @@ from ansible_collections.pooled.postgres.plugins.modules import pgbouncer_config
 
 from . import faults
 from .certificates import Authority
+from .clusters import PATIENCE_S
 from .poolers import ROLE, SERVICE
 
 several = pytest.mark.pgbouncer(since=processes.SINCE)
@@ -123,7 +124,7 @@ def test_drift_of_one_process_is_mended_there(pooler):
     second = pooler.pid_of(SECOND)
     os.kill(second, signal.SIGKILL)
     # As systemd does; until it is gone, PgBouncer takes its pid file for that of another one.
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while os.path.exists(f"/proc/{second}") and time.monotonic() < deadline:
         time.sleep(0.01)
     assert pooler.predicted_and_done(processes=2) == [f"start ({SECOND})"]

@@ -487,7 +487,7 @@ def test_who_watches_all_sessions_sees_no_verifier(clean_server, access):
         with clean_server.connect() as holder, holder.transaction():
             holder.execute("ALTER ROLE app_user CONNECTION LIMIT 20")
             run = pool.submit(access, databases, check_too=False)
-            for _look in range(400):
+            for _look in range(2400):
                 rows = watcher.execute(watched).fetchall()
                 seen += [query for query, _waits in rows if "SCRAM-SHA-256$" in query]
                 waited = waited or any(waits for _query, waits in rows)

@@ -238,7 +238,7 @@ def test_of_an_invalid_database_only_dropping_it_is_advised(good, look):
 
 def eventually(look, wanted):
     """What is found, as soon as it is as wanted: a reload takes a moment."""
-    for _attempt in range(20):
+    for _attempt in range(600):
         seen = found(look())
         if wanted(set(seen)):
             break

@@ -24,6 +24,7 @@ import pytest
 from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
 from ansible_collections.pooled.postgres.plugins.modules import postgres_hba
 from tests.integration import faults
+from tests.integration.clusters import PATIENCE_S
 from tests.integration.conftest import INSTALLED
 
 PASSWORD = "a-password-of-the-test"
@@ -93,7 +94,7 @@ def put(cluster: Any, name: str, text: str) -> None:
 def reload(cluster: Any) -> None:
     """Let the server load a file that trusts everybody, and see that it has."""
     cluster.process.send_signal(signal.SIGHUP)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             cluster.connect().close()

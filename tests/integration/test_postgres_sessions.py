@@ -26,7 +26,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions.sessions import parse_wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 
-from .clusters import INSTALLED
+from .clusters import INSTALLED, PATIENCE_S
 from .poolers import PASSWORD
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ def newest_only(major):
 
 def until(found, wanted):
     """Wait for what another process does."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while not wanted(value := found()):
         assert time.monotonic() < deadline, value
         time.sleep(0.02)
@@ -472,7 +472,7 @@ def test_one_that_does_not_go(major, crowd, end):
     crowd.idle_in_transaction("stuck")
     os.kill(crowd.pids["stuck"], signal.SIGSTOP)
     try:
-        result = end(crowd.cluster, timeout="300ms")
+        result = end(crowd.cluster, timeout="3s")
     finally:
         os.kill(crowd.pids["stuck"], signal.SIGCONT)
     assert result["failed"]
@@ -481,7 +481,7 @@ def test_one_that_does_not_go(major, crowd, end):
     assert crowd.names(result["not_ended"]) == {"stuck"}
     assert result["msg"] == (
         f"1 of 2 sessions could not be ended: pid {crowd.pids['stuck']} of 'app_user':"
-        " it is still there 300ms after it was told to end"
+        " it is still there 3s after it was told to end"
     )
 
 
@@ -799,7 +799,7 @@ def test_playbook(major, crowd, tmp_path):
     # What was ended is shown also when something could not be.
     os.kill(crowd.pids["reader"], signal.SIGSTOP)
     try:
-        more = ("-e", "sessions_timeout=100ms", "-e", "sessions_show_queries=false")
+        more = ("-e", "sessions_timeout=3s", "-e", "sessions_show_queries=false")
         done = playbook.run(*group, *END, *more, code=2)
     finally:
         os.kill(crowd.pids["reader"], signal.SIGCONT)

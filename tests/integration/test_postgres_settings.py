@@ -26,6 +26,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
 from ansible_collections.pooled.postgres.plugins.modules import postgres_settings
 from tests.integration import faults
 from tests.integration.certificates import Authority
+from tests.integration.clusters import PATIENCE_S
 from tests.integration.conftest import INSTALLED
 from tests.integration.documented import documented_settings
 
@@ -138,7 +139,7 @@ class Managed:
             self.cluster.process = subprocess.Popen(
                 [*command, "-D", self.cluster.data, *options], stdout=log, stderr=log, cwd="/"
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
                 self.cluster.connect().close()
@@ -880,7 +881,7 @@ def test_a_server_that_starts_slowly_is_not_restarted_again(managed, monkeypatch
     assert "7MB" in managed.drop_in.read_text()
     assert "6MB" in managed.last_good.read_text()
     pid_file = managed.cluster.data / "postmaster.pid"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while pid_file.read_text().splitlines()[-1].strip() != "ready":
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -1308,7 +1309,7 @@ def test_bad_settings_killed_at_any_step_are_taken_back_by_the_next(
         # The next run is told the same, or something better, or has nothing to do.
         following = (bad, {**held, "shared_buffers": "17MB"}, held)[step % 3]
         result = managed.run(following, restart="always")
-        for _attempt in range(50):
+        for _attempt in range(600):
             # The killed run may just have started it; nothing is changed meanwhile.
             if "the database system is starting up" not in result.get("msg", ""):
                 break

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+from .clusters import PATIENCE_S
 
 Run = Callable[..., dict[str, Any]]
 # What there is instead of a line that lets the superuser in.
@@ -26,6 +29,13 @@ def refusing(major: int, make_cluster: Callable[[int], Any]) -> Any:
     return make_cluster(major)
 
 
+def wait_until_loaded(cluster: Any, lets_in: bool) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while (cluster.refusal("SELECT 1") == "") != lets_in:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("line", list(LINES))
 def test_a_missing_line_for_the_superuser_is_named(
     refusing: Any, run_module: Run, line: str
@@ -35,14 +45,14 @@ def test_a_missing_line_for_the_superuser_is_named(
     with refusing.connect() as admin:
         path.write_text(LINES[line])
         admin.execute("SELECT pg_reload_conf()")
-        admin.execute("SELECT pg_sleep(0.3)")
+        wait_until_loaded(refusing, lets_in=False)
         try:
             args = {**refusing.login, "databases": [{"name": "mydb"}]}
             result = run_module("postgres_access", args)
         finally:
             path.write_text(before)
             admin.execute("SELECT pg_reload_conf()")
-            admin.execute("SELECT pg_sleep(0.3)")
+            wait_until_loaded(refusing, lets_in=True)
     who = refusing.os_user
     assert result["msg"].startswith("can't connect to the server: ")
     assert (

@@ -19,6 +19,7 @@ import psycopg
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._server import running
+from tests.integration.clusters import PATIENCE_S
 from tests.integration.poolers import PASSWORD, ROLE, SERVICE, Pooler
 from tests.integration.test_postgres_settings import SYSTEMCTL
 
@@ -107,7 +108,7 @@ class Application:
 
     def goes_on(self) -> None:
         before = dict(self.good)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while any(self.good[kind] < before[kind] + 20 for kind in before):
             assert time.monotonic() < deadline, (self.good, self.failed)
             time.sleep(0.02)
@@ -279,7 +280,7 @@ def test_a_transaction_that_stays_open_is_cut_and_named(stack):
         done = stack.run(stack.another(), pause_timeout=2)
         took = time.monotonic() - begun
     assert not done.get("failed"), done["msg"]
-    assert 2 < took < 12
+    assert 2 < took < 60
     assert done["warnings"] == [
         f"{SERVICE}: after 2 s (pause_timeout) transactions were still open, 1 of app_user in mydb;"
         " the restart cuts these, and all other clients wait"
@@ -324,7 +325,7 @@ def test_a_module_that_is_killed_while_it_waits_leaves_no_pool_paused(stack):
 
     thread = threading.Thread(target=run)
     thread.start()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while stack.paused() != ["mydb"]:
         assert time.monotonic() < deadline, ended
         time.sleep(0.02)

@@ -115,7 +115,7 @@ def serving(exporter: ModuleType) -> Iterator[int]:
 
 
 def got(port: int, path: str) -> tuple[int, str | None, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", path)
     answer = connection.getresponse()
     content = answer.read()

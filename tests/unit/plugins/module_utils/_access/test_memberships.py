@@ -22,8 +22,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.actual imp
     RoleToDrop,
     ServerRole,
     UnmanagedRole,
+    in_order,
     new_cluster,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._access.changes import Difference
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.access import plan
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.dropped_roles import (
     once_given_away,
@@ -80,6 +82,21 @@ def test_a_role_gives_away_what_it_owns_first_and_is_dropped_last():
     ]
     inside = [change for change in plan(wanted(gone()), actual).changes if change.database]
     assert inside[0].text.startswith("REASSIGN OWNED")
+
+
+def test_a_role_that_nobody_inherits_from_is_told_with_what_it_owns():
+    owned = Belongings(owned=(("table", 1, ("t",)),))
+    actual = server([RoleToDrop("former")], belongings={"former": owned})
+    (warning,) = [
+        text for text in plan(wanted(gone(heir=None)), actual).warnings if "former" in text
+    ]
+    assert "in database 'mydb' it owns" in warning
+
+
+def test_the_diff_of_a_role_that_is_dropped():
+    changes = plan(wanted(gone()), server([RoleToDrop("former")])).changes
+    (drop,) = [change for change in changes if change.text == "DROP ROLE former"]
+    assert drop.differences == (Difference(("role former", "exists"), "yes", ""),)
 
 
 @pytest.mark.parametrize(
@@ -249,6 +266,15 @@ def test_who_is_outside_and_has_what_by_membership(roles, links, exclusive, expe
         wanted(exclusive=exclusive), role_map(*roles), links, ["former"]
     )
     assert {item.name: (set(item.holds), set(item.used_by)) for item in found} == expected
+
+
+def test_default_rights_have_one_order_whatever_the_rows_had():
+    rows = [DefaultRights("a", schema, "tables", ()) for schema in ("", "public", "x")]
+    first, second = (
+        in_order(server(default_rights=tuple(items))).databases["mydb"].default_rights
+        for items in (rows, rows[::-1])
+    )
+    assert first == second == tuple(rows)
 
 
 NAMES = st.sampled_from(["app_user", "app_reader", "app_migrator", "legacy", ""])

@@ -17,6 +17,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.monitor_ro
     nothing_yet,
     shown,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.extensions import (
+    Extension,
+    Surroundings,
+)
 
 OWN = {("", name): value for name, value in SETTINGS.items()}
 RIGHT = MonitorRole(True, True, (), ("pg_monitor",), OWN)
@@ -101,6 +105,20 @@ def test_databases_and_extensions_that_are_missing() -> None:
         "CREATE SCHEMA pooled_extensions",
         "CREATE EXTENSION pg_stat_statements SCHEMA pooled_extensions",
         "GRANT USAGE ON SCHEMA pooled_extensions TO prometheus",
+    ]
+
+
+def test_an_extension_that_is_made_alone_shows_each_statement() -> None:
+    available = {"pg_stat_statements": Extension(relocatable=True)}
+    around = Surroundings({}, holding=frozenset({"pooled_extensions"}))
+    state = MonitorState(RIGHT, {}, {}, available=available, around=around)
+    changes = monitor_changes("m", (), ("pg_stat_statements",), state)
+    texts = [change.statement for change in changes if change.what.startswith("extension")]
+    assert texts == [
+        "CREATE SCHEMA pooled_extension",
+        "CREATE EXTENSION pg_stat_statements SCHEMA pooled_extension",
+        "ALTER EXTENSION pg_stat_statements SET SCHEMA pooled_extensions",
+        "DROP SCHEMA pooled_extension",
     ]
 
 

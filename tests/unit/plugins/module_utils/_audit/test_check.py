@@ -556,6 +556,29 @@ def test_silent(case):
     assert look(SILENT[case]).findings == ()
 
 
+def test_the_fix_for_too_much_memory_is_the_work_mem_that_fits():
+    (found,) = [
+        one
+        for one in look(setting("work_mem", str(256 * 1024))).findings
+        if one.id == "memory-overcommitted"
+    ]
+    # 16 GB - 4 GB - 192 MB - 300 MB are left for what now are 30 GB, or 120 times 256 MB.
+    assert found.fix == "ALTER SYSTEM SET work_mem = '100608kB';"
+
+
+def test_who_is_logged_in_as_itself_keeps_its_timeouts():
+    forced = look(pooler(databases=(PoolDatabase("shop", "shop", "app_user"),)))
+    assert not [one for one in forced.findings if one.id == "timeouts-not-pooled"]
+
+
+@pytest.mark.parametrize(
+    ("application", "by_tool"),
+    [("Patroni - heartbeat", True), ("psql", True), ("pg_dump", True), ("api", False), ("", False)],
+)
+def test_what_a_session_s_name_tells(application, by_tool):
+    assert replace(GOOD.sessions[0], application=application).by_tool is by_tool
+
+
 def test_every_rule_has_a_case():
     assert {rule.id for rule in RULES} == {case[0] for case in FIRES}
 
@@ -638,6 +661,7 @@ def test_networks(address, netmask, text, remote):
 
 def test_accepted_findings_are_shown_and_not_counted():
     snapshot = replace(GOOD, slots=(Slot("one", False, 1), Slot("two", False, 1)))
+    assert parse_accepted((), RULES) == ()
     accepted = parse_accepted(
         [
             {"id": "unused-slot", "object": "one", "reason": "moving house"},
@@ -810,6 +834,14 @@ def test_page_needs_nothing_else():
     # What there is is a quarter of what is needed, and marked there.
     assert 'style="left:25.00%">max_connections 100' in html
     assert 'style="left:33.33%">1 GB there' in html
+
+
+def test_page_of_a_host_without_a_model():
+    found = result(no_model(GOOD))
+    found["connections"].update(needed=None, parts=[])
+    html = page({"db1": found})
+    assert "Who needs how many is known from the model" in html
+    assert "Who needs how many" not in page({"db1": result(GOOD)})
 
 
 def test_page_of_a_host_without_a_server():

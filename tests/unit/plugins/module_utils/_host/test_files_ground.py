@@ -254,6 +254,7 @@ TOUCHING = {
 }
 # By their paths in their kind of plugin.
 KNOWN = {
+    "postgres_plan.py": {""},  # the collection's own, on the controller
     "_certificates/files.py": {
         *("look", "look_all", "request", "place", "_place_pair", "_prepared"),  # root's, by walk()
     },
@@ -293,8 +294,8 @@ KNOWN = {
         "sandbox",  # /run/systemd
         "createcluster",  # /etc/postgresql-common
         "network_drop_ins",  # /etc/systemd/system
-        "placed_files",  # below /etc and /usr/local/lib
         "kept_services",  # /run/systemd
+        "placed_files",  # in /etc and /usr/local/lib, which are root's
         *("clusters_configured", "wal_filesystem"),  # with reached(), or as the clusters' owner
     },
 }

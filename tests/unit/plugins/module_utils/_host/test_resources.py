@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import resources as _resources
@@ -15,6 +18,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host.resources im
 )
 
 GIB = 2**30
+PLUGINS = Path(__file__).resolve().parents[5] / "plugins"
 
 V2 = "29 23 0:26 / /sys/fs/cgroup rw,nosuid,nodev,noexec shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 V1_IN_CONTAINER = (
@@ -529,3 +533,17 @@ def test_wal_directories(version: str, name: str, expected: tuple[str, ...]) -> 
         {"major": 17, "name": "main", "data_directory": "/srv/17/"},
     ]
     assert _resources.wal_directories(clusters, version, name) == expected
+
+
+def test_what_is_read_of_units_is_asked_for() -> None:
+    """The fakes of these tests have every property; systemctl shows those that it is asked for."""
+    sources = ("modules/host_resources_info.py", "module_utils/_host/resources.py")
+    read = {
+        name
+        for source in sources
+        for name in re.findall(
+            r'unit(?:\.get\(|\[)"(\w+)"', (PLUGINS / source).read_text(encoding="utf-8")
+        )
+    }
+    assert {"ControlGroup", "Slice"} <= read
+    assert read <= set(_resources.UNIT_PROPERTIES)

@@ -88,6 +88,11 @@ def test_checked_options(name, value, text):
     assert defaults.checked_options({name: value}, NEW) == {name: text}
 
 
+def test_an_option_is_there_until_it_is_removed():
+    options = {"suspend_timeout": 5}
+    assert defaults.checked_options(options, (1, 25, 2)) == {"suspend_timeout": "5"}
+
+
 WRONG = [
     (NEW, {"pool_size": 1}, "PgBouncer 1.24.1 has no option 'pool_size'"),
     (NEW, {"query_timout": 1}, "'query_timout'; did you mean query_timeout?"),
@@ -109,6 +114,7 @@ WRONG = [
     ),
     (NEW, {"pool_mode": "Transaction"}, "'Transaction' is not allowed; give one of session,"),
     (NEW, {"listen_port": 70000}, "70000 is not allowed; give a whole number from 1 to 65535"),
+    (NEW, {"max_packet_size": 2**32}, "give a whole number from 1 to 4294967295"),
     (NEW, {"listen_port": True}, "True is not allowed; give a whole number"),
     (NEW, {"log_stats": "yes"}, "'yes' is not allowed; give true or false"),
     (NEW, {"unix_socket_mode": "rwx"}, "give an octal file mode such as '0770'"),
@@ -181,6 +187,9 @@ def test_options_are_refused_or_one_line_of_text(options):
         (NEW, "extra_float_digits, options", False),
         (NEW, "", False),
         (OLD, "extra_float_digits", False),
+        ((1, 19, 1), "extra_float_digits", False),
+        ((1, 20, 0), "extra_float_digits", True),
+        ((1, 26, 0), "extra_float_digits", True),
         ((1, 26, 1), "extra_float_digits", False),
     ],
 )

@@ -144,12 +144,13 @@ def test_a_closed_connection_is_a_refusal():
     assert taken_guesses(Server(lambda *_: None).address, ["d"], ["u"]) == ()
 
 
-def silence(_connection, _after):
-    time.sleep(3)
+def silence(connection, _after):
+    connection.settimeout(60)
+    connection.recv(1)  # ends when the client goes
 
 
 def small_talk(connection, _after):
-    for _notice in range(60):
+    for _notice in range(1200):  # fails when the client goes
         connection.sendall(message(0, b"x", b"N"))
         time.sleep(0.05)
 
@@ -157,19 +158,17 @@ def small_talk(connection, _after):
 @pytest.mark.parametrize("talk", [silence, small_talk])
 def test_who_does_not_come_to_the_point_is_not_waited_for(talk, monkeypatch):
     monkeypatch.setattr(login, "TIME_S", 0.3)
-    started = time.monotonic()
     with pytest.raises(OSError, match=r"timed out|did not answer within"):
         taken_guesses(Server(talk).address, ["d"], ["u"])
-    assert time.monotonic() - started < 2
 
 
 def test_another_protocol_is_told():
     def talk(connection, after):
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        time.sleep(0.2)
+        rest(connection)
 
     with pytest.raises(OSError, match="does not speak Postgres's protocol"):
-        is_taken(Server(talk).address, Taken("d", "u", ""), time.monotonic() + 2)
+        is_taken(Server(talk).address, Taken("d", "u", ""), time.monotonic() + 60)
 
 
 def test_only_so_many_are_tried():

@@ -497,6 +497,7 @@ def test_shown_change() -> None:
 
 def test_unsafe_lines() -> None:
     text = "# host all all all trust\nhost all all all trust\nlocal trust trust peer\n"
+    assert hba.unsafe_lines("include a b trust\n") == ()
     assert hba.unsafe_lines(text + "host a b 10.0.0.0/8 password x=1\n") == (
         "line 2 has method trust, which lets everybody in without a password:"
         " host all all all trust",
@@ -631,6 +632,7 @@ def test_what_an_included_file_may_say(
     found = hba.decided_by_the_model([rule], names, ["their", "+their"])
     assert found == (() if kept else (rule,))
     assert str(rule).startswith("/d/x.conf line 3: ")
+    assert str(rule).endswith(error or f" ... {method}")
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,7 @@ TIMES = [
     (59.9, "59 s"),
     (60, "1 min"),
     (754, "12 min 34 s"),
+    (3599, "59 min 59 s"),
     (3600, "1 h"),
     (7560, "2 h 6 min"),
     (90000, "1 d 1 h"),
@@ -385,6 +386,9 @@ def test_what_was_ended_as_tables():
     assert _sessions_report.ended_lines(nothing, "cancel", True) == ["would cancel: none"]
     assert _sessions_report.failure_text(result, False) == (
         "2 of 3 sessions could not be ended: pid 9 of 'app_user': so (and others)"
+    )
+    assert _sessions_report.failure_text(result, True).startswith(
+        "2 of 3 sessions can not be ended"
     )
 
 

@@ -222,6 +222,7 @@ VALUES = [
     ("jit", "tr", "on", "on"),
     ("huge_pages", "true", "on", "on"),
     ("wal_level", "Replica", "replica", "replica"),
+    ("wal_level", "hot_standby", "replica", "replica"),
     ("log_line_prefix", "%m ", "%m ", "%m "),
 ]
 
@@ -231,6 +232,28 @@ def test_canonical_and_display(name, text, canonical, display):
     definition = guc.known_definition(name, 17)
     assert guc.canonical(definition, text) == canonical
     assert guc.display(definition, canonical) == display
+
+
+def test_old_words_of_wal_level_are_no_words_of_others():
+    with pytest.raises(ValueError, match="is not allowed; choose one of"):
+        guc.canonical(guc.known_definition("huge_pages", 17), "hot_standby")
+
+
+def test_what_runs_is_what_is_not_the_default():
+    work_mem, jit = (guc.known_definition(name, 17) for name in ("work_mem", "jit"))
+    live = {
+        "work_mem": guc.Live(work_mem, "8192", "configuration file"),
+        "jit": guc.Live(jit, "on", "default"),
+    }
+    assert guc.running(["Work_Mem", "jit", "not.there"], live) == {"work_mem": "8192"}
+
+
+def test_libraries_that_stay_in_the_managed_file():
+    rows = [
+        guc.FileRow("/d/own.conf", 1, "shared_preload_libraries", "old, kept", True),
+        guc.FileRow("/d/theirs.conf", 1, "shared_preload_libraries", "old", True),
+    ]
+    assert guc.with_libraries(["new"], rows, "/d/own.conf", ["old"]) == "kept, old, new"
 
 
 def test_no_digit_is_lost_in_display():

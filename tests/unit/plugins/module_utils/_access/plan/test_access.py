@@ -11,7 +11,9 @@ from hypothesis import given, strategies as st
 
 from ansible_collections.pooled.postgres.plugins.module_utils._access.actual import (
     ActualRole,
+    Column,
     DatabaseObject,
+    Link,
     Login,
     Membership,
     RoleSetting,
@@ -244,6 +246,9 @@ SETTINGS = [
     ({"search_path": "a, b"}, [("", "search_path", "a,b")], {}, []),
     ({"search_path": "a, b"}, [("", "search_path", "b, a")], {}, ["SET search_path = 'a', 'b'"]),
     ({"search_path": ""}, [("", "search_path", '""')], {}, []),
+    # What the server has may be no list, and what is no list may look like one.
+    ({"search_path": "a"}, [("", "search_path", '"a')], {}, ["SET search_path = 'a'"]),
+    ({"app.x": '"two words'}, [], {}, ["SET app.x = '\"two words'"]),
     ({"search_path": ""}, [], {}, ["SET search_path = ''"]),
     ({"search_path": "a"}, [("", "search_path", "'")], {}, ["SET search_path = 'a'"]),
     ({}, [("mydb", "work_mem", "1MB")], {}, ["IN DATABASE mydb RESET work_mem"]),
@@ -343,6 +348,14 @@ def test_password_that_cannot_be_compared_is_left_and_named():
     )
 
 
+def test_a_password_that_somebody_gave_the_pooler_s_role_goes():
+    want = wanted(pooler_role="pb")
+    for stored, expected in ((STORED, ["ALTER ROLE pb PASSWORD NULL"]), (None, [])):
+        actual = server(roles={"pb": existing("pb", password=stored)})
+        found = [text for text in role_texts(want, actual) if "PASSWORD" in text]
+        assert found == expected
+
+
 def test_passwords_come_last():
     want = wanted(role("a", password="x"), role("b", member_of=["a"]))
     secrets = [
@@ -414,6 +427,24 @@ def test_rights_become_exact_in_one_step_and_nobody_else_is_touched(grants, owne
     assert of_others(after) == of_others(grants)
 
 
+@pytest.mark.parametrize("grantable", [False, True])
+def test_only_an_option_that_is_there_is_revoked(grantable):
+    grants = (
+        Grant("app_reader", "SELECT", grantable, "owner"),
+        Grant("legacy", "SELECT", False, "app_reader"),
+    )
+    needs = rights_needs("tables", "owner", grants, {"app_reader": KINDS["reader"].rights}, True)
+    found = [(need.verb, need.grantees, need.again) for need in needs]
+    assert found == (
+        [
+            ("GRANT", ("legacy",), True),
+            ("REVOKE GRANT OPTION FOR", ("app_reader",), False),
+        ]
+        if grantable
+        else []
+    )
+
+
 @given(GRANTS)
 def test_nothing_is_revoked_when_not_exclusive(grants):
     needs = rights_needs("tables", "owner", grants, RIGHTS, False)
@@ -443,6 +474,23 @@ def test_one_statement_covers_many_objects():
         "GRANT SELECT ON TABLE public.a, public.b TO app_reader"
     ]
     assert object_texts(table("a", schema="elsewhere")) == []
+
+
+def test_rights_on_columns_beyond_the_kind_are_revoked():
+    beyond = (Grant("app_reader", "UPDATE", False, ADMIN),)
+    columns = tuple(Column(schema, "t", "c", ADMIN, beyond) for schema in ("public", "elsewhere"))
+    found = texts(wanted(role("app_reader", "reader")), server(database={"columns": columns}))
+    assert [text for text in found if "UPDATE" in text] == [
+        "REVOKE UPDATE (c) ON TABLE public.t FROM app_reader"
+    ]
+
+
+def test_large_objects_that_an_application_made_are_its_own():
+    want = wanted(role("app_migrator", "migrator"), role("app_user"), role("app_reader", "reader"))
+    for owner, granted in (("app_migrator", True), ("app_user", False)):
+        item = DatabaseObject("large objects", "", "16400", "", owner, ())
+        found = texts(want, server(database={"large_objects": (item,)}))
+        assert any("16400 TO app_reader" in text for text in found) == granted, owner
 
 
 UNMANAGED = (UnmanagedRole("legacy", frozenset({"legacy", "staff"})),)
@@ -479,6 +527,47 @@ PUBLIC_CASES = [
 def test_public_keeps_what_others_need(grants, unmanaged_roles, options, revoked, warnings):
     expected = [REVOKED.format(revoked)] if revoked else []
     assert public_texts((*OPEN, *grants), unmanaged_roles, **options) == (expected, warnings)
+
+
+def test_only_tables_and_sequences_stay_open_for_who_has_no_right_by_name():
+    """Functions of migrators are closed to all, and who needs one has to have it by name."""
+    public = {"tables": "SELECT", "routines": "EXECUTE"}
+    kept = []
+    for kind, privilege in public.items():
+        item = table(
+            "x", Grant("", privilege, False, "app_migrator"), owner="app_migrator", kind=kind
+        )
+        actual = server(
+            unmanaged_roles=UNMANAGED,
+            database={
+                "objects": (item,),
+                "schemas": {
+                    "public": Schema("public", ADMIN, (Grant("legacy", "USAGE", False, ADMIN),))
+                },
+            },
+        )
+        state = actual.databases["mydb"]
+        state = replace(state, grants=(*state.grants, Grant("legacy", "CONNECT", False, ADMIN)))
+        planned = plan(
+            wanted(role("app_migrator", "migrator")), replace(actual, databases={"mydb": state})
+        )
+        kept += [kind for text in planned.warnings if f"PUBLIC keeps {privilege} on 1 of" in text]
+    assert kept == ["tables"]
+
+
+def test_a_member_outside_the_model_is_told_what_it_loses():
+    beyond = Grant("app_user", "TRUNCATE", False, ADMIN)
+    lacking = {"tables": (), "beyond": (beyond,)}
+    told = []
+    for name, grants in lacking.items():
+        actual = server(
+            database={"objects": (table("t", *grants),)},
+            unmanaged_roles=(UnmanagedRole("anna", frozenset({"anna", "app_user"})),),
+            links=(Link("anna", "app_user"),),
+        )
+        planned = plan(wanted(role("app_user")), actual)
+        told += [name for text in planned.warnings if "'anna' outside the model has, as" in text]
+    assert told == ["beyond"]
 
 
 def test_create_on_a_schema_stays_with_who_needs_it():

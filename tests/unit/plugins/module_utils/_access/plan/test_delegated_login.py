@@ -32,7 +32,14 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted imp
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     parse_databases,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import owner_grants
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
+    Grant,
+    owner_grants,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._sql.extensions import (
+    Extension,
+    Surroundings,
+)
 
 ME = "master"
 WORDS = frozenset({"INHERIT", "CREATEROLE", "CREATEDB"})
@@ -235,3 +242,64 @@ def test_what_it_may_not_give_is_refused(actual, message):
     with pytest.raises(ValueError) as caught:
         plan(wanted(), actual)
     assert message in str(caught.value).splitlines()
+
+
+def with_role(mine, **changes):
+    actual = server(17, mine, "app_user")
+    changed = replace(actual.roles["app_user"], **changes)
+    return replace(actual, roles={"app_user": changed})
+
+
+def test_an_attribute_that_it_may_not_take_away_is_refused():
+    mine = login(administers=frozenset({"app_user"}))
+    with pytest.raises(ValueError, match="may not take away") as caught:
+        plan(wanted(), with_role(mine, attributes=frozenset({"LOGIN", "INHERIT", "SUPERUSER"})))
+    assert (
+        "role 'app_user' has SUPERUSER, which 'master' may not take away; as a superuser run ALTER"
+        " ROLE app_user NOSUPERUSER"
+    ) in str(caught.value).splitlines()
+    assert plan(wanted(), with_role(mine)).changes
+
+
+def test_a_role_that_it_administers_is_not_altered_without_createrole():
+    mine = login(attributes=frozenset({"INHERIT", "CREATEDB"}), administers=frozenset({"app_user"}))
+    with pytest.raises(ValueError) as caught:
+        plan(wanted(), with_role(mine, connection_limit=7))
+    assert any(
+        line.startswith(
+            "'master' may not do this with role 'app_user', because it has no CREATEROLE: ALTER"
+        )
+        for line in str(caught.value).splitlines()
+    )
+
+
+def test_what_stays_on_objects_out_of_reach_is_told_by_what_is_wrong_with_it():
+    extra = (Grant("app_user", "TRUNCATE", False, "stranger"),)
+    table = DatabaseObject("tables", "public", "t", "", "stranger", extra)
+    found = plan(wanted(), server(17, login(), objects=(table,))).warnings
+    start = "database 'mydb', schema 'public': tables of 'stranger' (t)"
+    told = [text.split("has not: ")[1] for text in found if text.startswith(start)]
+    assert sorted(text.split(" on them")[0] for text in told) == [
+        "'app_user' get no SELECT, INSERT, UPDATE, DELETE",
+        "'app_user' keep TRUNCATE",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("mine", "statements"),
+    [(None, 4), (login(), 1)],
+    ids=["superuser", "delegated"],
+)
+def test_an_extension_is_made_alone_only_with_a_superuser_s_rights(mine, statements):
+    want = Wanted(parse_databases([{"name": "mydb", "roles": [], "extensions": ["hstore"]}]))
+    actual = server(17, mine)
+    state = replace(actual.databases["mydb"], surroundings=Surroundings({}, frozenset({"public"})))
+    actual = replace(
+        actual,
+        databases={"mydb": state},
+        extensions={"hstore": Extension(relocatable=True)},
+        available_extensions=frozenset({"hstore"}),
+        login_is_superuser=mine is None,
+    )
+    found = [item for item in plan(want, actual).changes if "hstore" in item.subject]
+    assert len(found) == statements

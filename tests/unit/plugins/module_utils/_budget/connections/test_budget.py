@@ -436,6 +436,25 @@ def test_pools_of_single_databases_and_users(
         assert any(row.what in line and row.formula in line for line in budget.table)
 
 
+def test_pools_of_their_own_need_descriptors() -> None:
+    plain, larger = (
+        connection_budget(fleet(), [{"name": "pool1", **more}], "auto").table
+        for more in ({}, {"databases": {"mydb": {"pool_size": 200}}})
+    )
+    needed = [
+        int(line.split()[3])
+        for table in (plain, larger)
+        for line in table
+        if line.startswith("  needed on pool1")
+    ]
+    assert needed[1] >= needed[0] + 175, "200 in place of 25"
+
+
+def test_no_pool_is_told_to_be_smaller_than_nothing() -> None:
+    with pytest.raises(ValueError, match="to at most 0 connections in all, for 1 pool"):
+        connection_budget(fleet(), [{"name": "a", "databases": {"mydb": {"pool_size": 200}}}], 5)
+
+
 def test_the_way_out_of_pools_with_sizes_of_their_own() -> None:
     with pytest.raises(ValueError) as refusal:
         connection_budget(fleet(), [{"name": "a", "databases": {"mydb": {"pool_size": 200}}}], 100)

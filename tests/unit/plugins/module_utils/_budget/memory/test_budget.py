@@ -476,6 +476,19 @@ def test_pages_that_the_server_holds_are_its_own() -> None:
     assert not memory_budget(taken, "web", 1000, 18).huge_pages
 
 
+@pytest.mark.parametrize(
+    ("there", "ends"),
+    [(pages(2000, 1500), " (of 2 MB) would be needed, and 1500 of 2000 are free"), ({}, " needed")],
+)
+def test_huge_pages_that_are_too_few_are_counted(there: dict[str, Any], ends: str) -> None:
+    (line,) = [
+        line
+        for line in memory_budget(machine(64 * GIB, 16, **there), "web", 40).table
+        if line.startswith("  huge pages: not used")
+    ]
+    assert line.endswith(ends)
+
+
 def test_huge_pages_that_must_be_and_are_not_there() -> None:
     budget = memory_budget(
         machine(64 * GIB, 16, **pages(2000, 1500)), "web", 40, settings={"huge_pages": "on"}

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile(
     "shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("shared machine")
+# tools/mutants.py asks whether a test fails, and not for the smallest example.
+settings.register_profile("mutants", phases=[Phase.explicit, Phase.generate])
