@@ -209,6 +209,11 @@ class Pool:
     clients: int = 0
     servers: int = 0
 
+    @property
+    def is_used(self) -> bool:
+        """Whether anybody has it; PgBouncer makes one for each attempt to log in, and keeps it."""
+        return bool(self.waiting or self.clients or self.servers)
+
 
 @dataclass(frozen=True)
 class PoolDatabase:
@@ -409,7 +414,7 @@ class Snapshot:
     def _used_by_applications(self) -> set[str]:
         pools = self.pooler.pools if self.pooler else ()
         sessions = [one.role for one in self.sessions or () if not one.by_tool]
-        return {*sessions, *(pool.user for pool in pools)}
+        return {*sessions, *(pool.user for pool in pools if pool.is_used)}
 
     def _has_users(self, owner: str, candidates: Mapping[str, LoginRole]) -> bool:
         """Whether another candidate has rights on tables of an owner, directly or by membership."""

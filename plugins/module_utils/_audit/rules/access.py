@@ -43,7 +43,7 @@ def _application_superuser(snapshot: Snapshot) -> Iterator[Seen]:
         if role.name in superusers:
             seen.setdefault(role.name, []).append("is a role of the model")
     for pool in snapshot.pooler.pools if snapshot.pooler else ():
-        if pool.user in superusers and pool.database != "pgbouncer":
+        if pool.user in superusers and pool.is_used and pool.database != "pgbouncer":
             seen.setdefault(pool.user, []).append(f"has a pool for {pool.database!r} in PgBouncer")
     for database, owner in _owners(snapshot):
         if owner in superusers and not superusers[owner].bootstrap and superusers[owner].login:

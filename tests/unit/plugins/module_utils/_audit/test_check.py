@@ -494,6 +494,7 @@ SILENT = {
         GOOD, roles={**GOOD_ROLES, "pgbouncer_auth": LoginRole("pgbouncer_auth")}
     ),
     "clients that wait a moment": pooler(pools=(Pool("shop", "app_user", 9, 0.2, 20, 25),)),
+    "a pool of an attempt to log in": pooler(pools=(*GOOD_POOLER.pools, Pool("shop", "postgres"))),
     "an old PgBouncer that ignores nothing": pooler_config((1, 18, 0)),
     "an ignored parameter that roles set": replace(
         pooler_config(ignore_startup_parameters="jit,options"),

@@ -288,7 +288,6 @@ KNOWN = {
         ),
         *("_Keeper._warn_of_readers", "_locked", "_write_new"),  # on the controller
     },
-    "postgres_plan.py": {""},  # the collection's own, on the controller
     "host_resources_info.py": {
         *("text_of", "unit_texts", "majors_with", "shown_units", "pgbouncer", "main"),
         "sandbox",  # /run/systemd

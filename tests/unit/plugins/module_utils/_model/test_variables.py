@@ -204,7 +204,6 @@ NO_VARIABLES = {
     "pgbouncr_listen_port",
     "postgres_database",
     "postgres_max_conn",
-    "postgres_restrat",
     "postgres_setings",
     "sessions_idle",
 }
