@@ -135,3 +135,18 @@ def test_a_host_that_is_right_is_stopped_by_one_that_is_wrong(tmp_path: Path) ->
     assert code != 0
     assert len(ended["plays"]) == 1
     assert not ended["plays"][0]["tasks"][-1]["hosts"]["right"].get("failed")
+
+
+def test_a_host_that_is_not_reached_stops_the_others(tmp_path: Path) -> None:
+    gone = {
+        "__postgres_host": {},
+        "ansible_connection": "ssh",
+        "ansible_ssh_executable": "/bin/false",
+        "ansible_host": "192.0.2.1",
+    }
+    code, ended = run(tmp_path, {"right": {}, "gone": gone})
+    assert code != 0
+    assert len(ended["plays"]) == 1
+    assert ended["plays"][0]["tasks"][-1]["hosts"]["right"]["msg"] == (
+        "gone: could not be checked, so nothing is changed on any host"
+    )
