@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, event, given, settings, strategies as st
 from psycopg.rows import tuple_row
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model import kinds
+from ansible_collections.pooled.postgres.plugins.module_utils._model import role_kinds
 
 from .clusters import INSTALLED
 
@@ -524,7 +524,7 @@ def violations(server: Any) -> list[str]:
         if member_of != (["grpfalse"] if name == READER else []):
             wrong.append(f"{name}: member of {member_of}")
         if kind != "pooler":
-            expected = dict(kinds.KINDS[kind].settings)
+            expected = dict(role_kinds.KINDS[kind].settings)
             if name == ADMIN:
                 expected["work_mem"] = "8MB"
             if set(values or {}) != set(expected):

@@ -11,7 +11,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     CLIENT_VIA,
     STATES,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
+from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import KINDS
 
 
 def databases_argument_spec() -> dict[str, Any]:

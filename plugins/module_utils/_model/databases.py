@@ -9,11 +9,11 @@ import re
 from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import (
     EXTENSIONS_SCHEMA,
     POOLER_SCHEMA,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.scram import check_password
 

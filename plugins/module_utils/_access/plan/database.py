@@ -55,8 +55,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.warnings.d
     reports,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
-from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import EXTENSION_SCHEMA
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import EXTENSIONS_SCHEMA
+from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import (
+    EXTENSION_SCHEMA,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     LARGE_OBJECTS,
     OBJECT_CLASSES,

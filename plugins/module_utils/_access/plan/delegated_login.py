@@ -35,7 +35,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.right
 from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.roles import wanted_roles
 from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
-from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import ALL_KINDS
+from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import ALL_KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     PUBLIC,
     Grant,

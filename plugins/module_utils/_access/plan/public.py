@@ -34,7 +34,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.right
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
-from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import EXTENSION_SCHEMA
+from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import (
+    EXTENSION_SCHEMA,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
     CIS,
     STANDARD,

@@ -31,7 +31,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     absent_roles,
     model_roles,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import (
+from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import (
     ALL_KINDS,
     NO_DEFAULTS,
     POOLER,

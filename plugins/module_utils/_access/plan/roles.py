@@ -38,7 +38,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     Role,
     model_roles,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import ALL_KINDS, POOLER
+from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import (
+    ALL_KINDS,
+    POOLER,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
     shown_change,
 )

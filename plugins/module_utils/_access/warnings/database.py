@@ -33,7 +33,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     absent_roles,
     model_roles,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
+from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     OBJECT_CLASSES,
     PUBLIC,

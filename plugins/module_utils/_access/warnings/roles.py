@@ -23,7 +23,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     Role,
     model_roles,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
+from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import name_list
 
 # The server's own roles whose members no kind of role binds.

@@ -37,7 +37,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted imp
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     parse_databases,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import KINDS
+from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     Grant,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model.kinds import (
+from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import (
     ALL_KINDS,
     EXTENSION_SCHEMA,
     KINDS,
