@@ -106,11 +106,15 @@ libraries:
   type: list
   elements: str
 user_settings:
-  description: C(postgres_settings), checked, with null values.
+  description: C(postgres_settings), checked, with null values and with secrets masked.
   returned: success
   type: dict
 settings:
-  description: All settings that the server is to have.
+  description: All settings that the server is to have, with secrets masked.
+  returned: success
+  type: dict
+secret_settings:
+  description: Those of RV(settings) that are masked, with the name under which C(postgres_settings) has each.
   returned: success
   type: dict
 pooler_os_user:

@@ -75,7 +75,9 @@ NAMED = {
 }
 
 
-def run(tmp_path: Path, hosts: dict[str, dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+def run(
+    tmp_path: Path, hosts: dict[str, dict[str, Any]], playbook: str = "pooled.postgres.site"
+) -> tuple[int, dict[str, Any]]:
     """The exit code, and what came of each task."""
     model = [{"name": "mydb", "roles": [{"name": "app_user", "kind": "user"}]}]
     together = {
@@ -95,7 +97,7 @@ def run(tmp_path: Path, hosts: dict[str, dict[str, Any]]) -> tuple[int, dict[str
     }
     (tmp_path / "inventory.json").write_text(json.dumps(inventory), encoding="utf-8")
     done = subprocess.run(
-        ["ansible-playbook", "-i", "inventory.json", "pooled.postgres.site"],
+        ["ansible-playbook", "-i", "inventory.json", playbook],
         env={
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
             "ANSIBLE_HOME": str(ROOT / ".ansible" / "home"),
@@ -150,3 +152,40 @@ def test_a_host_that_is_not_reached_stops_the_others(tmp_path: Path) -> None:
     assert ended["plays"][0]["tasks"][-1]["hosts"]["right"]["msg"] == (
         "gone: could not be checked, so nothing is changed on any host"
     )
+
+
+def test_secrets_in_settings_go_to_the_server_alone(tmp_path: Path) -> None:
+    """Whatever a callback stores of the plan."""
+    secret = "it's S3cret %p"
+    play = [
+        {
+            "hosts": "db1",
+            "gather_facts": False,
+            "tasks": [
+                {
+                    "include_role": {
+                        "name": "pooled.postgres.postgres",
+                        "tasks_from": "preflight.yml",
+                        "public": True,
+                    }
+                },
+                {
+                    "assert": {
+                        "that": [
+                            "__postgres_settings.archive_command == wanted",
+                            "__postgres_settings.work_mem == '8MB'",
+                            "__postgres_settings.keys() | map('lower') | unique | length"
+                            " == __postgres_settings | length",
+                        ]
+                    },
+                    "vars": {"wanted": "{{ postgres_settings.Archive_Command }}"},
+                },
+            ],
+        }
+    ]
+    (tmp_path / "play.json").write_text(json.dumps(play), encoding="utf-8")
+    settings = {"Archive_Command": f"curl --password={secret}", "work_mem": "8MB"}
+    code, ended = run(tmp_path, {"db1": {"postgres_settings": settings}}, "play.json")
+    assert code == 0, ended
+    assert len(ended["plays"][0]["tasks"]) > 3
+    assert "S3cret" not in json.dumps(ended)

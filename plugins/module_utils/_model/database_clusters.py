@@ -58,7 +58,7 @@ class DatabaseClusters:
         found, problem = self.of(host), self.problems.get(host, "")
         if found or problem:
             return found or DatabaseCluster("", (), (host,)), problem
-        named = [one for one in self.clusters if one.name == given] if given else self.clusters
+        named = [one for one in self.clusters if one.name == str(given)] if given else self.clusters
         if len(named) == 1:
             (found,) = named
         if not pooler:

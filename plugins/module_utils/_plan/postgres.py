@@ -21,6 +21,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory imp
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import pooled_tls
 from ansible_collections.pooled.postgres.plugins.module_utils._host import debian
 from ansible_collections.pooled.postgres.plugins.module_utils._plan.problems import Problems
+from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown_setting
 from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
 from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
     hardening as _hardening,
@@ -73,7 +74,9 @@ def postgres_plan(
 ) -> dict[str, Any]:
     """What the server is to be, as plain data, with all C(problems) that were found.
 
-    With problems, some of the rest may be missing.
+    With problems, some of the rest may be missing. It is kept with the host's facts, so secrets in
+    settings are masked; C(secret_settings) has the names under which C(postgres_settings) holds
+    them.
 
     Args:
         look: what M(pooled.postgres.host_resources_info) returned.
@@ -82,7 +85,24 @@ def postgres_plan(
     """
     problems = Problems()
     plan = _plan(problems, look, variables, inventory)
+    if "settings" in plan:
+        plan.update(_without_secrets(plan, variables["postgres_settings"]))
     return {**plan, "problems": list(problems)}
+
+
+def _without_secrets(plan: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with secrets masked, and under which name each of those was given."""
+    names = {
+        _settings.check_setting_name(name, plan["major"], "postgres_settings"): name
+        for name in given
+    }
+    masked = {name: shown_setting(name, text) for name, text in plan["settings"].items()}
+    user = {
+        name: text if text is None else shown_setting(name, text)
+        for name, text in plan["user_settings"].items()
+    }
+    secret = {name: names[name] for name, text in masked.items() if text != plan["settings"][name]}
+    return {"settings": masked, "user_settings": user, "secret_settings": secret}
 
 
 def _plan(

@@ -129,10 +129,16 @@ class RunningServer:
     def files(self) -> list[settings.FileRow]:
         """pg_file_settings: what the files say now; errors of a whole file have no name."""
         return [
-            settings.FileRow(row.sourcefile or "", row.sourceline or 0, row.name or "",
-                         row.setting or "", row.applied, row.error)
+            settings.FileRow(
+                row.sourcefile or "",
+                row.sourceline or 0,
+                row.name or "",
+                row.setting or "",
+                row.applied,
+                row.error,
+            )
             for row in self.rows(FILES)
-        ]  # fmt: skip
+        ]
 
     def loaded_at(self) -> Any:
         """When the server last read its files."""

@@ -257,6 +257,18 @@ def test_what_does_not_fit_names_the_setting() -> None:
     assert "shared_buffers = 900GB alone is more than" in problem
 
 
+def test_secrets_are_not_kept() -> None:
+    secret = {
+        "Archive_Command": "curl -u backup --password=S3cret /%p",
+        "app.api_token": "S3cret",
+    }
+    plan = planned(postgres_settings={**secret, "work_mem": "8MB"})
+    assert plan["problems"] == []
+    assert "S3cret" not in repr(plan)
+    assert plan["settings"]["work_mem"] == plan["user_settings"]["work_mem"] == "8MB"
+    assert plan["secret_settings"] == {name.lower(): name for name in secret}
+
+
 @given(st.sets(st.sampled_from(["version", "pause", "settings", "hba", "locale", "tls"])))
 def test_no_problem_hides_another(wrong: set[str]) -> None:
     """Only a version that can't be had leaves nothing to say of what depends on it."""
