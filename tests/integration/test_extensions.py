@@ -31,7 +31,7 @@ def test_an_extension_comes_after_those_that_it_requires(clean_server, settled, 
 def test_what_an_extension_requires_has_to_be_listed(fails):
     assert fails(model(extensions=["earthdistance"])) == (
         "pooled_databases: extension 'earthdistance' of database 'mydb' requires 'cube', which the"
-        " database has not, and nothing is created that the model does not list; add it to"
+        " database does not have, and nothing is created that the model does not list; add it to"
         " extensions"
     )
 
