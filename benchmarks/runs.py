@@ -270,7 +270,7 @@ def ssh_image() -> str:
     script = (
         "apt-get update -q && apt-get install -qy --no-install-recommends openssh-server"
         " && rm -rf /var/lib/apt/lists/* && touch -d '2 days ago' /var/lib/apt/lists"
-        " && rm -f /var/lib/apt/periodic/update-success-stamp && mkdir -m 700 -p /root/.ssh"
+        " && rm -f /var/lib/apt/periodic/update-success-stamp && mkdir -m 700 -p ~root/.ssh"
     )
     making = f"{PREFIX}-image"
     run("podman", "run", "--name", making, base, "sh", "-euc", script)
@@ -323,7 +323,7 @@ class Lab:
             time.sleep(0.5)
         inside(
             name,
-            "umask 077; cat >/root/.ssh/authorized_keys",
+            "umask 077; cat >~root/.ssh/authorized_keys",
             text=(self.folder / "key.pub").read_text(encoding="utf-8"),
         )
         address = run(
@@ -618,7 +618,7 @@ def modules(lab: Lab) -> list[Module]:
     found = []
     for name in [*names, *YARDSTICKS]:
         with step(f"module {name}"):
-            inside(host, "rm -rf /root/.ansible")
+            inside(host, "rm -rf ~root/.ansible")
             # Whatever it says of missing arguments: ansible leaves behind what it has sent.
             subprocess.run(
                 ["ansible", "--inventory", str(inventory), "all", "--module-name", name],
@@ -633,7 +633,7 @@ def modules(lab: Lab) -> list[Module]:
                 check=False,
             )
             lab.disconnect()
-            sent = inside(host, "ls /root/.ansible/tmp/*/AnsiballZ_*.py").split()
+            sent = inside(host, "ls ~root/.ansible/tmp/*/AnsiballZ_*.py").split()
             if len(sent) != 1:
                 raise BenchmarkError(f"{name}: {len(sent)} files were sent")
             size = int(inside(host, f"stat -c %s {sent[0]}"))
