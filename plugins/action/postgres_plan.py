@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.pooled.postgres.plugins.module_utils._plan.postgres import (
     Inventory,
     postgres_plan,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._plan.problems import Problems
+from ansible_collections.pooled.postgres.plugins.module_utils._plan.variables import (
+    checked_variables,
+)
 
-ROLE_SPEC = Path(__file__).parents[2] / "roles" / "postgres" / "meta" / "argument_specs.yml"
+ROLE = Path(__file__).parents[2] / "roles" / "postgres"
 SPEC: dict[str, Any] = {
     "look": {"type": "dict", "required": True},
     "variables": {"type": "dict", "required": True},
@@ -39,35 +42,34 @@ class ActionModule(ActionBase):
         """Check the role's variables, and work out what follows from them."""
         super().run(tmp, task_vars)
         _validation, args = self.validate_argument_spec(argument_spec=SPEC)
-        validated = ArgumentSpecValidator(_role_options()).validate(args["variables"])
-        if validated.error_messages:
-            return _failed({"problems": list(validated.error_messages)})
+        host = (task_vars or {})["inventory_hostname"]
+        problems = Problems()
+        values = checked_variables(
+            problems, _of_role("meta/argument_specs.yml")["argument_specs"]["main"]["options"],
+            _of_role("defaults/main.yml"), args["variables"],
+        )  # fmt: skip
+        if not values["postgres_cluster_hosts"]:
+            values["postgres_cluster_hosts"] = [host]
         inventory = Inventory(
-            host=(task_vars or {})["inventory_hostname"],
+            host=host,
             default_versions=args["default_versions"],
             cluster_problem=args["cluster_problem"],
             peers=args["peers"],
             remote_poolers=args["remote_poolers"],
             plain_poolers=args["plain_poolers"],
         )
-        plan = postgres_plan(args["look"], validated.validated_parameters, inventory)
-        if plan["problems"]:
-            return _failed(plan)
+        plan = postgres_plan(args["look"], values, inventory)
+        problems.add(*plan["problems"])
+        if problems:
+            known = {"major": plan["major"]} if "major" in plan else {}
+            # Each on a line of its own.
+            message = "\n".join(problems)
+            return {"failed": True, "msg": message, "problems": list(problems), **known}
         # It is long, and what is to be seen of it is shown by the role.
         return {"changed": False, "_ansible_verbose_override": True, **plan}
 
 
-def _role_options() -> dict[str, Any]:
-    """The role's variables as its own file declares them; all of them are given."""
-    options = yaml.safe_load(ROLE_SPEC.read_text(encoding="utf-8"))["argument_specs"]["main"]
-    return {
-        name: {key: value for key, value in option.items() if key != "default"}
-        for name, option in options["options"].items()
-    }
-
-
-def _failed(plan: dict[str, Any]) -> dict[str, Any]:
-    """A failure that says all that is wrong, each on a line of its own."""
-    known = {"major": plan["major"]} if "major" in plan else {}
-    problems = plan["problems"]
-    return {"failed": True, "msg": "\n".join(problems), "problems": problems, **known}
+def _of_role(path: str) -> dict[str, Any]:
+    """A file of the role's own."""
+    found: dict[str, Any] = yaml.safe_load((ROLE / path).read_text(encoding="utf-8"))
+    return found

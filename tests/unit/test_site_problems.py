@@ -46,6 +46,9 @@ MISSPELT = "_".join(("postgres", "restrat"))
 WRONG: dict[str, dict[str, Any]] = {
     "db1": {"postgres_settings": {"work_mem": "12 bananas", "no_such_setting": 1}},
     "db2": {"postgres_hba": [{"type": "pigeon"}], "postgres_locale": "it's"},
+    "db6": {"postgres_restart_timeout": "soon", "postgres_preload_libraries": None,
+            "postgres_settings": {"work_mem": "12 bananas"}},
+    "db7": {"pooled_databases": []},
     "db3": {"pgbouncer_settings": {"query_timeout": "soon", "no_such_option": 1}},
     "db4": {
         MISSPELT: "always",
@@ -64,6 +67,12 @@ WRONG: dict[str, dict[str, Any]] = {
 NAMED = {
     "db1": ["postgres_settings.work_mem: ", "postgres_settings.no_such_setting: "],
     "db2": ["postgres_locale, postgres_initdb_options: ", "postgres_hba[0].type: "],
+    "db6": [
+        "postgres_preload_libraries: null is not a valid value",
+        "argument 'postgres_restart_timeout' is of type",
+        "postgres_settings.work_mem: ",
+    ],
+    "db7": ["pooled_databases: there is none for db7"],
     "db3": ["pgbouncer_settings.query_timeout: ", "pgbouncer_settings.no_such_option: "],
     "db4": [
         f"{MISSPELT}: nothing reads a variable of this name; did you mean postgres_restart?",

@@ -169,8 +169,9 @@ def memory_budget_until_restart(
             running one is no reason to refuse a lower one.
     """
     budget = memory_budget(resources, **request)
-    wanted = int({row.name: row.value for row in budget.rows}["max_connections"])
-    if running_connections <= wanted:
+    wanted = {row.name: row.value for row in budget.rows}["max_connections"]
+    # A null value leaves the number to the server.
+    if not wanted.isdigit() or running_connections <= int(wanted):
         return budget
     settings = dict(request.get("settings") or {})
     settings.pop("max_connections", None)

@@ -257,6 +257,13 @@ def test_what_does_not_fit_names_the_setting() -> None:
     assert "shared_buffers = 900GB alone is more than" in problem
 
 
+def test_max_connections_can_be_left_to_the_server() -> None:
+    seen = look(postgres=clusters({**CLUSTER, "running_connections": 300}))
+    plan = planned(seen, postgres_settings={"max_connections": None}, postgres_restart="never")
+    assert plan["problems"] == []
+    assert "max_connections" not in plan["settings"]
+
+
 def test_secrets_are_not_kept() -> None:
     secret = {
         "Archive_Command": "curl -u backup --password=S3cret /%p",
