@@ -131,7 +131,7 @@ QUERIES = {
 FILES = {"pgbouncer.ini": "/etc/pgbouncer/pgbouncer.ini"}
 LOGIN = f"psql -XAtqc 'SELECT current_user' -h 127.0.0.1 -p 6432 -U app_user {DATABASE}"
 
-# Modules of others, to see what every module takes.
+# Modules from elsewhere, to compare with.
 YARDSTICKS = (
     "ansible.builtin.ping",
     "ansible.builtin.apt",
