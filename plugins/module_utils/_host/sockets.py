@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import sys
+from contextlib import suppress
 from typing import Any, Container
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host.identity import (
@@ -16,17 +17,23 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host.identity imp
     entry_of,
 )
 
+_LISTENS = 0x10000  # among the flags of a unix socket
+
 
 def postgres_sockets(pid: int, os_user: str) -> list[tuple[str, int]]:
     """Directory and port of each unix socket of Postgres's protocol that a process listens on."""
     held = _sockets(pid, os_user)
     found = []
-    for row in _proc_net("unix"):
-        listens = len(row) > 7 and int(row[3], 16) & 0x10000
-        if listens and row[6] in held and ".s.PGSQL." in row[7]:
-            directory, _slash, name = row[7].rpartition("/")
+    for inode, path in _listening_unix_sockets():
+        if inode in held and ".s.PGSQL." in path:
+            directory, _slash, name = path.rpartition("/")
             found.append((directory, int(name.rsplit(".", 1)[1])))
     return found
+
+
+def listening_unix_sockets() -> list[str]:
+    """Paths of the unix sockets that processes of this host listen on."""
+    return [path for _inode, path in _listening_unix_sockets()]
 
 
 def tcp_sockets(pid: int, os_user: str) -> set[tuple[str, int]]:
@@ -34,7 +41,7 @@ def tcp_sockets(pid: int, os_user: str) -> set[tuple[str, int]]:
     held = _sockets(pid, os_user)
     found = set()
     for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
-        for row in _proc_net(table):
+        for row in map(str.split, _proc_net(table)):
             if row[3] == "0A" and row[9] in held:
                 address, port = row[1].split(":")
                 found.add((socket.inet_ntop(family, _network_order(address)), int(port, 16)))
@@ -84,24 +91,42 @@ def _bind_error(family: int, address: Any) -> int:
     return 0
 
 
+def _listening_unix_sockets() -> list[tuple[str, str]]:
+    """Inode and path of each unix socket with a path that a process listens on."""
+    rows = [line.split(None, 7) for line in _proc_net("unix")]
+    listening = (row for row in rows if len(row) > 7 and int(row[3], 16) & _LISTENS)
+    return list(dict.fromkeys((row[6], row[7]) for row in listening))
+
+
 def _sockets(pid: int, os_user: str) -> set[str]:
     """Inodes of the sockets that a process has open."""
+    names = set()
     try:
         # In a container root may lack the right to look into other users' processes.
         with acting_as(entry_of(os_user)):
-            names = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                # A busy process closes some between the listing and this.
+                with suppress(FileNotFoundError):
+                    names.add(os.readlink(entry.path))
     except OSError:
         return set()
     return {name[len("socket:[") : -1] for name in names if name.startswith("socket:[")}
 
 
-def _proc_net(name: str) -> list[list[str]]:
-    """The rows of a table in /proc/net, as words."""
-    try:
-        with open(f"/proc/net/{name}", encoding="utf-8", errors="replace") as handle:
-            return [line.split() for line in handle.readlines()[1:]]
-    except FileNotFoundError:  # no IPv6
-        return []
+def _proc_net(name: str) -> list[str]:
+    """The rows of a table in /proc/net.
+
+    The kernel gives them out page by page, and leaves some out when others go in between: what
+    either of two readings shows is there.
+    """
+    rows: dict[str, None] = {}
+    for _reading in range(2):
+        try:
+            with open(f"/proc/net/{name}", encoding="utf-8", errors="replace") as handle:
+                rows.update(dict.fromkeys(handle.read().splitlines()[1:]))
+        except FileNotFoundError:  # no IPv6
+            return []
+    return list(rows)
 
 
 def _network_order(address: str) -> bytes:

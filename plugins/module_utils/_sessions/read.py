@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any, Callable, Iterator, Mapping, Sequence
 
+from ansible_collections.pooled.postgres.plugins.module_utils._host import sockets
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     os_user as _pgbouncer_user,
 )
@@ -107,7 +108,6 @@ _POOL_COUNTS = (
     "sv_login",
 )
 _DEFAULT_DIRECTORY = "/var/run/postgresql"
-_LISTENS = 0x10000
 # What initdb makes has smaller ones.
 _FIRST_OWN_OID = 16384
 
@@ -297,26 +297,11 @@ def console_directories(params: Mapping[str, Any]) -> list[str]:
             owners.add(pwd.getpwnam(user).pw_uid)
     found = {
         os.path.dirname(path)
-        for path in _listening_sockets()
+        for path in sockets.listening_unix_sockets()
         if os.path.basename(path) == f".s.PGSQL.{params['pooler_port']}"
         and owner_of(path) in owners
     }
     return sorted(found) or [_DEFAULT_DIRECTORY]
-
-
-def _listening_sockets() -> Iterator[str]:
-    for row in (line.split(None, 7) for line in read_lines("/proc/net/unix")):
-        if len(row) > 7 and int(row[3], 16) & _LISTENS:
-            yield row[7]
-
-
-def read_lines(path: str) -> list[str]:
-    """The lines of a table in /proc but its head; none where there is none."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as handle:
-            return handle.read().splitlines()[1:]
-    except OSError:
-        return []
 
 
 def owner_of(path: str) -> int | None:

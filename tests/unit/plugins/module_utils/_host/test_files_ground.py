@@ -275,7 +275,7 @@ KNOWN = {
         "_hold",  # /dev/null
     },
     "_pgbouncer/tls_files.py": {"_is_missing", "wanted_certificate", "read_files"},  # as it
-    "_sessions/read.py": {"read_lines", "owner_of"},  # /proc, and who owns a socket
+    "_sessions/read.py": {"owner_of"},  # of a socket
     "_host/tls.py": {"_pair_problem"},  # as the service's user
     "tls_certificate.py": {
         *(

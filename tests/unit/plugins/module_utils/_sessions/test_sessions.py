@@ -10,6 +10,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
+from ansible_collections.pooled.postgres.plugins.module_utils._host import (
+    sockets as _sockets,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
     read as _sessions_catalog,
     report as _sessions_report,
@@ -428,9 +431,7 @@ def test_all_processes_of_a_port_are_found_but_not_a_strangers(monkeypatch, tmp_
         for port in (5432, 6432):
             (tmp_path / name / f".s.PGSQL.{port}").touch()
     sockets = PROC_NET_UNIX.format(run=tmp_path).splitlines()[1:]
-    monkeypatch.setattr(
-        _sessions_catalog, "read_lines", lambda path: sockets if path == "/proc/net/unix" else []
-    )
+    monkeypatch.setattr(_sockets, "_proc_net", {"unix": sockets}.__getitem__)
     known = _sessions_catalog.owner_of
     monkeypatch.setattr(
         _sessions_catalog, "owner_of", lambda path: 4711 if "thief" in path else known(path)
