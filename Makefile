@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Each target brings about what it needs, and takes no time for what is there. Pieces that need
-# more than a line live in tools/; `tools/env COMMAND` runs a command with what is set up here.
+# more than a line live in tools/: what the machine needs in setup/, what is written from code in
+# generate/, and on top what a person calls, such as `tools/env COMMAND`, which runs a command with
+# what is set up here.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -64,9 +66,9 @@ build: dev-tools ## Build the collection's artefact into build/
 
 .PHONY: docs
 docs: dev-tools ## Write the variable tables of the roles' READMEs, the list of variables and the dashboard anew
-	@tools/env tools/role_docs.py
-	@tools/env tools/variable_names.py
-	@tools/env tools/dashboard.py
+	@tools/env tools/generate/role_docs.py
+	@tools/env tools/generate/variable_names.py
+	@tools/env tools/generate/dashboard.py
 
 .PHONY: format
 format: dev-tools ## Format the Python code
@@ -83,31 +85,31 @@ clean: demo-down ## Remove everything that was made in this checkout
 
 .PHONY: demo-tools
 demo-tools:
-	@tools/venv demo
+	@tools/setup/venv demo
 
 .PHONY: dev-tools
 dev-tools:
-	@tools/venv dev
+	@tools/setup/venv dev
 
 .PHONY: engine
 engine:
-	@tools/packages engine
-	@$(PYTHON) tools/engine_conf.py .cache/containers.conf
+	@tools/setup/packages engine
+	@$(PYTHON) tools/setup/engine_conf.py .cache/containers.conf
 
 .PHONY: mmdebstrap
 mmdebstrap:
-	@tools/packages images
+	@tools/setup/packages images
 
 .PHONY: servers
 servers: mmdebstrap
-	@tools/packages servers
-	@$(PYTHON) tools/servers.py
-	@tools/pgbouncer
-	@tools/prometheus
+	@tools/setup/packages servers
+	@$(PYTHON) tools/setup/servers.py
+	@tools/setup/pgbouncer
+	@tools/setup/prometheus
 
 .PHONY: browser
 browser:
-	@tools/packages browser
+	@tools/setup/packages browser
 
 # Before scenarios that run at the same time would both make one.
 .PHONY: images

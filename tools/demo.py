@@ -171,7 +171,7 @@ def converge() -> str:
     """
     done = run(
         *("ansible-playbook", "--inventory", DEMO / "inventory" / "hosts.yml"),
-        *(ROOT / "playbooks" / "site.yml", ROOT / "tools" / "demo_budgets.yml"),
+        *(ROOT / "playbooks" / "site.yml", ROOT / "tools" / "demo" / "budgets.yml"),
         cwd=DEMO / "inventory",
         env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
     )

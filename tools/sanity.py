@@ -48,7 +48,7 @@ def provide_pip(python: str) -> None:
     if not script.exists():
         script.parent.mkdir(parents=True, exist_ok=True)
         part = script.with_suffix(f".{os.getpid()}")
-        shutil.copy(ROOT / "tools" / "get_pip.py", part)
+        shutil.copy(ROOT / "tools" / "setup" / "get_pip.py", part)
         part.replace(script)
 
 

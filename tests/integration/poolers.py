@@ -12,7 +12,8 @@ Fixtures:
     pooled_server: a server with the databases and roles of a small model, shared by a file's tests.
     pooler: a PgBouncer before it, as its package would have left it.
 
-POOLED_TEST_PGBOUNCER names other programs than those of C(tools/pgbouncer), separated by colons.
+POOLED_TEST_PGBOUNCER names other programs than those of C(tools/setup/pgbouncer), separated by
+colons.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tools import dashboard
+from tools.generate import dashboard
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "molecule" / "monitoring" / "files" / "dashboard_data.py"
@@ -37,7 +37,7 @@ PANELS = [panel for panel in INSTALLED["panels"] if panel["type"] != "row"]
 
 def test_file_is_what_the_table_says():
     assert dashboard.DASHBOARD.read_text(encoding="utf-8") == dashboard.text(), (
-        "run: tools/env tools/dashboard.py"
+        "run: tools/env tools/generate/dashboard.py"
     )
 
 

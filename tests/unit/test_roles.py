@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tools import role_docs
+from tools.generate import role_docs
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())

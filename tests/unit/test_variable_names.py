@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import role_docs, variable_names
+from tools.generate import role_docs, variable_names
 
 ROOT = Path(__file__).resolve().parents[2]
 

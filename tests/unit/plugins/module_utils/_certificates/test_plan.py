@@ -35,7 +35,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.ini imp
     without_digests,
 )
 from ansible_collections.pooled.postgres.plugins.modules import tls_certificate
-from tools import role_docs
+from tools.generate import role_docs
 
 NOW = datetime(2026, 11, 27, tzinfo=timezone.utc)
 FAR = NOW + timedelta(days=3650)

@@ -6,7 +6,7 @@
 
 Grafana's JSON repeats for each panel what all have in common; here is what is its own.
 
-Usage: tools/env tools/dashboard.py
+Usage: tools/env tools/generate/dashboard.py
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 DASHBOARD = ROOT / "roles" / "monitoring" / "files" / "pooled.json"
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 WIDTH = 24

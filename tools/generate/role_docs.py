@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 BEGIN = "<!-- BEGIN generated: role {role} -->"
 END = "<!-- END generated -->"
 

@@ -95,7 +95,7 @@ def main() -> int:
     if not settings:
         target.unlink(missing_ok=True)
         return 0
-    text = "# Written by tools/engine_conf.py for this host.\n"
+    text = "# Written by tools/setup/engine_conf.py for this host.\n"
     for name, lines in settings.items():
         text += "\n".join([f"\n[{name}]", *lines]) + "\n"
     target.parent.mkdir(parents=True, exist_ok=True)
