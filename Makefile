@@ -114,4 +114,4 @@ browser:
 # Before scenarios that run at the same time would both make one.
 .PHONY: images
 images: dev-tools engine mmdebstrap
-	@for release in 12 13; do tools/env molecule/images/build $$release >/dev/null || exit; done
+	@for release in 12 13; do tools/env molecule/shared/images/build $$release >/dev/null || exit; done

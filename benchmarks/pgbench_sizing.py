@@ -200,7 +200,7 @@ def step(title: str) -> Iterator[None]:
 
 
 def start_container(release: str, memory: str) -> None:
-    build = (ROOT / "molecule" / "images" / "build", release)
+    build = (ROOT / "molecule" / "shared" / "images" / "build", release)
     image = subprocess.run(build, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     options = ("--name", NAME, "--memory", memory, "--memory-swap", memory, "--systemd", "always")
     # As on a host, where it is half of the memory; engines give 64 MB.

@@ -163,7 +163,7 @@ def inside(release: str, script: str, text: str = "", check: bool = True) -> str
 
 
 def start_container(release: str, memory: str) -> None:
-    build = (ROOT / "molecule" / "images" / "build", release)
+    build = (ROOT / "molecule" / "shared" / "images" / "build", release)
     image = subprocess.run(build, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     options = ("--name", name_of(release), "--memory", memory, "--memory-swap", memory)
     run("podman", "run", "--detach", *options, "--systemd=always", image, "/sbin/init")

@@ -262,7 +262,7 @@ def inside(name: str, script: str, user: str = "root", text: str = "") -> str:
 
 def ssh_image() -> str:
     """The image of Molecule's hosts with a server of SSH; made once, and kept like those."""
-    base = run(str(ROOT / "molecule" / "images" / "build"), RELEASE).strip()
+    base = run(str(ROOT / "molecule" / "shared" / "images" / "build"), RELEASE).strip()
     image = base.replace("pooled-debian:", "pooled-debian-ssh:")
     if subprocess.run(["podman", "image", "exists", image], check=False).returncode == 0:
         return image

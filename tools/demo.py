@@ -288,7 +288,7 @@ def up() -> None:
     DEMO.mkdir(mode=0o700, exist_ok=True)
     print("Setting up the demo")
     with step(f"Image of Debian {RELEASE}"):
-        image = output(ROOT / "molecule" / "images" / "build", RELEASE)
+        image = output(ROOT / "molecule" / "shared" / "images" / "build", RELEASE)
     with step("Container"):
         if not (is_wanted(image) and is_up()):
             start_container(image)
