@@ -65,10 +65,11 @@ build: dev-tools ## Build the collection's artefact into build/
 	@tools/env ansible-galaxy collection build --force --output-path build
 
 .PHONY: docs
-docs: dev-tools ## Write the variable tables of the roles' READMEs, the list of variables and the dashboard anew
+docs: dev-tools ## Write anew what comes from code: tables, lists, the dashboard, the drawing of the rooms
 	@tools/env tools/generate/role_docs.py
 	@tools/env tools/generate/variable_names.py
 	@tools/env tools/generate/dashboard.py
+	@tools/env tools/generate/architecture.py
 
 .PHONY: format
 format: dev-tools ## Format the Python code
