@@ -310,17 +310,17 @@ class _Keeper:
         left = _certificates.days_between(now, authority.ends)
         if left < 365:
             self._display.warning(
-                f"The authority {self._kind} ends in {left} days, and no certificate outlives it;"
-                " renew it as the operating guide says"
+                f"The authority {self._kind} expires in {left} days, and no certificate outlives"
+                " it; renew it as the operating guide says"
             )
 
     def warn_of_another(self, service: str) -> None:
         """Say that a host has had another authority, which clients may be the only one to know."""
         self._display.warning(
             f"{service} on this host has certificates of another authority {self._kind}, which this"
-            " controller does not have. Clients that trust only that one are cut off by the new"
-            " certificate; if it is still to be had, put its certificate into the file of this one,"
-            " as the operating guide says"
+            " controller does not have. Clients that trust only that one reject the new"
+            " certificate; if you still have its certificate, add it to the file of this one, as"
+            " the operating guide says"
         )
 
     def make(self) -> _authority.Authority:
@@ -343,7 +343,7 @@ class _Keeper:
                     _write_new(self._path["cert"], certificate, 0o644)
                     self._display.warning(
                         f"{self._path['key']} was made: the key of the authority {self._kind}, not"
-                        " encrypted. Whoever has it can pass for each server. Encrypt it now"
+                        " encrypted. Anyone who has it can impersonate every server. Encrypt it now"
                         f" (ansible-vault encrypt {self._path['key']}), and keep"
                         f" {self._directory} with the inventory"
                     )
@@ -353,7 +353,7 @@ class _Keeper:
                 f"authority_directory: {self._directory} can't be used: {error.strerror}"
             ) from error
         if held is None:
-            raise ValueError(f"authority_directory: {self._path['cert']} was taken away meanwhile")
+            raise ValueError(f"authority_directory: {self._path['cert']} was removed meanwhile")
         return held
 
     def _text(self, what: str) -> tuple[str, str]:
@@ -398,7 +398,7 @@ def _within_constraints(
     if refused or (outside and len(outside) == len(names)):
         raise ValueError(
             f"names: {', '.join(sorted(refused) or outside)}: the authority's name constraints do"
-            " not allow it, so clients would not take the certificate; give names that they do"
+            " not allow it, so clients would not accept the certificate; give names that they do"
             " allow, as pooled_tls_names in the inventory"
         )
     return tuple(name for name in names if name not in outside)

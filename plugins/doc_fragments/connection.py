@@ -42,7 +42,7 @@ options:
     description:
       - OS user whose identity the connection over the unix socket carries when the module runs as root, for C(peer) rules in C(pg_hba.conf).
       - Empty keeps the identity the module runs with.
-      - Modules that work on the server's files do that with the rights of this user where others than root may change what a path leads to,
+      - Modules that work on the server's files do that with the rights of this user where users other than root can change what a path leads to,
         unless the configuration's directory says itself whose they are; C(postgres) when this is empty or C(root).
     type: str
     default: postgres

@@ -23,7 +23,7 @@ description:
     slots, and compares the sum with C(max_connections).
   - Compares the clients of PgBouncer with C(max_client_conn), each role's C(connection_limit) with
     what its pools and clients need, and C(LimitNOFILE) with what a process of PgBouncer opens.
-  - Fails with the table and the ways out when something does not fit.
+  - Fails with the table and the remedies when something does not fit.
 positional: poolers, max_connections
 options:
   _input:

@@ -116,7 +116,7 @@ def _pooler(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
 def _whole(where: str, value: Any, least: int) -> int:
     text = "" if isinstance(value, bool) else str(value).strip()
     if not re.match(r"[0-9]{1,9}\Z", text) or int(text) < least:
-        raise AnsibleFilterError(f"{where}: {value!r} is no whole number of at least {least}")
+        raise AnsibleFilterError(f"{where}: {value!r} is not a whole number of at least {least}")
     return int(text)
 
 

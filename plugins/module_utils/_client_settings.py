@@ -250,14 +250,17 @@ def _warnings(
             )
     if client and client.via == "direct" and poolers and role.pooled and role.kind in POOLED_KINDS:
         yield (
-            f"{client.name} goes past PgBouncer: each of its {client.connections} connections is"
-            " one of the server's"
+            f"{client.name} connects directly, not through PgBouncer: each of its"
+            f" {client.connections} connections is one of the server's"
         )
     if client and client.via == "pgbouncer" and not poolers:
-        yield f"{client.name} asks for PgBouncer, and there is none: it connects to Postgres itself"
+        yield (
+            f"{client.name} has via: pgbouncer, but there is no PgBouncer host: it connects to"
+            " Postgres directly"
+        )
     if via == "pgbouncer" and not all(pooler.keeps_prepared_statements for pooler in poolers):
         yield (
-            f"PgBouncer keeps no prepared statements here: without exactly these arguments"
+            f"PgBouncer does not track prepared statements here: without exactly these arguments"
             f" {client.name if client else role.name} meets statements of other clients"
         )
 
@@ -383,25 +386,26 @@ def _address(where: str, entry: Any, port: int) -> Address:
         raise ValueError(f"{where}: give a dictionary, not {type(entry).__name__}")
     host = entry.get("host")
     if not isinstance(host, str) or not host or any(sign in host for sign in " /@?#,"):
-        raise ValueError(f"{where}.host: {host!r} is no host name or address that clients can use")
+        raise ValueError(f"{where}.host: {host!r} is not a valid host name or address for clients")
     mode = str(entry.get("ssl_mode") or "")
     if mode and mode not in SSL_MODES:
         raise ValueError(
-            f"{where}.ssl_mode: {mode!r} is no mode of TLS; choose one of {', '.join(SSL_MODES)}"
+            f"{where}.ssl_mode: {mode!r} is not a valid TLS mode; choose one of"
+            f" {', '.join(SSL_MODES)}"
         )
     ca_cert = str(entry.get("ca_cert") or "")
     if ca_cert and mode not in ("verify-ca", "verify-full"):
         raise ValueError(f"{where}.ca_cert: it is only used with ssl_mode verify-ca or verify-full")
     number = _whole(f"{where}.port", entry.get("port", port), 1)
     if number > 65535:
-        raise ValueError(f"{where}.port: {number} is no port")
+        raise ValueError(f"{where}.port: {number} is not a valid port; give at most 65535")
     return Address(host, number, mode, ca_cert)
 
 
 def _whole(where: str, value: Any, least: int) -> int:
     text = "" if isinstance(value, bool) else str(value).strip()
     if not text.isdigit() or int(text) < least:
-        raise ValueError(f"{where}: {value!r} is no whole number of at least {least}")
+        raise ValueError(f"{where}: {value!r} is not a whole number of at least {least}")
     return int(text)
 
 

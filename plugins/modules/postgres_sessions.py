@@ -252,7 +252,7 @@ def _run(module: PooledModule, connection: Any, wanted: Wanted, length: int) -> 
     spared: list[Session] = []
     if not module.check_mode:
         meant, spared, refused, after = _end(connection, meant, wanted)
-        late = f"it is still there {module.params['timeout']} after it was told to end"
+        late = f"it is still there {module.params['timeout']} after the request to end"
         missed += [(one, why or late) for one, why in refused]
     return {
         "ended": [

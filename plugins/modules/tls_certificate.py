@@ -147,7 +147,7 @@ actions:
   returned: unless O(state=authority)
   type: list
   elements: str
-  sample: ["certificate of postgres for db1, 192.0.2.10: it ends in 12 days"]
+  sample: ["certificate of postgres for db1, 192.0.2.10: it expires in 12 days"]
 files:
   description: Paths of the files on the host that were written, or in check mode would be.
   returned: unless O(state=authority)

@@ -71,11 +71,12 @@ def read_authority(text: str, where: str, now: datetime) -> Authority:
     if not _may_sign(first):
         raise ValueError(
             f"{where}: the first certificate is not that of an authority (CA:TRUE, and keyCertSign"
-            " where it says what its key may be used for), so clients would not take what it signs"
+            " where it says what its key may be used for), so clients would not accept what it"
+            " signs"
         )
     if _ends(first) <= now:
         raise ValueError(
-            f"{where}: the authority has ended on {_ends(first):%Y-%m-%d}; renew it as the"
+            f"{where}: the authority expired on {_ends(first):%Y-%m-%d}; renew it as the"
             " operating guide says"
         )
     if _begins(first) > now:

@@ -381,7 +381,9 @@ def test_units_are_written_where_only_root_may(owned):
     own(owned.home / "units")
     result = owned.configure()
     assert result["failed"]
-    assert f"unit_directory: others than root may change {owned.home}/units, and" in result["msg"]
+    assert (
+        f"unit_directory: users other than root can change {owned.home}/units, and" in result["msg"]
+    )
 
 
 @pytest.mark.pgbouncer(since=(1, 24, 0))

@@ -180,7 +180,7 @@ def broken_files(
         r"client_tls_cert_file: \S+/server.crt does not belong to the key \S+/server.key$",
     )
     yield expired, r"client_tls_cert_file: \S+/server.crt can't be used: certificate has expired$"
-    yield not_pem, r"client_tls_cert_file: \S+/server.crt and \S+ are no pair of PEM files: "
+    yield not_pem, r"client_tls_cert_file: \S+/server.crt and \S+ are not a valid pair of PEM files"
     yield no_authority, r"client_tls_ca_file: \S+/ca.crt has no certificate in it \(PEM,"
     yield locked, r"client_tls_cert_file: \S+/server.crt needs a key without a password, and \S+"
     yield missing, r"client_tls_cert_file: \S+/server.crt does not exist$"

@@ -120,12 +120,13 @@ def test_huge_pages_and_settings(tmp_path: Path) -> None:
 REFUSED = [
     (
         "-e memory=64gigs",
-        "memory: '64gigs' is no amount of memory; give a number with a unit, such as 512MB or 2GB",
+        "memory: '64gigs' is not a valid amount of memory; give a number with a unit, such as"
+        " 512MB or 2GB",
     ),
-    ("-e memory=8GB -e cpus=0", "cpus: 0 is no whole number from 1 to 8192"),
+    ("-e memory=8GB -e cpus=0", "cpus: 0 is not a whole number from 1 to 8192"),
     (
         "-e memory=8GB -e workload=webb",
-        "workload: webb is not known; choose one of web, oltp, dw, mixed, desktop",
+        "workload: webb is not allowed; choose one of web, oltp, dw, mixed, desktop",
     ),
     (
         "-e memory=8GB -e version=12",
@@ -133,18 +134,18 @@ REFUSED = [
     ),
     (
         "-e memory=1GB -e cpus=2 -e max_connections=3000",
-        "Usually the answer is a pooler: clients that go through PgBouncer share few server"
+        "Usually the remedy is PgBouncer: clients that connect through it share few server"
         " connections.",
     ),
     (
         "-e workload=oltp",
-        "memory: say how much the machine has, such as -e memory=64GB; or give an inventory with a"
-        " Postgres host, and postgres_workload for workload",
+        "memory: it is missing; give the memory of the machine, such as -e memory=64GB, or an"
+        " inventory with a Postgres host, and postgres_workload for workload",
     ),
     (
         "",
-        "memory: say how much the machine has, such as -e memory=64GB; or give an inventory with a"
-        " Postgres host",
+        "memory: it is missing; give the memory of the machine, such as -e memory=64GB, or an"
+        " inventory with a Postgres host",
     ),
 ]
 

@@ -481,7 +481,7 @@ def test_one_that_does_not_go(major, crowd, end):
     assert crowd.names(result["not_ended"]) == {"stuck"}
     assert result["msg"] == (
         f"1 of 2 sessions could not be ended: pid {crowd.pids['stuck']} of 'app_user':"
-        " it is still there 3s after it was told to end"
+        " it is still there 3s after the request to end"
     )
 
 
@@ -579,20 +579,22 @@ def test_names_and_encodings_of_others(major, crowd, info, end):
 
 
 REFUSED = [
-    ({"roles": []}, "roles: none is named, and only sessions of roles that are named are ended;"),
+    ({"roles": []}, "roles: the list is empty, and only sessions of listed roles are ended;"),
     ({"roles": ["app_user", "postgres"]},
      "roles: 'postgres' is a superuser, whose sessions are never ended; leave it out"),
     ({"roles": [""]}, "roles[0]: '' is not a valid name for a role: give a non-empty string"),
-    ({"older_than": "10 minits"}, "older_than: '10 minits' is no length of time; write a number"
-     " with one of ms, s, min, h, d, such as 10min"),
-    ({"older_than": "10"}, "older_than: '10' is no length of time"),
-    ({"older_than": "-1s"}, "older_than: '-1s' is no length of time"),
-    ({"timeout": "soon"}, "timeout: 'soon' is no length of time"),
+    ({"older_than": "10 minits"}, "older_than: '10 minits' is not a valid duration; give a number"
+    " with one of ms, s, min, h, d, such as 10min"),
+    ({"older_than": "10"}, "older_than: '10' is not a valid duration"),
+    ({"older_than": "-1s"}, "older_than: '-1s' is not a valid duration"),
+    ({"timeout": "soon"}, "timeout: 'soon' is not a valid duration"),
     ({"states": ["idl"]}, "value of states must be one or more of: active, idle, idle_in_trans"),
-    ({"states": []}, "states: none is named; choose from active, idle, idle_in_transaction, idle_"),
-    ({"mode": "cancel"}, "mode: cancel ends statements that run, and idle_in_transaction has none;"
+    ({"states": []}, "states: the list is empty; choose from active, idle, idle_in_transaction,"
+    " idle_"),
+    ({"mode": "cancel"}, "mode: cancel ends running statements, and idle_in_transaction has none;"
      " take it out of states, or use mode=terminate"),
-    ({"query_length": 0}, "query_length: 0 is no length; give at least 1, or show_queries=false"),
+    ({"query_length": 0}, "query_length: 0 is not a valid length; give at least 1, or"
+    " show_queries=false"),
     ({"login_port": 1}, "can't connect to the server: "),
 ]  # fmt: skip
 
@@ -620,9 +622,10 @@ def test_names_that_are_not_there_are_told(major, crowd, end):
 
 
 INFO_REFUSED = [
-    ({"idle_transaction_age": "1 week"}, "idle_transaction_age: '1 week' is no length of time; "),
-    ({"query_age": ""}, "query_age: '' is no length of time; "),
-    ({"query_length": -1}, "query_length: -1 is no length; "),
+    ({"idle_transaction_age": "1 week"}, "idle_transaction_age: '1 week' is not a valid duration;"
+    " "),
+    ({"query_age": ""}, "query_age: '' is not a valid duration; "),
+    ({"query_length": -1}, "query_length: -1 is not a valid length; "),
     ({"server": False}, "pooler_port: with server=false there is nothing but PgBouncer to ask"),
     ({"server": False, "pooler_port": 1}, "not shown: pools of PgBouncer in /var/run/postgresql: "),
 ]  # fmt: skip

@@ -276,7 +276,7 @@ def test_it_is_made_anew_well_before_its_end(controller):
     first = serial(controller.file("server.crt").read_text())
     assert controller.keep(days=365)["changed"] is False
     kept = controller.predicted_and_kept(days=365, renew_days=41)
-    assert kept["actions"] == ["certificate of postgres for db1: it ends in 40 days"]
+    assert kept["actions"] == ["certificate of postgres for db1: it expires in 40 days"]
     assert serial(controller.file("server.crt").read_text()) != first
     openssl("x509", "-in", controller.file("server.crt"), "-noout", "-checkend", 364 * 86400)
 
@@ -284,7 +284,9 @@ def test_it_is_made_anew_well_before_its_end(controller):
 def test_a_certificate_that_ends_with_its_authority_is_not_made_anew_each_time(controller):
     controller.keep(authority_days=20)
     (warning,) = controller.keep(state="checked")["words"]
-    assert warning.startswith("The authority clients ends in 20 days, and no certificate outlives")
+    assert warning.startswith(
+        "The authority clients expires in 20 days, and no certificate outlives"
+    )
     assert controller.keep()["changed"] is False
     openssl("x509", "-in", controller.file("server.crt"), "-noout", "-checkend", 21 * 86400,
             fails=True)  # fmt: skip
@@ -547,7 +549,7 @@ def bad_authorities(own: Authority) -> Iterator[tuple[dict[str, str], str]]:
                 "extensions", "-out", "ended.crt")  # fmt: skip
     yield (
         given(own, authority_cert=str(own.directory / "ended.crt")),
-        r"authority_cert: \S+/ended.crt: the authority has ended on 20",
+        r"authority_cert: \S+/ended.crt: the authority expired on 20",
     )
     own.openssl("pkey", "-in", "ca.key", "-aes256", "-passout", "pass:x", "-out", "locked.key")
     yield (
@@ -578,7 +580,7 @@ def test_bad_authorities_are_refused_before_anything_changes(controller, own):
     [
         ({"names": ["no name"]}, "names: 'no name' is neither a host name nor an address"),
         ({"names": ["300.1.1.1"]}, "names: '300.1.1.1' is neither a host name nor an address"),
-        ({"known_as": ["a b"]}, "the inventory calls this host nothing that a certificate can"),
+        ({"known_as": ["a b"]}, "the inventory has no name for this host that a certificate can"),
         ({"renew_days": 365}, "renew_days: 365 is not allowed; it must be less than the 365"),
         ({"days": 0}, "days: 0 is not allowed"),
         ({"authority_days": 0}, "authority_days: 0 is not allowed; an authority lasts 1 to 36500"),

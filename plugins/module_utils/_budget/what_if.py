@@ -67,8 +67,8 @@ def machine(
     if "memory" not in said:
         instead = [f"{ROLE_VARIABLES[name]} for {name}" for name in said if name in ROLE_VARIABLES]
         raise ValueError(
-            "memory: say how much the machine has, such as -e memory=64GB; or give an inventory"
-            " with a Postgres host" + (f", and {', '.join(instead)}" if instead else "")
+            "memory: it is missing; give the memory of the machine, such as -e memory=64GB, or an"
+            " inventory with a Postgres host" + (f", and {', '.join(instead)}" if instead else "")
         )
     decided: dict[str, Any] = {}
     for name, variable in ROLE_VARIABLES.items():
@@ -91,7 +91,7 @@ def machine(
                 "memory_bytes": said["memory"],
                 "memory_bound_by": "given",
                 "cpus": said.get("cpus", _USUAL_CPUS),
-                "cpus_bound_by": "given" if "cpus" in said else "not given, so the usual number",
+                "cpus_bound_by": "given" if "cpus" in said else "not given, so a usual number",
             },
             "distribution": {"id": "debian", "release": release},
             "postgres": {
@@ -121,7 +121,7 @@ def _said(name: str, value: Any) -> Any:
         size = memory_amount_bytes("memory", value)
         if size < 64 * _MIB:
             raise ValueError(
-                f"memory: {text} is no machine's; give a number with a unit, such as 64GB"
+                f"memory: {text} is less than 64 MB; give a number with a unit, such as 64GB"
             )
         return size
     if name == "reserved":
@@ -140,13 +140,15 @@ def _said(name: str, value: Any) -> Any:
     # A boolean is what "on" and "off" become in a file of variables.
     word = {"true": "on", "false": "off"}.get(text.lower(), text) if name == "huge_pages" else text
     if word not in _CHOICES[name]:
-        raise ValueError(f"{name}: {text} is not known; choose one of {', '.join(_CHOICES[name])}")
+        raise ValueError(
+            f"{name}: {text} is not allowed; choose one of {', '.join(_CHOICES[name])}"
+        )
     return word
 
 
 def _whole(name: str, text: str, most: int) -> int:
     if not text.isdigit() or not 1 <= int(text) <= most:
-        raise ValueError(f"{name}: {text} is no whole number from 1 to {most}")
+        raise ValueError(f"{name}: {text} is not a whole number from 1 to {most}")
     return int(text)
 
 
@@ -156,7 +158,7 @@ def _share(text: str) -> float:
     except ValueError:
         share = 0.0
     if not 0 < share <= 1:
-        raise ValueError(f"share: {text} is no share; give a number above 0 and up to 1")
+        raise ValueError(f"share: {text} is not a valid share; give a number above 0 and up to 1")
     return share
 
 

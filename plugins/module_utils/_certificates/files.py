@@ -49,7 +49,7 @@ RunCommand = Callable[[Sequence[str]], "tuple[int, str, str]"]
 
 
 class CertificateError(Exception):
-    """What keeps the files from being as they shall be."""
+    """What keeps the files from being as they are to be."""
 
 
 def look(directory: str) -> dict[str, Any]:
@@ -99,7 +99,9 @@ def request(run: RunCommand, base: str, service: str, owner: str) -> str:
     write_file(_key_file(key, made, owner), _RIGHTS)
     text = _request_for(run, key)
     if not text:
-        raise CertificateError(f"openssl makes no request for the key that it has made, {key}")
+        raise CertificateError(
+            f"openssl can't create a certificate request for the key that it has created, {key}"
+        )
     return text
 
 
@@ -185,8 +187,8 @@ def _prepared(base: str, service: str) -> str:
 
 
 def _others_decide(path: str) -> bool:
-    """Whether others than root can change what a path leads to."""
-    return os.geteuid() == 0 and bool(walk(path).stranger)
+    """Whether users other than root can change what a path leads to."""
+    return os.geteuid() == 0 and bool(walk(path).unsafe)
 
 
 def _belongs(certificate: str, key: str) -> bool:

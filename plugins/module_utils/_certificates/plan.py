@@ -72,7 +72,7 @@ def names_of(known_as: Iterable[Any], asked: Iterable[Any]) -> tuple[str, ...]:
         found[name] = None
     if not found:
         raise ValueError(
-            "names: the inventory calls this host nothing that a certificate can hold; give its"
+            "names: the inventory has no name for this host that a certificate can hold; give its"
             " host names and addresses, as pooled_tls_names in the inventory"
         )
     return tuple(found)
@@ -174,9 +174,9 @@ def reasons(
         why.append("it is for other purposes")
     ends = min(now + wanted.days * _DAY, authority_ends)
     if found.ends <= now:
-        why.append("it has ended")
+        why.append("it has expired")
     elif found.ends - now < wanted.renew_days * _DAY and ends - found.ends >= _DAY:
-        why.append(f"it ends in {days_between(now, found.ends)} days")
+        why.append(f"it expires in {days_between(now, found.ends)} days")
     return why
 
 

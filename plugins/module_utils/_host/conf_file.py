@@ -25,7 +25,7 @@ def parse(text: str) -> list[tuple[str, str]]:
     """Names and values of a drop-in, in order; the server takes the last of a name.
 
     Raises:
-        ValueError: naming the line that is no setting.
+        ValueError: naming the line that is not a valid setting.
     """
     entries = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -33,7 +33,7 @@ def parse(text: str) -> list[tuple[str, str]]:
             continue
         found = _ENTRY.match(line)
         if not found:
-            raise ValueError(f"line {number} is no setting: {line.strip()!r}")
+            raise ValueError(f"line {number} is not a valid setting: {line.strip()!r}")
         quoted = found.group("quoted")
         value = found.group("plain") if quoted is None else _unquoted(quoted)
         entries.append((found.group("name").lower(), value))

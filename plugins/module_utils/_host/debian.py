@@ -169,7 +169,7 @@ def _of_name(name: str) -> list[str]:
     why = (
         "systemd takes a hyphen for a slash, so that its unit would look for another cluster"
         if "-" in name
-        else "Debian's tools and systemd do not take that name"
+        else "Debian's tools and systemd do not accept that name"
     )
     return [
         f"postgres_cluster: {name!r} is not a valid name, because {why}; use letters, digits and"

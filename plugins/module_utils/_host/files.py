@@ -52,7 +52,7 @@ class Rights:
 
 @dataclass(frozen=True)
 class ManagedFile:
-    """A file as it is, or as it shall be. C(content) is None where there is no file."""
+    """A file as it is, or as it is to be. C(content) is None where there is no file."""
 
     path: str
     content: str | None
@@ -109,19 +109,19 @@ def ground_of(parent: Ground, uid: int, gid: int, mode: int) -> Ground:
 class Walk:
     """How far root alone decides what a path leads to.
 
-    C(path) is the path without the links on that way, and C(stranger) the first entry that others
+    C(path) is the path without the links on that way, and C(unsafe) the first entry that others
     may change, or the directory that they may add to; empty when there is none.
     """
 
     path: str
-    stranger: str
+    unsafe: str
 
 
 def walk(path: str) -> Walk:
     """Follow a path as far as root alone decides what it leads to.
 
     Raises:
-        OSError: when that can't be told.
+        OSError: when that can't be found out.
     """
     place = [("", ground_of(Ground.OURS, *_owner_and_mode("/")))]
     todo = path.split("/")[::-1]
@@ -184,19 +184,19 @@ def _worker(path: str, rights: Rights) -> _Place:
     path = os.path.join(os.getcwd(), path)
     if os.geteuid() != 0:
         return _Place(path, None)
-    stranger = path
+    unsafe = path
     if not rights.everywhere:
         way = walk(path)
-        if not way.stranger:
+        if not way.unsafe:
             return _Place(way.path, None)
-        path, stranger = way.path, way.stranger
+        path, unsafe = way.path, way.unsafe
     user = entry_of(rights.user)
     if user is None or user.pw_uid == 0:
         what = "is root itself" if user else "does not exist"
         raise PermissionError(
-            f"others than root may change {stranger}, where root therefore does nothing itself, and"
-            f" the OS user {rights.user!r}, who would do it, {what}; name the one that the service"
-            " runs as"
+            f"users other than root can change {unsafe}, so root does nothing there itself, and"
+            f" the OS user {rights.user!r}, who would do it instead, {what}; name the OS user that"
+            " the service runs as"
         )
     return _Place(path, user)
 
@@ -213,8 +213,8 @@ def service_user(directory: str, login_os_user: str) -> str:
         return user_name(os.geteuid())
     given = login_os_user if login_os_user not in ("", "root") else "postgres"
     try:
-        stranger = walk(directory).stranger
-        owners = [user_name(_owner_and_mode(path)[0]) for path in (directory, stranger) if path]
+        unsafe = walk(directory).unsafe
+        owners = [user_name(_owner_and_mode(path)[0]) for path in (directory, unsafe) if path]
     except OSError:
         return given
     return owners[0] if owners[0] in owners[1:] and owners[0] != "root" else given
@@ -244,9 +244,9 @@ def _refusal(path: str, user: str) -> str:
     parts = path.rstrip("/").split("/")
     links = [one for one in ("/".join(parts[:end]) for end in range(2, len(parts) + 1))
              if os.path.islink(one)]  # fmt: skip
-    strange = [one for one in links if os.lstat(one).st_uid != 0]
+    not_of_root = [one for one in links if os.lstat(one).st_uid != 0]
     if links:
-        link = (strange or links)[0]
+        link = (not_of_root or links)[0]
         owner = user_name(os.lstat(link).st_uid)
         fact = f"{link} is a symbolic link of {owner} to {os.readlink(link)}"
         advice = (
@@ -256,8 +256,8 @@ def _refusal(path: str, user: str) -> str:
     else:
         fact, advice = _obstacle(path, user)
     return (
-        f"{path} can't be read or changed as {user}: {fact}. Where others than root decide what a"
-        f" path leads to, it is worked on with the rights of {user} alone. To go on, {advice}"
+        f"{path} can't be read or changed as {user}: {fact}. Where users other than root decide"
+        f" what a path leads to, only the rights of {user} are used on it. To go on, {advice}"
     )
 
 
@@ -277,12 +277,12 @@ def _obstacle(path: str, user: str) -> tuple[str, str]:
     mode = f"{stat.S_IMODE(status.st_mode):04o}"
     fact = f"{place} belongs to {user_name(status.st_uid)} with mode {mode}"
     if names:
-        return fact + names, "find out where it comes from, and remove this name of it"
-    return fact, f"see what it is, and if it is right, give {user} the right to it"
+        return fact + names, "find out where it comes from, and remove this link to it"
+    return fact, f"find out what it is, and if it is as intended, give {user} the right to it"
 
 
 def check_changeable(path: str, rights: Rights) -> None:
-    """See that a file can be replaced, or made, with the rights that its path calls for.
+    """Check that a file can be replaced, or made, with the rights that its path calls for.
 
     Raises:
         PermissionError: when not.
@@ -296,17 +296,17 @@ def check_changeable(path: str, rights: Rights) -> None:
 
 
 def check_only_ours(variable: str, path: str) -> None:
-    """See that nobody but root can change what is at a path, because it runs with root's rights.
+    """Check that nobody but root can change what is at a path, because it runs with root's rights.
 
     Raises:
         ValueError: when others can.
     """
-    stranger = walk(path).stranger if os.geteuid() == 0 else ""
-    if stranger:
+    unsafe = walk(path).unsafe if os.geteuid() == 0 else ""
+    if unsafe:
         raise ValueError(
-            f"{variable}: others than root may change {stranger}, and what is in {path} runs with"
-            " root's rights; name a directory that is root's, below such directories, with no right"
-            " to write for others"
+            f"{variable}: users other than root can change {unsafe}, and what is in {path} runs"
+            " with root's rights; give a directory that belongs to root, as all directories above"
+            " it do, and that nobody else may write to"
         )
 
 
@@ -480,7 +480,7 @@ def remove(path: str, rights: Rights) -> None:
 
 
 def make_directory_of(path: str, rights: Rights) -> None:
-    """Make the directory that a file shall be in, if it is not there."""
+    """Make the directory that a file is to be in, if it is not there."""
     with reached(os.path.dirname(path), rights) as place:
         os.makedirs(place.path, mode=0o755, exist_ok=True)
 
@@ -505,7 +505,7 @@ class Backup:
         with reached(before.path, rights) as place:
             self._real = place.path
         if place.user:
-            # What a link of others leads to may be root's ground, and is still no work for root.
+            # A link that others made may lead to where only root may write: not with root's rights.
             rights = self._rights = replace(rights, everywhere=True)
         directory, name = os.path.split(self._real)
         self._path = os.path.join(directory, f".{name}.last-good")

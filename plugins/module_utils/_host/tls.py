@@ -149,9 +149,11 @@ def check_server(host: str, port: int, context: ssl.SSLContext, *, shows: bool) 
             if shows:
                 _wait_for_refusal(secured)
     except ssl.SSLCertVerificationError as error:
-        raise TlsError(f"shows a certificate that is refused: {error.verify_message}") from error
+        raise TlsError(
+            f"presents a certificate that is not accepted: {error.verify_message}"
+        ) from error
     except ssl.SSLError as error:
-        raise TlsError(f"does not agree on TLS: {error.reason or error}") from error
+        raise TlsError(f"fails the TLS handshake: {error.reason or error}") from error
     except OSError:
         return
 
@@ -207,4 +209,4 @@ def _pair_problem(error: ssl.SSLError, key: str, reader: pwd.struct_passwd | Non
     with _identity.acting_as(reader), open(key, "rb") as handle:
         if b"ENCRYPTED" in handle.read():
             return f"needs a key without a password, and {key} has one"
-    return f"and {key} are no pair of PEM files: {reason or error}"
+    return f"and {key} are not a valid pair of PEM files: {reason or error}"

@@ -102,7 +102,7 @@ def wanted_files(
         rights: with whose rights to work on the files.
 
     Raises:
-        ValueError: when others than root may change what is to run with root's rights.
+        ValueError: when users other than root can change what is to run with root's rights.
     """
     user = desired.os_user
     group = primary_group(user)

@@ -119,7 +119,7 @@ def duration_s(where: str, text: str) -> float:
     match = _DURATION.match(text)
     if not match:
         raise ValueError(
-            f"{where}: {text!r} is no length of time; write a number with one of"
+            f"{where}: {text!r} is not a valid duration; give a number with one of"
             f" {', '.join(_UNITS_S)}, such as 10min"
         )
     return float(match.group(1)) * _UNITS_S[match.group(2)]
@@ -141,20 +141,21 @@ def parse_wanted(
     """
     if not roles:
         raise ValueError(
-            "roles: none is named, and only sessions of roles that are named are ended; name the"
+            "roles: the list is empty, and only sessions of listed roles are ended; list the"
             " roles of the application"
         )
     if not states:
-        raise ValueError(f"states: none is named; choose from {', '.join(STATES)}")
+        raise ValueError(f"states: the list is empty; choose from {', '.join(STATES)}")
     for state in states:
         if state not in STATES:
             raise ValueError(
-                f"states: {state!r} is no state of a session; choose from {', '.join(STATES)}"
+                f"states: {state!r} is not a valid state of a session; choose from"
+                f" {', '.join(STATES)}"
             )
     useless = [state for state in states if state != "active"]
     if mode == "cancel" and useless:
         raise ValueError(
-            f"mode: cancel ends statements that run, and {useless[0]} has none; take it out of"
+            f"mode: cancel ends running statements, and {useless[0]} has none; take it out of"
             " states, or use mode=terminate"
         )
     for where, names, what in (("roles", roles, "role"), ("databases", databases, "database")):
@@ -219,8 +220,8 @@ def check_query_length(show: bool, length: int) -> int:
     """
     if length < 1:
         raise ValueError(
-            f"query_length: {length} is no length; give at least 1, or show_queries=false to leave"
-            " queries out"
+            f"query_length: {length} is not a valid length; give at least 1, or show_queries=false"
+            " to leave queries out"
         )
     return length if show else 0
 

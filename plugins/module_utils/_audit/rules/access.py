@@ -307,7 +307,7 @@ def _broken_lines(snapshot: Snapshot) -> Iterator[Seen]:
             yield Seen(
                 f"line {rule.line}",
                 f"line {rule.line} of pg_hba.conf: {rule.error}",
-                f"mend line {rule.line} of pg_hba.conf; SELECT pg_reload_conf();",
+                f"fix line {rule.line} of pg_hba.conf; SELECT pg_reload_conf();",
             )
 
 

@@ -84,7 +84,7 @@ def connection_budget(
         exporters: sessions of monitoring.
 
     Raises:
-        ValueError: for bad input, or with the table and the ways out when it does not fit.
+        ValueError: for bad input, or with the table and the remedies when it does not fit.
     """
     request = _request(
         parse_databases(databases),
@@ -160,7 +160,8 @@ def _request(
     kinds = {role.name: role.kind for role in model_roles(databases)}
     warnings.extend(
         f"{client.name}: runs as migrator {client.role} through PgBouncer, where session features"
-        " that migrations need, such as advisory locks, break; connect it directly (via: direct)"
+        " that migrations need, such as advisory locks, do not work; connect it directly"
+        " (via: direct)"
         for database in databases
         for client in database.clients
         if client.via == "pgbouncer"
@@ -194,7 +195,7 @@ def _uneven_share(request: Request, clients: int) -> list[str]:
         return []
     return [
         f"{clients} clients fit only while each process on {hosts_text(names)} gets no more than"
-        " its share, and the kernel deals them out by chance; raise pgbouncer_max_client_conn to"
+        " its share, and the kernel distributes them at random; raise pgbouncer_max_client_conn to"
         f" {enough}"
     ]
 

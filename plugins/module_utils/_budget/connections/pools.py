@@ -166,7 +166,7 @@ def _pooler(where: str, entry: Any) -> Pooler:
         )
     name = entry.get("name")
     if not isinstance(name, str) or not name:
-        raise ValueError(f"{where}.name: {name!r} is no name of a host")
+        raise ValueError(f"{where}.name: {name!r} is not a valid host name")
 
     def size(option: str, least: int) -> int:
         value = entry.get(option)
@@ -272,7 +272,7 @@ def count(where: str, value: Any, least: int = 0) -> int:
     """
     text = "" if isinstance(value, bool) else str(value).strip()
     if not re.match(r"[0-9]{1,9}\Z", text) or int(text) < least:
-        raise ValueError(f"{where}: {value!r} is no whole number of at least {least}")
+        raise ValueError(f"{where}: {value!r} is not a whole number of at least {least}")
     return int(text)
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What does not fit, and the ways out with their numbers."""
+"""What does not fit, and the remedies with their numbers."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ def _other_problems(request: Request, rows: tuple[Row, ...]) -> list[str]:
 def _server_problems(request: Request, rows: tuple[Row, ...], max_connections: int) -> list[str]:
     needed = total(rows)
     if max_connections > MOST_CONNECTIONS:
-        return [f"Postgres takes at most {MOST_CONNECTIONS} connections."]
+        return [f"Postgres allows at most {MOST_CONNECTIONS} connections."]
     over = needed - max_connections
     if over <= 0:
         return []
     return [
         f"{needed} connections are needed, {over} more than"
-        f" max_connections = {max_connections} allows. Ways out:",
-        f"  1. {_raise_way(needed, max_connections)}",
-        f"  2. {_pooler_way(request, max_connections)}",
-        f"  3. {_shrink_way(request, rows, max_connections)}",
+        f" max_connections = {max_connections} allows. Remedies:",
+        f"  1. {_remedy_by_raising(needed, max_connections)}",
+        f"  2. {_remedy_by_pooling(request, max_connections)}",
+        f"  3. {_remedy_by_shrinking(request, rows, max_connections)}",
     ]
 
 
@@ -79,7 +79,7 @@ def up_to_tens(number: int) -> int:
     return -(-number // 10) * 10
 
 
-def _raise_way(needed: int, max_connections: int) -> str:
+def _remedy_by_raising(needed: int, max_connections: int) -> str:
     enough = min(up_to_tens(needed), max(needed, MOST_CONNECTIONS))
     if enough > MOST_CONNECTIONS:
         return f"max_connections can't be raised to {enough}: Postgres takes {MOST_CONNECTIONS}."
@@ -104,7 +104,7 @@ def _memory_needed(max_connections: int) -> int | None:
         return None
 
 
-def _pooler_way(request: Request, max_connections: int) -> str:
+def _remedy_by_pooling(request: Request, max_connections: int) -> str:
     roles = {role.name: role for role in model_roles(request.databases)}
     direct = _direct_clients(request)
     # Migrations need what a session has.
@@ -172,7 +172,7 @@ def _has_own_sizes(request: Request) -> bool:
     return any(pooler.databases or pooler.users for pooler in request.poolers)
 
 
-def _shrink_way(request: Request, rows: tuple[Row, ...], max_connections: int) -> str:
+def _remedy_by_shrinking(request: Request, rows: tuple[Row, ...], max_connections: int) -> str:
     direct = [client for client in _direct_clients(request) if client.connections]
     pools = [row for row in rows if row.kind in ("pool", "limit")]
     if direct:
@@ -190,8 +190,8 @@ def _shrink_clients(direct: list[Client], free: int) -> str:
     processes = sum(client.processes for client in direct)
     if left < processes:
         return (
-            f"in vain: {processes} processes connect directly, and {max(left, 0)} connections are"
-            " left for them"
+            f"that is not enough: {processes} processes connect directly, and {max(left, 0)}"
+            " connections are left for them"
         )
     sizes = [(client.processes, client.pool_size + client.max_overflow) for client in direct]
     fits, too_many = 1, max(size for _count, size in sizes)
@@ -222,7 +222,8 @@ def _shrink_pools(request: Request, pools: list[Row], free: int) -> str:
     )
     if left < count:
         return (
-            f"in vain: {max(left, 0)} connections are left for the {pools_of} beside their reserves"
+            f"that is not enough: {max(left, 0)} connections are left for the {pools_of} beside"
+            " their reserves"
         )
     return f"to pgbouncer_default_pool_size of at most {left // count}, for {pools_of}"
 

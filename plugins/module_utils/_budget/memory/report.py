@@ -172,7 +172,7 @@ def refusal(machine: Machine, request: Request, solution: Solution) -> str:
     needed = memory_needed(machine, request)
     memory = f" {asked} connections need {memory_text(needed)} of memory." if needed else ""
     pooler = (
-        " Usually the answer is a pooler: clients that go through PgBouncer share few server"
+        " Usually the remedy is PgBouncer: clients that connect through it share few server"
         " connections."
         if most
         else ""

@@ -210,11 +210,12 @@ def request(
     """
     if workload not in WORKLOADS:
         raise ValueError(
-            f"postgres_workload: {workload!r} is no workload; choose one of {', '.join(WORKLOADS)}"
+            f"postgres_workload: {workload!r} is not a valid workload; choose one of"
+            f" {', '.join(WORKLOADS)}"
         )
     if storage not in STORAGES:
         raise ValueError(
-            f"postgres_storage: {storage!r} is no kind of storage; choose one of"
+            f"postgres_storage: {storage!r} is not a valid kind of storage; choose one of"
             f" {', '.join(STORAGES)}"
         )
     number = _whole("postgres_version", major, OLDEST_MAJOR, NEWEST_MAJOR)
@@ -224,7 +225,8 @@ def request(
         part = math.nan
     if not 0 < part <= 1:
         raise ValueError(
-            f"postgres_memory_share: {share!r} is no share; give a number above 0 and up to 1"
+            f"postgres_memory_share: {share!r} is not a valid share; give a number above 0 and up"
+            " to 1"
         )
     texts = _guc.check_settings_and_nulls(settings or {}, number)
     connections = _whole("postgres_max_connections", max_connections, 1, MOST_CONNECTIONS)
@@ -264,14 +266,15 @@ def check_processes(asked: Request, processes: int) -> None:
     if processes > MOST_PROCESSES:
         raise ValueError(
             f"max_connections = {asked.max_connections}: makes {processes} processes together with"
-            f" workers, senders and autovacuum, and Postgres takes up to {MOST_PROCESSES}; lower it"
+            f" workers, senders and autovacuum, and Postgres allows at most {MOST_PROCESSES};"
+            " lower it"
         )
 
 
 def _whole(where: str, value: Any, least: int, most: int) -> int:
     text = "" if isinstance(value, bool) else str(value).strip()
     if not re.match(r"[0-9]{1,9}\Z", text) or not least <= int(text) <= most:
-        raise ValueError(f"{where}: {value!r} is no whole number from {least} to {most}")
+        raise ValueError(f"{where}: {value!r} is not a whole number from {least} to {most}")
     return int(text)
 
 
@@ -285,7 +288,7 @@ def memory_amount_bytes(where: str, value: Any) -> int:
     factor = _LOOSE_UNITS.get(match.group(2).upper()) if match else None
     if match is None or factor is None:
         raise ValueError(
-            f"{where}: {value!r} is no amount of memory; give a number with a unit,"
+            f"{where}: {value!r} is not a valid amount of memory; give a number with a unit,"
             " such as 512MB or 2GB"
         )
     return int(float(match.group(1)) * factor)

@@ -53,7 +53,7 @@ def test_error_carries_the_table() -> None:
     with pytest.raises(AnsibleFilterError) as error:
         connection_budget(MODEL, [{"name": "pool1"}], 20)
     assert "  needed                           38" in str(error.value)
-    assert "Ways out:" in str(error.value)
+    assert "Remedies:" in str(error.value)
 
 
 def test_name() -> None:

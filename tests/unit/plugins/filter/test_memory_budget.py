@@ -54,7 +54,7 @@ def test_result_is_plain_data() -> None:
 def test_error() -> None:
     with pytest.raises(AnsibleFilterError) as error:
         memory_budget(MACHINE, "weeb")
-    assert "postgres_workload: 'weeb' is no workload" in str(error.value)
+    assert "postgres_workload: 'weeb' is not a valid workload" in str(error.value)
 
 
 @pytest.mark.parametrize(

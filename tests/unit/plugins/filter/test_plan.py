@@ -47,7 +47,7 @@ def test_machine_with_nothing_but_memory() -> None:
         "memory_bytes": 64 * 2**30,
         "memory_bound_by": "given",
         "cpus": 4,
-        "cpus_bound_by": "not given, so the usual number",
+        "cpus_bound_by": "not given, so a usual number",
     }
     assert machine["host"]["postgres"] == {"installed": False, "majors": [17], "clusters": []}
     assert machine["host"]["distribution"] == {"id": "debian", "release": "13"}
@@ -98,43 +98,43 @@ UNIT = "give a number with a unit"
 REFUSED = [
     (
         {"memory": "64gigs"},
-        f"memory: '64gigs' is no amount of memory; {UNIT}, such as 512MB or 2GB",
+        f"memory: '64gigs' is not a valid amount of memory; {UNIT}, such as 512MB or 2GB",
     ),
-    ({"memory": "64"}, f"memory: 64 is no machine's; {UNIT}, such as 64GB"),
-    ({"memory": "1MB"}, f"memory: 1MB is no machine's; {UNIT}, such as 64GB"),
+    ({"memory": "64"}, f"memory: 64 is less than 64 MB; {UNIT}, such as 64GB"),
+    ({"memory": "1MB"}, f"memory: 1MB is less than 64 MB; {UNIT}, such as 64GB"),
     (
         {"reserved": "some"},
-        f"reserved: 'some' is no amount of memory; {UNIT}, such as 512MB or 2GB",
+        f"reserved: 'some' is not a valid amount of memory; {UNIT}, such as 512MB or 2GB",
     ),
-    ({"cpus": "0"}, "cpus: 0 is no whole number from 1 to 8192"),
-    ({"cpus": "1.5"}, "cpus: 1.5 is no whole number from 1 to 8192"),
-    ({"cpus": True}, "cpus: True is no whole number from 1 to 8192"),
+    ({"cpus": "0"}, "cpus: 0 is not a whole number from 1 to 8192"),
+    ({"cpus": "1.5"}, "cpus: 1.5 is not a whole number from 1 to 8192"),
+    ({"cpus": True}, "cpus: True is not a whole number from 1 to 8192"),
     (
         {"workload": "webb"},
-        "workload: webb is not known; choose one of web, oltp, dw, mixed, desktop",
+        "workload: webb is not allowed; choose one of web, oltp, dw, mixed, desktop",
     ),
     (
         {"version": "12"},
         "version: Postgres 12 is not supported; supported are majors 13 to 18",
     ),
-    ({"version": "17.2"}, "version: 17.2 is no whole number from 1 to 999"),
-    ({"max_connections": "many"}, "max_connections: many is no whole number from 1 to 262143"),
-    ({"share": "0"}, "share: 0 is no share; give a number above 0 and up to 1"),
-    ({"share": "half"}, "share: half is no share; give a number above 0 and up to 1"),
-    ({"huge_pages": "yes"}, "huge_pages: yes is not known; choose one of try, on, off"),
+    ({"version": "17.2"}, "version: 17.2 is not a whole number from 1 to 999"),
+    ({"max_connections": "many"}, "max_connections: many is not a whole number from 1 to 262143"),
+    ({"share": "0"}, "share: 0 is not a valid share; give a number above 0 and up to 1"),
+    ({"share": "half"}, "share: half is not a valid share; give a number above 0 and up to 1"),
+    ({"huge_pages": "yes"}, "huge_pages: yes is not allowed; choose one of try, on, off"),
     (
         {"settings": "work_mem=8MB"},
         'settings: give a dictionary, such as -e \'{"settings": {"work_mem": "64MB"}}\'',
     ),
     (
         {"memory": None},
-        "memory: say how much the machine has, such as -e memory=64GB; or give an inventory with a"
-        " Postgres host",
+        "memory: it is missing; give the memory of the machine, such as -e memory=64GB, or an"
+        " inventory with a Postgres host",
     ),
     (
         {"memory": None, "cpus": 4, "workload": "dw"},
-        "memory: say how much the machine has, such as -e memory=64GB; or give an inventory with a"
-        " Postgres host, and postgres_workload for workload",
+        "memory: it is missing; give the memory of the machine, such as -e memory=64GB, or an"
+        " inventory with a Postgres host, and postgres_workload for workload",
     ),
 ]
 

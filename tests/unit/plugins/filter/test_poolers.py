@@ -148,13 +148,13 @@ def test_the_role_takes_what_the_filter_gives() -> None:
     ("variables", "message"),
     [
         ({"pgbouncer_default_pool_size": "lots"},
-         "pool1: pgbouncer_default_pool_size: 'lots' is no whole number of at least 0"),
+         "pool1: pgbouncer_default_pool_size: 'lots' is not a whole number of at least 0"),
         ({"pgbouncer_settings": {"max_client_conn": 0}},
-         "pool1: pgbouncer_max_client_conn: 0 is no whole number of at least 1"),
+         "pool1: pgbouncer_max_client_conn: 0 is not a whole number of at least 1"),
         ({"pgbouncer_limit_nofile": "many"},
-         "pool1: pgbouncer_limit_nofile: 'many' is no whole number of at least 1"),
+         "pool1: pgbouncer_limit_nofile: 'many' is not a whole number of at least 1"),
         ({"pgbouncer_processes": True},
-         "pool1: pgbouncer_processes: True is no whole number of at least 1"),
+         "pool1: pgbouncer_processes: True is not a whole number of at least 1"),
     ],
 )  # fmt: skip
 def test_sizes_that_are_none_are_refused_by_the_variables_name(

@@ -178,7 +178,7 @@ def test_alembics_code_is_python() -> None:
 
 
 PREPARED = (
-    "PgBouncer keeps no prepared statements here: without exactly these arguments api meets"
+    "PgBouncer does not track prepared statements here: without exactly these arguments api meets"
     " statements of other clients"
 )
 
@@ -211,12 +211,18 @@ PREPARED = (
         (
             {"via": "direct", "replicas": 2, "workers": 2, "pool_size": 5, "max_overflow": 0},
             (NEW,),
-            ("api goes past PgBouncer: each of its 20 connections is one of the server's",),
+            (
+                "api connects directly, not through PgBouncer: each of its 20 connections is one of"
+                " the server's",
+            ),
         ),
         (
             {},
             (),
-            ("api asks for PgBouncer, and there is none: it connects to Postgres itself",),
+            (
+                "api has via: pgbouncer, but there is no PgBouncer host: it connects to Postgres"
+                " directly",
+            ),
         ),
     ],
 )
@@ -230,14 +236,17 @@ def test_a_client_that_contradicts_what_was_deployed_is_warned(
     ("server", "message"),
     [
         ("db1", "server: give a dictionary, not str"),
-        ({"host": ""}, "server.host: '' is no host name or address that clients can use"),
-        ({"host": "a b"}, "server.host: 'a b' is no host name or address that clients can use"),
-        ({"host": "db1", "port": 0}, "server.port: 0 is no whole number of at least 1"),
-        ({"host": "db1", "port": 65536}, "server.port: 65536 is no port"),
+        ({"host": ""}, "server.host: '' is not a valid host name or address for clients"),
+        ({"host": "a b"}, "server.host: 'a b' is not a valid host name or address for clients"),
+        ({"host": "db1", "port": 0}, "server.port: 0 is not a whole number of at least 1"),
+        (
+            {"host": "db1", "port": 65536},
+            "server.port: 65536 is not a valid port; give at most 65535",
+        ),
         (
             {"host": "db1", "ssl_mode": "verify"},
-            "server.ssl_mode: 'verify' is no mode of TLS; choose one of disable, allow, prefer,"
-            " require, verify-ca, verify-full",
+            "server.ssl_mode: 'verify' is not a valid TLS mode; choose one of disable, allow,"
+            " prefer, require, verify-ca, verify-full",
         ),
         (
             {"host": "db1", "ssl_mode": "require", "ca_cert": "/ca"},

@@ -54,13 +54,13 @@ def in_days(days: float) -> datetime:
         ({"names": frozenset({"db1"})}, ["it lacks 192.0.2.1"]),
         ({"names": frozenset({*WANTED.names, "b", "a"})}, ["it also has a, b"]),
         ({"ends": in_days(31)}, []),
-        ({"ends": in_days(29)}, ["it ends in 29 days"]),
-        ({"ends": in_days(-1)}, ["it has ended"]),
+        ({"ends": in_days(29)}, ["it expires in 29 days"]),
+        ({"ends": in_days(-1)}, ["it has expired"]),
         ({"is_signed": False}, ["another authority signed it"]),
         ({"has_key": False}, ["its key is missing, or another one"]),
         ({"purposes": frozenset({"client"})}, ["it is for other purposes"]),
         ({"is_signed": False, "ends": in_days(1)},
-         ["another authority signed it", "it ends in 1 days"]),
+         ["another authority signed it", "it expires in 1 days"]),
     ],
 )  # fmt: skip
 def test_reasons_for_another_certificate(changes: dict[str, Any], expected: list[str]) -> None:

@@ -132,9 +132,9 @@ def tree(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("tree")
-@pytest.mark.parametrize(("path", "leads_to", "stranger"), WAYS)
-def test_how_far_root_decides(path, leads_to, stranger):
-    assert _files.walk(path) == _files.Walk(leads_to, stranger)
+@pytest.mark.parametrize(("path", "leads_to", "unsafe"), WAYS)
+def test_how_far_root_decides(path, leads_to, unsafe):
+    assert _files.walk(path) == _files.Walk(leads_to, unsafe)
 
 
 @pytest.mark.usefixtures("tree")
@@ -161,7 +161,7 @@ def test_who_works_on_a_path(path, rights, expected, monkeypatch):
 @pytest.mark.parametrize("user", ["root", "", "n0body-there"])
 def test_root_is_nobodys_stand_in(user, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    with pytest.raises(PermissionError, match=rf"OS user '{user}', who would do it, "):
+    with pytest.raises(PermissionError, match=rf"OS user '{user}', who would do it instead, "):
         _files.worker_of("/etc/postgresql/x", _files.Rights(user))
 
 
@@ -197,7 +197,7 @@ def test_what_runs_as_root_is_only_roots(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     _files.check_only_ours("unit_directory", "/etc/pgbouncer/x.service")
     with pytest.raises(
-        ValueError, match=r"^unit_directory: others than root may change /srv/lib/pg,"
+        ValueError, match=r"^unit_directory: users other than root can change /srv/lib/pg,"
     ):
         _files.check_only_ours("unit_directory", "/var/lib/pg/x.service")
 

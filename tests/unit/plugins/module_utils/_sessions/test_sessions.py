@@ -72,21 +72,21 @@ def test_what_is_no_length_of_time(text):
     with pytest.raises(ValueError) as error:
         _sessions.duration_s("older_than", text)
     assert str(error.value) == (
-        f"older_than: {text!r} is no length of time; write a number with one of ms, s, min, h, d,"
+        f"older_than: {text!r} is not a valid duration; give a number with one of ms, s, min, h, d,"
         " such as 10min"
     )
 
 
 REFUSED = [
-    ({"roles": []}, "roles: none is named, and only sessions of roles that are named are ended;"
-     " name the roles of the application"),
-    ({"states": []}, "states: none is named; choose from active, idle, idle_in_transaction,"
+    ({"roles": []}, "roles: the list is empty, and only sessions of listed roles are ended; list"
+    " the roles of the application"),
+    ({"states": []}, "states: the list is empty; choose from active, idle, idle_in_transaction,"
      " idle_in_transaction_aborted"),
-    ({"states": ["idle", "busy"]}, "states: 'busy' is no state of a session; choose from active,"
-     " idle, idle_in_transaction, idle_in_transaction_aborted"),
-    ({"mode": "cancel"}, "mode: cancel ends statements that run, and idle_in_transaction has none;"
+    ({"states": ["idle", "busy"]}, "states: 'busy' is not a valid state of a session; choose from"
+    " active, idle, idle_in_transaction, idle_in_transaction_aborted"),
+    ({"mode": "cancel"}, "mode: cancel ends running statements, and idle_in_transaction has none;"
      " take it out of states, or use mode=terminate"),
-    ({"mode": "cancel", "states": ["active", "idle"]}, "mode: cancel ends statements that run, and"
+    ({"mode": "cancel", "states": ["active", "idle"]}, "mode: cancel ends running statements, and"
      " idle has none; take it out of states, or use mode=terminate"),
     ({"databases": ["a\nb"]}, "databases[0]: 'a\\nb' is not a valid name for a database: control"
      " characters such as line breaks are not allowed"),
@@ -184,7 +184,11 @@ def test_rows_have_no_query_when_it_is_left_out():
     assert _sessions.session_row(SESSION, 8)["query"] == "SELECT 1"
     assert _sessions.check_query_length(False, 10) == 0
     assert _sessions.check_query_length(True, 10) == 10
-    with pytest.raises(ValueError, match=r"query_length: 0 is no length; give at least 1, or"):
+    with pytest.raises(
+        ValueError,
+        match=r"query_length: 0 is not a valid length; give at least 1,"
+        r" or",
+    ):
         _sessions.check_query_length(True, 0)
 
 

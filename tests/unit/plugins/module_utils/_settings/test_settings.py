@@ -308,7 +308,7 @@ def test_parse_file(text, entries):
 
 @pytest.mark.parametrize("line", ["what is this?", "a = 'b", "a = b c", "= 1", "a ="])
 def test_parse_file_names_the_line(line):
-    with pytest.raises(ValueError, match="line 2 is no setting") as caught:
+    with pytest.raises(ValueError, match="line 2 is not a valid setting") as caught:
         conf_file.parse(f"work_mem = 1\n{line}\n")
     assert repr(line.strip()) in str(caught.value)
 
@@ -480,7 +480,7 @@ def test_a_broken_file_is_written_anew():
     plan = guc.plan({"work_mem": "8MB"}, drop_in("what?"), live(work_mem="8192"), [])
     assert (plan.content, plan.reload, plan.changes) == (text, True, ())
     assert guc.diff_lines(plan.changes, "what?", plan.content) == (
-        ["in the file only: (unreadable) = line 1 is no setting: 'what?'"],
+        ["in the file only: (unreadable) = line 1 is not a valid setting: 'what?'"],
         ["in the file only: work_mem = 8MB"],
     )
 

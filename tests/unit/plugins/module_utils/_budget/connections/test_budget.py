@@ -127,7 +127,7 @@ def test_400_clients_do_not_fit_directly() -> None:
         "  needed                           442",
         "  max_connections                  100  as set",
         "  free                            -342",
-        "442 connections are needed, 342 more than max_connections = 100 allows. Ways out:",
+        "442 connections are needed, 342 more than max_connections = 100 allows. Remedies:",
         "  1. Raise postgres_max_connections to 450: the host then needs at least 7.5 GB of memory,"
         " 5.8 GB more than for 100.",
         "  2. Let api connect through PgBouncer (via: pgbouncer): with pools of 25 + 5, 42"
@@ -152,13 +152,13 @@ REFUSALS = [
         [],
         20,
         [
-            "410 connections are needed, 390 more than max_connections = 20 allows. Ways out:",
+            "410 connections are needed, 390 more than max_connections = 20 allows. Remedies:",
             "  1. Raise postgres_max_connections to 410: the host then needs at least 6.9 GB of"
             " memory, 6.4 GB more than for 20.",
             "  2. Let api connect through PgBouncer (via: pgbouncer): with pools of 25 + 5, 42"
             " connections are needed, still 22 too many.",
-            "  3. Shrink the pools: in vain: 20 processes connect directly, and 10 connections are"
-            " left for them.",
+            "  3. Shrink the pools: that is not enough: 20 processes connect directly, and 10"
+            " connections are left for them.",
         ],
         id="nothing-but-more-connections-helps",
     ),
@@ -167,7 +167,7 @@ REFUSALS = [
         [{"name": "pool1"}, {"name": "pool2"}],
         50,
         [
-            "74 connections are needed, 24 more than max_connections = 50 allows. Ways out:",
+            "74 connections are needed, 24 more than max_connections = 50 allows. Remedies:",
             "  1. Raise postgres_max_connections to 80: the host then needs at least 1.2 GB of"
             " memory, 373 MB more than for 50.",
             "  2. Through PgBouncer: all listed clients go through it already.",
@@ -181,12 +181,12 @@ REFUSALS = [
         [{"name": "pool1"}, {"name": "pool2"}],
         20,
         [
-            "74 connections are needed, 54 more than max_connections = 20 allows. Ways out:",
+            "74 connections are needed, 54 more than max_connections = 20 allows. Remedies:",
             "  1. Raise postgres_max_connections to 80: the host then needs at least 1.2 GB of"
             " memory, 714 MB more than for 20.",
             "  2. Through PgBouncer: all listed clients go through it already.",
-            "  3. Shrink the pools: in vain: 0 connections are left for the 2 pools of PgBouncer"
-            " beside their reserves.",
+            "  3. Shrink the pools: that is not enough: 0 connections are left for the 2 pools of"
+            " PgBouncer beside their reserves.",
         ],
         id="pools-far-too-large",
     ),
@@ -215,12 +215,12 @@ REFUSALS = [
         POOLERS,
         3,
         [
-            "42 connections are needed, 39 more than max_connections = 3 allows. Ways out:",
+            "42 connections are needed, 39 more than max_connections = 3 allows. Remedies:",
             "  1. Raise postgres_max_connections to 50: the host then needs at least 856 MB of"
             " memory.",
             "  2. Through PgBouncer: all listed clients go through it already.",
-            "  3. Shrink the pools: in vain: 0 connections are left for the 1 pool of PgBouncer"
-            " beside their reserves.",
+            "  3. Shrink the pools: that is not enough: 0 connections are left for the 1 pool of"
+            " PgBouncer beside their reserves.",
         ],
         id="no-server-starts-with-so-few",
     ),
@@ -229,14 +229,14 @@ REFUSALS = [
         POOLERS,
         400,
         [
-            "262182 connections are needed, 261782 more than max_connections = 400 allows. Ways"
-            " out:",
+            "262182 connections are needed, 261782 more than max_connections = 400 allows."
+            " Remedies:",
             "  1. max_connections can't be raised to 262182: Postgres takes 262143.",
             "  2. Let api connect through PgBouncer (via: pgbouncer): with pools of 25 + 5, 42"
             " connections are needed, which fits, but: 262140 clients connect to PgBouncer, 252140"
             " more than max_client_conn allows: raise pgbouncer_max_client_conn to 262140, or"
             " shrink the clients' pools.",
-            "  3. Shrink the pools: in vain: 262140 processes connect directly, and 358"
+            "  3. Shrink the pools: that is not enough: 262140 processes connect directly, and 358"
             " connections are left for them.",
         ],
         id="more-than-can-be-raised",
@@ -246,8 +246,8 @@ REFUSALS = [
         POOLERS,
         400,
         [
-            "262122 connections are needed, 261722 more than max_connections = 400 allows. Ways"
-            " out:",
+            "262122 connections are needed, 261722 more than max_connections = 400 allows."
+            " Remedies:",
             "  1. max_connections can't be raised to 262130: no server runs so many processes.",
         ],
         id="more-than-processes",
@@ -256,7 +256,7 @@ REFUSALS = [
         fleet(),
         [{"name": "pool1", "default_pool_size": 300000}],
         "auto",
-        ["Postgres takes at most 262143 connections."],
+        ["Postgres allows at most 262143 connections."],
         id="more-than-postgres-takes",
     ),
 ]
@@ -303,7 +303,7 @@ WARNINGS = [
         fleet(role="app_migrator"),
         POOLERS,
         "api: runs as migrator app_migrator through PgBouncer, where session features that"
-        " migrations need, such as advisory locks, break; connect it directly (via: direct)",
+        " migrations need, such as advisory locks, do not work; connect it directly (via: direct)",
     ),
 ]
 
@@ -467,13 +467,13 @@ def test_the_way_out_of_pools_with_sizes_of_their_own() -> None:
 BAD_INPUTS = [
     (
         {"max_connections": "lots"},
-        "postgres_max_connections: 'lots' is no whole number of at least 1",
+        "postgres_max_connections: 'lots' is not a whole number of at least 1",
     ),
-    ({"max_connections": 0}, "postgres_max_connections: 0 is no whole number of at least 1"),
-    ({"exporters": -1}, "exporters: -1 is no whole number of at least 0"),
+    ({"max_connections": 0}, "postgres_max_connections: 0 is not a whole number of at least 1"),
+    ({"exporters": -1}, "exporters: -1 is not a whole number of at least 0"),
     ({"poolers": "pool1"}, "poolers: give a list, not str"),
     ({"poolers": ["pool1"]}, "poolers[0]: give a dictionary, not str"),
-    ({"poolers": [{}]}, "poolers[0].name: None is no name of a host"),
+    ({"poolers": [{}]}, "poolers[0].name: None is not a valid host name"),
     (
         {"poolers": [{"name": "a", "pool_size": 3}]},
         "poolers[0]: unknown key pool_size; allowed are name, default_pool_size,"
@@ -490,11 +490,11 @@ BAD_INPUTS = [
     ),
     (
         {"poolers": [{"name": "a", "databases": {"mydb": {"pool_size": "many"}}}]},
-        "a: pgbouncer_database_options.mydb.pool_size: 'many' is no whole number of at least 0",
+        "a: pgbouncer_database_options.mydb.pool_size: 'many' is not a whole number of at least 0",
     ),
     (
         {"poolers": [{"name": "a", "databases": {"*": {"max_db_connections": -1}}}]},
-        "a: pgbouncer_settings.max_db_connections: -1 is no whole number of at least 0",
+        "a: pgbouncer_settings.max_db_connections: -1 is not a whole number of at least 0",
     ),
     (
         {"poolers": [{"name": "a", "databases": {"mydb": {"pool_size": 0}}}]},
@@ -512,7 +512,7 @@ BAD_INPUTS = [
     ),
     (
         {"poolers": [{"name": "a", "reserve_pool_size": "x"}]},
-        "a: pgbouncer_reserve_pool_size: 'x' is no whole number of at least 0",
+        "a: pgbouncer_reserve_pool_size: 'x' is not a whole number of at least 0",
     ),
 ]
 
@@ -636,7 +636,7 @@ def ways_out(databases: Any, poolers: Any, allowed: int) -> list[str]:
     with pytest.raises(ValueError) as refusal:
         connection_budget(databases, poolers, allowed)
     lines = str(refusal.value).splitlines()
-    start = next(place for place, line in enumerate(lines) if line.endswith("Ways out:"))
+    start = next(place for place, line in enumerate(lines) if line.endswith("Remedies:"))
     return lines[start + 1 : start + 4]
 
 
@@ -701,7 +701,7 @@ def test_the_ways_out_fit_and_are_the_best(
         with pytest.raises(ValueError, match="more than max_connections"):
             connection_budget(databases, sized, allowed)
     else:
-        assert "in vain" in smaller
+        assert "that is not enough" in smaller
         least = [{**pooler, "default_pool_size": 1} for pooler in poolers]
         direct = any(
             client["via"] == "direct" and with_surge(client)
@@ -853,7 +853,7 @@ def test_processes_may_get_more_than_their_share_of_the_clients() -> None:
     poolers = [{"name": "pool1", "processes": 2, "max_client_conn": 256}]
     assert connection_budget(fleet(), poolers).warnings == (
         "400 clients fit only while each process on pool1 gets no more than its share, and the"
-        " kernel deals them out by chance; raise pgbouncer_max_client_conn to 257",
+        " kernel distributes them at random; raise pgbouncer_max_client_conn to 257",
     )
     poolers[0]["max_client_conn"] = 257
     assert connection_budget(fleet(), poolers).warnings == ()

@@ -139,8 +139,8 @@ REFUSALS = [
         {"resources": machine(GIB // 2, 1), "max_connections": 50},
         "max_connections = 50 does not fit into the 352 MB that Postgres may use here (512 MB"
         " MemTotal): not even 1 MB of work_mem is left for each backend. The largest number that"
-        " fits is 20. 50 connections need 846 MB of memory. Usually the answer is a pooler:"
-        " clients that go through PgBouncer share few server connections.",
+        " fits is 20. 50 connections need 846 MB of memory. Usually the remedy is PgBouncer:"
+        " clients that connect through it share few server connections.",
     ),
     (
         {
@@ -151,7 +151,7 @@ REFUSALS = [
         "max_connections = 100 does not fit into the 3.6 GB that Postgres may use here (4 GB"
         " MemTotal): with work_mem = 64MB in postgres_settings everything together takes 15 GB. The"
         " largest number that fits is 14. 100 connections need 26.3 GB of memory. Usually the"
-        " answer is a pooler: clients that go through PgBouncer share few server connections.",
+        " remedy is PgBouncer: clients that connect through it share few server connections.",
     ),
     (
         {"resources": machine(4 * GIB), "reserved": "4GB"},
@@ -198,7 +198,7 @@ REFUSALS = [
         "max_connections = 100 does not fit into the 3.6 GB that Postgres may use here (4 GB"
         " MemTotal): with work_mem = 64MB in postgres_settings everything together takes 15.1 GB."
         " The largest number that fits is 13. 100 connections need 18.6 GB of memory. Usually the"
-        " answer is a pooler: clients that go through PgBouncer share few server connections.",
+        " remedy is PgBouncer: clients that connect through it share few server connections.",
     ),
 ]
 
@@ -225,27 +225,31 @@ def test_the_numbers_in_a_refusal_are_true() -> None:
 BAD_INPUTS = [
     (
         {"workload": "oltpp"},
-        "postgres_workload: 'oltpp' is no workload; choose one of web, oltp, dw, mixed, desktop",
+        "postgres_workload: 'oltpp' is not a valid workload; choose one of web, oltp, dw, mixed,"
+        " desktop",
     ),
     (
         {"max_connections": "many"},
-        "postgres_max_connections: 'many' is no whole number from 1 to 262143",
+        "postgres_max_connections: 'many' is not a whole number from 1 to 262143",
     ),
-    ({"max_connections": 0}, "postgres_max_connections: 0 is no whole number from 1 to 262143"),
+    ({"max_connections": 0}, "postgres_max_connections: 0 is not a whole number from 1 to 262143"),
     (
         {"max_connections": True},
-        "postgres_max_connections: True is no whole number from 1 to 262143",
+        "postgres_max_connections: True is not a whole number from 1 to 262143",
     ),
-    ({"major": 12}, "postgres_version: 12 is no whole number from 13 to 18"),
-    ({"share": 1.5}, "postgres_memory_share: 1.5 is no share; give a number above 0 and up to 1"),
+    ({"major": 12}, "postgres_version: 12 is not a whole number from 13 to 18"),
+    (
+        {"share": 1.5},
+        "postgres_memory_share: 1.5 is not a valid share; give a number above 0 and up to 1",
+    ),
     (
         {"share": "half"},
-        "postgres_memory_share: 'half' is no share; give a number above 0 and up to 1",
+        "postgres_memory_share: 'half' is not a valid share; give a number above 0 and up to 1",
     ),
     (
         {"reserved": "2 gigs"},
-        "postgres_memory_reserved: '2 gigs' is no amount of memory; give a number with a unit, such"
-        " as 512MB or 2GB",
+        "postgres_memory_reserved: '2 gigs' is not a valid amount of memory; give a number with a"
+        " unit, such as 512MB or 2GB",
     ),
     (
         {"settings": {"work_mem": "4mb"}},
@@ -389,7 +393,7 @@ def test_servers_that_cannot_start_are_refused() -> None:
         (
             {"resources": machine(24 * 1024 * GIB), "max_connections": 262140},
             "max_connections = 262140: makes 262164 processes together with workers, senders and"
-            " autovacuum, and Postgres takes up to 262143; lower it",
+            " autovacuum, and Postgres allows at most 262143; lower it",
         ),
     ]
     for arguments, message in cases:
