@@ -113,7 +113,7 @@ options:
           surge:
             description:
               - Replicas that run besides while a new release replaces the old one, as a number or as a share of the replicas, such as V(25%), rounded up.
-              - V(0) when left out. Kubernetes starts V(25%) unless told otherwise.
+              - V(0) when left out. Kubernetes starts V(25%) by default.
             type: str
           workers:
             description: Processes in each.

@@ -66,7 +66,7 @@ options:
     description:
       - Which of the two authorities signs.
       - V(clients) is for Postgres and PgBouncer as clients see them. V(members) is for what members of a cluster do among themselves,
-        which must not be open to whoever has a certificate for a pooler.
+        which must not be open to those who have a certificate for PgBouncer.
     type: str
     choices: [clients, members]
     default: clients

@@ -271,8 +271,8 @@ def test_what_is_not_wanted_is_left_out(tmp_path):
         ),
         (
             {"monitoring_connections_share": 80},
-            "monitoring_connections_share: 80 is no share; it has to be above 0 and at most 1,"
-            " such as 0.8",
+            "monitoring_connections_share: 80 is not a valid share; it must be above 0 and at most"
+            " 1, such as 0.8",
         ),
     ],
 )
