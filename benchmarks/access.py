@@ -243,7 +243,7 @@ def make_database(cluster: Cluster, size: Size) -> None:
 
 
 def check_rights(cluster: Cluster, size: Size, schemas: int) -> None:
-    """See that a user, a reader and the first admin have on each table what they shall."""
+    """See that a user, a reader and the first admin have on each table what they must."""
     names = "', '".join(schema_names(schemas))
     for role, words in (
         ("user_01", "SELECT,INSERT,UPDATE,DELETE"),

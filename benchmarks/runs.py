@@ -404,7 +404,7 @@ class Lab:
                 process.send_signal(signal.SIGINT)
                 process.wait(30)
                 raise
-            # It has been waited for; Popen is told so.
+            # It has been waited for; Popen has to know that.
             process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.monotonic() - start
         self.disconnect()

@@ -61,7 +61,7 @@ options:
               - When left out, the password stays as it is.
             type: str
           connection_limit:
-            description: Most connections at once; V(-1) is no limit and the default.
+            description: Most connections at once; V(-1) means no limit and is the default.
             type: int
           settings:
             description:

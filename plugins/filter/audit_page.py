@@ -29,7 +29,7 @@ options:
     elements: str
     default: []
   when:
-    description: Time of the audit, as it shall be shown.
+    description: Time of the audit, as it is to be shown.
     type: str
     default: ''
 """

@@ -61,7 +61,7 @@ _value:
   description:
     - For each database its C(name), C(schemas), C(extensions) and C(roles).
     - For each role its C(name), C(kind), C(connection_limit), all its C(settings) and C(member_of). Passwords are left out, and so
-      are roles that shall be absent.
+      are roles that must be absent.
   type: list
   elements: dict
 """

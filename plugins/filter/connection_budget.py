@@ -41,7 +41,7 @@ options:
         C(max_user_connections) by name of a role. The name C(*) has the limit of all databases or
         users without one of their own, and nothing else.
       - As PgBouncer does it, the sizes of a user win over those of a database, and these over the
-        host's. A size of 0 is no limit, and is refused where no other limit holds.
+        host's. A size of 0 means no limit, and is refused where no other limit holds.
       - P(pooled.postgres.poolers#filter) builds it from the inventory.
     type: list
     elements: dict

@@ -17,7 +17,7 @@ author: pooled.postgres contributors (@pooled)
 version_added: 0.1.0
 short_description: What TLS brings to a PgBouncer
 description:
-  - Completes the options for TLS of a PgBouncer that shall have it. What was given wins, and a certificate that was given is never
+  - Completes the options for TLS of a PgBouncer that is to have it. What was given wins, and a certificate that was given is never
     completed or replaced.
   - A Postgres on another host of the inventory that has a certificate of the collection's authority is verified by it. Of any other,
     TLS is demanded, and verified when C(server_tls_ca_file) is given.

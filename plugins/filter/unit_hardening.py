@@ -25,7 +25,7 @@ options:
     type: str
     required: true
   paths:
-    description: What the service is told to use, such as directories of unix sockets. When one is below C(/tmp), the service sees the real one.
+    description: What the service is given to use, such as directories of unix sockets. When one is below C(/tmp), the service sees the real one.
     type: list
     elements: str
     default: []

@@ -45,7 +45,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The model, with C(connection_limit) in each role that shall be there.
+  description: The model, with C(connection_limit) in each role that is to be there.
   type: list
   elements: dict
 """

@@ -42,7 +42,7 @@ _value:
 def without_passwords(databases: Any) -> Any:
     """The model, with all keys but the roles' passwords.
 
-    What is no model stays as it is, for its reader to say what is wrong with it.
+    What is not a model stays as it is, for its reader to report what is wrong with it.
     """
     if not isinstance(databases, (list, tuple)):
         return databases

@@ -39,7 +39,7 @@ class PooledModule(AnsibleModule):  # type: ignore[misc]
             self.fail_json(msg=str(error))
 
     def log(self, msg: Any, log_args: Any = None) -> None:
-        """Write to the host's log: that the module ran, and nothing of what it was told.
+        """Write to the host's log: that the module ran, and nothing of what it was given.
 
         Ansible masks only what is written exactly as it was given, and writes arguments as Python
         does. Its own C(no_log) of a module is overridden by the controller on each run.

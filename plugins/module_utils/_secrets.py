@@ -72,7 +72,7 @@ def shown_change(name: str, before: str, after: str) -> tuple[str, str]:
 
 
 def secrets_in(value: Any, name: str = "") -> Iterator[str]:
-    """Every secret in nested data, told by the names of what holds it, or by its look."""
+    """Every secret in nested data, found by the names of what holds it, or by its look."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from secrets_in(inner, str(key))

@@ -18,7 +18,7 @@ description:
     what migrations create is usable at once; what exists already is granted object by object where a right is missing.
   - Passwords are sent as SCRAM verifiers only, and kept out of the server's log.
   - A login that is not a superuser does what it may. What it may not give fails the run before anything is changed, and what it may not take away stays and is
-    named. Rights of migrators that it needs it lends to itself, for the length of a transaction.
+    named. Rights of migrators that it needs it grants to itself temporarily, for the length of a transaction.
   - Waits at most 30 seconds for what another session has locked, and then says who that is.
   - Roles, objects and rights outside the model are not touched. What among them defeats the model is reported in warnings.
 extends_documentation_fragment:
@@ -42,7 +42,7 @@ options:
       - Role that PgBouncer logs in as to look up its clients' verifiers, usually C(pgbouncer_auth). It gets the function C(pgbouncer.get_auth) in each
         database and may do nothing else.
       - Its attributes, settings, memberships and members are exact whatever O(exclusive) says, and so are owner and rights of schema C(pgbouncer) and
-        the function. A schema of that name which a role without superuser owns is made anew, or refused when there is more in it.
+        the function. A schema of that name which a role without superuser owns is dropped and created again, or refused when there is more in it.
       - Empty means none.
     type: str
     default: ''

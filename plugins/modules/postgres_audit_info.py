@@ -14,7 +14,7 @@ author:
 description:
   - Checks any server of the majors 13 to 18, whoever set it up, against the rules that C(docs/audit.md) of the collection lists.
   - Each finding has a stable id, a severity, what was seen, why it matters, and both the variable of this collection and the SQL or line of a file
-    that mends it.
+    that fixes it.
   - What the login may not read is returned in RV(not_checked), and never counts as passed.
   - Never writes. Reads in short transactions that are read-only, wait at most a second for a lock, and at most half a minute for an answer.
   - With the model in O(databases), what is expected is known and not guessed. Application roles are then its users and readers; without it, they are the
@@ -166,10 +166,10 @@ findings:
       description: Why it matters.
       type: str
     variable:
-      description: The variable of this collection that mends it.
+      description: The variable of this collection that fixes it.
       type: str
     fix:
-      description: The SQL or the line of a file that mends it by hand.
+      description: The SQL or the line of a file that fixes it by hand.
       type: str
     accepted:
       description: Why it is accepted; empty here.

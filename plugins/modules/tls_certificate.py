@@ -15,7 +15,7 @@ description:
   - Makes a key on the host where it is used, which never leaves it, and signs a certificate for it on the controller.
   - The authority is made on the controller when there is none, or is yours. Its key never leaves the controller; its file may be
     encrypted with C(ansible-vault).
-  - A certificate is made anew well before it ends, when its names are other ones, and when another authority signs. The key stays.
+  - A certificate is renewed well before it expires, when its names change, and when another authority signs. The key stays.
   - Names come from the inventory alone. A host that was broken into can't get a certificate for another's name.
   - An idle run reads files on the controller only when O(seen) says what is on the host; otherwise it asks the host once.
 options:
@@ -59,7 +59,7 @@ options:
     type: int
     default: 365
   renew_days:
-    description: How many days before its end it is made anew.
+    description: How many days before it expires it is renewed.
     type: int
     default: 30
   authority:

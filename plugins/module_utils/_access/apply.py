@@ -91,7 +91,7 @@ def wait_for_other_runs(connection: Connection) -> None:
     """Let runs against one server take turns; the connection's end gives the turn away.
 
     Raises:
-        Failed: when another one does not come to its end, or when it is no run that holds the lock.
+        Failed: when another one does not come to its end, or when what holds the lock is not a run.
     """
     deadline = time.monotonic() + OTHER_RUN_TIMEOUT_S
     while not fetch(connection, _RUN_LOCK)[0].taken:

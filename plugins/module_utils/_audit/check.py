@@ -27,7 +27,7 @@ class Seen:
     """What a rule saw.
 
     C(object) is whose mistake it is, so that one of several can be accepted; C(fix) is the SQL or
-    the line of a file that mends it; C(severity) is empty for the rule's own.
+    the line of a file that fixes it; C(severity) is empty for the rule's own.
     """
 
     object: str
@@ -38,7 +38,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Rule:
-    """A mistake: how bad it is, why it matters, which variable mends it, how it is seen.
+    """A mistake: how bad it is, why it matters, which variable fixes it, how it is seen.
 
     C(inside) is whether it looks into databases, some of which may not let it in.
     """

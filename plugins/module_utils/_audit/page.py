@@ -94,7 +94,7 @@ def page(
     Args:
         results: what postgres_audit_info returned, by host.
         hosts: all hosts that were meant; those without a result are named.
-        when: time of the audit, as it shall be shown.
+        when: time of the audit, as it is to be shown.
     """
     missing = [name for name in hosts if name not in results]
     body = [

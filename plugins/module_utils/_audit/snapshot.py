@@ -380,7 +380,9 @@ class Snapshot:
             return tuple(roles[role.name] for role in self.modelled("user", "reader"))
         blind = self.blind_spots()
         if blind:
-            raise NotReadable(f"which roles are the application's can't be told: {blind[0]}")
+            raise NotReadable(
+                f"it can't be determined which roles are the application's: {blind[0]}"
+            )
         busy = self._used_by_applications()
         candidates = {
             name: role

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Certificates that the collection keeps for services: where they are, which names, when anew.
+"""Certificates that the collection keeps for services: where they are, which names, when renewed.
 
 Nothing here needs more than Python, so that hosts and the controller share it. What makes
 certificates is C(plugin_utils/_authority.py), which only the controller has.
@@ -23,7 +23,7 @@ KEY_MODE = 0o400
 # open to whoever has a certificate for a pooler.
 AUTHORITIES = ("clients", "members")
 PURPOSES = ("server", "client")
-# Where clients are told to have the authority's certificate, on their own hosts.
+# Where client settings say that clients have the authority's certificate, on their own hosts.
 CLIENT_CA_CERT = "/etc/ssl/certs/pooled-clients.crt"
 
 _DAY = timedelta(days=1)
@@ -88,20 +88,20 @@ def is_address(name: str) -> bool:
 
 
 def _name(text: Any) -> str:
-    """The canonical form; empty for what is no name."""
+    """The canonical form; empty for what is not a name."""
     name = str(text or "").strip().rstrip(".").lower()
     try:
         # A scope belongs to one host only.
         return "" if "%" in name else str(ipaddress.ip_address(name))
     except ValueError:
         pass
-    # Four numbers with dots that are no address are a mistake, not a name.
+    # Four numbers with dots that are not an address are a mistake, not a name.
     return name if _DNS_NAME.match(name) and not re.match(r"[0-9.]+\Z", name) else ""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a service's certificate shall be. C(names) and C(purposes) are exact."""
+    """What a service's certificate must be. C(names) and C(purposes) are exact."""
 
     names: tuple[str, ...]
     purposes: tuple[str, ...]
@@ -188,7 +188,7 @@ def days_between(now: datetime, then: datetime) -> int:
 def file_changes(
     seen: Mapping[str, Any], owner: str, authority: str | None, *, issue: bool, only_authority: bool
 ) -> list[str]:
-    """Names of the files of a service that are not as they shall be.
+    """Names of the files of a service that are not as they are to be.
 
     Args:
         seen: the service's directory, as C(_certificate_files.look) tells.

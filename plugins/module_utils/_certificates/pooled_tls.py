@@ -71,7 +71,7 @@ def of_pgbouncer(
     backend: str = "",
     server: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What TLS brings to a PgBouncer that shall have it.
+    """What TLS brings to a PgBouncer that is to have it.
 
     Args:
         given: its options for TLS by name, as the variables and pgbouncer_settings have them.

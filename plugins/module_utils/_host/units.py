@@ -76,8 +76,8 @@ def hardening(
 
     Args:
         sandbox: one of SANDBOXES.
-        writable: directories that the service writes to; missing ones are no error.
-        paths: all that it is told to use. When some are below /tmp, it sees the real one.
+        writable: directories that the service writes to; missing ones are not an error.
+        paths: all that it is given to use. When some are below /tmp, it sees the real one.
         home: what it sees of users' directories, as C(ProtectHome) says.
     """
     if sandbox not in SANDBOXES:

@@ -12,7 +12,7 @@ POOLER_SCHEMA = "pgbouncer"
 POOLER_FUNCTION = "get_auth"
 # Where extensions are that the collection itself asks for, and nobody else creates.
 EXTENSIONS_SCHEMA = "pooled_extensions"
-# PgBouncer's own user, which it knows without being told: the name behind its console.
+# PgBouncer's own user, which it knows without configuration: the name behind its console.
 POOLER_USER = "pgbouncer"
 AUTH_QUERY = "SELECT username, password FROM " + POOLER_SCHEMA + "." + POOLER_FUNCTION + "($1)"  # noqa: S608
 

@@ -46,7 +46,7 @@ def descriptors_needed(
                 "reserve_pool_size",
                 entry.get("reserve_pool_size", entry.get("reserve_pool", reserve)),
             )
-            # 0 is no limit, and then there are at most as many servers as clients.
+            # 0 means no limit, and then there are at most as many servers as clients.
             servers += (int(pool) or clients) + int(extra)
     return clients + servers + _SPARE_DESCRIPTORS
 

@@ -4,7 +4,7 @@
 """Pools of PgBouncer on this host that wait while the server behind them restarts.
 
 A database that is paused stays so until somebody says RESUME, whatever becomes of who paused it. So
-the pausing and resuming is done by a process of its own, which resumes when it is told to, when the
+the pausing and resuming is done by a process of its own, which resumes on request, when the
 module has ended in whatever way, and after a time limit. For a server on another host, it outlives
 the module that has started it, and the time limit is short.
 """

@@ -84,7 +84,7 @@ def checked(user: str, where: str = "os_user") -> str:
 def chosen(asked: str, *, installed: bool, as_packaged: bool, unit_user: str) -> str:
     """The user that PgBouncer is to run as.
 
-    One that is in use keeps its user unless told otherwise: changing it takes a restart.
+    One that is in use keeps its user by default: changing it takes a restart.
 
     Args:
         asked: a name, or AUTO.
@@ -142,7 +142,7 @@ def is_superuser_unasked(asked: str, user: str) -> bool:
 
 
 def check_options(options: Mapping[str, str], user: str) -> None:
-    """See that PgBouncer is not told to become somebody else.
+    """Check that no option makes PgBouncer become somebody else.
 
     Raises:
         ValueError: naming the option.
@@ -155,7 +155,7 @@ def check_options(options: Mapping[str, str], user: str) -> None:
 
 
 def check_places(run: RunCommand, options: Mapping[str, str], user: str, service: str) -> None:
-    """See that the user can write where it is told to, other than in its usual directories.
+    """Check that the user can write where options say, other than in its usual directories.
 
     Raises:
         ValueError: naming the option and the directory.

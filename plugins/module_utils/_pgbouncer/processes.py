@@ -4,7 +4,7 @@
 """Several PgBouncer processes on one host, which share a port and know each other.
 
 The first is the package's own service. The others are instances of a template beside it, each with
-a file of its own; PgBouncer's C(%include) is no help there, because a section that begins again
+a file of its own; PgBouncer's C(%include) does not help there, because a section that begins again
 forgets what the included file has set.
 """
 

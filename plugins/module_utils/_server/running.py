@@ -102,7 +102,7 @@ class RunningServer:
             connection.close()
 
     def run(self, statements: Sequence[str]) -> None:
-        """Run statements that are no queries."""
+        """Run statements that return no rows."""
         connection = self._connect()
         try:
             with connection.cursor() as cursor:

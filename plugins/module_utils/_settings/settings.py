@@ -329,7 +329,7 @@ def value_text(where: str, value: Any) -> str:
     """A value as the text of a file; a list becomes a list of names.
 
     Raises:
-        ValueError: for what is no value.
+        ValueError: for what is not a valid value.
     """
     if isinstance(value, (list, tuple)):
         return ", ".join(_list_element(setting_text(where, element)) for element in value)
@@ -362,7 +362,7 @@ def canonical(definition: Definition, text: str) -> str:
     """The value as C(pg_settings.setting) shows it, by the rules of the server's own parser.
 
     Raises:
-        ValueError: saying why it is no value, without naming it.
+        ValueError: saying why it is not a valid value, without naming it.
     """
     if definition.vartype == "bool":
         return _canonical_bool(text)
@@ -644,7 +644,7 @@ def plan(
         live: pg_settings by lower-case name.
         rows: pg_file_settings.
         normalise: canonical form of a value, the server's own where types do not say it;
-            ValueError for what is no value.
+            ValueError for what is not a valid value.
         libraries: settings of libraries that the server may not have loaded, by lower-case name.
     """
     held = {name.lower(): name for name in wanted}

@@ -211,7 +211,7 @@ def connect(
     pinned = {**SESSION, **(READ_ONLY if read_only else {})}
     given["options"] = " ".join(filter(None, (given.get("options"), session_options(pinned))))
     connection, _guard = _open(params, given)
-    # A PgBouncer that is told to ignore options takes them and does nothing with them.
+    # A PgBouncer that is configured to ignore options takes them and does nothing with them.
     connection.autocommit = True
     try:
         lost = _lost(connection, pinned)
@@ -279,7 +279,7 @@ def connect_pooled(params: Mapping[str, Any], dbname: str) -> Connection:
 
 
 def connection_arguments(params: Mapping[str, Any], dbname: str | None) -> dict[str, Any]:
-    """What libpq is told, from the module's connection options."""
+    """What libpq is given, from the module's connection options."""
     arguments = {
         "host": params["login_host"] or params["login_unix_socket"],
         "port": params["login_port"],

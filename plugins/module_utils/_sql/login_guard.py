@@ -222,7 +222,7 @@ class Guard:
             return
         self.arguments.pop("require_auth", None)
         if not any(map(given.get, ("password", "require_auth", *_NAMING_PASSWORDS))):
-            return  # one that libpq finds without being told is beyond an older one
+            return  # one that libpq finds by itself is beyond an older one
         # With channel binding no older libpq answers anything but SCRAM either.
         if given.get("channel_binding") != "require":
             self._relay = Relay(given, allowed)

@@ -59,7 +59,7 @@ def split_identifiers(text: str) -> tuple[str, ...]:
     """The elements of a list such as that of search_path, as the server reads it.
 
     Raises:
-        ValueError: when it is no such list.
+        ValueError: when it is not such a list.
     """
     elements: list[str] = []
     position = 0

@@ -62,7 +62,7 @@ def holds_rights_of(role: str, wanted: Wanted, actual: Actual) -> bool:
 
 
 def reaches(role: str, wanted: Wanted, actual: Actual) -> bool:
-    """Whether the login has a role's rights, or may lend itself those of a role of the model."""
+    """Whether the login has a role's rights, or may grant itself those of a role of the model."""
     if holds_rights_of(role, wanted, actual):
         return True
     return role in _names(wanted) and _may_join(role, actual)

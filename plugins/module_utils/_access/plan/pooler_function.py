@@ -53,7 +53,7 @@ ARGUMENTS = "p_usename text"
 # Who may not log in here, and superusers: whoever takes over the pooler must not become one. They
 # get a verifier that no password matches, because PgBouncer has a way in for what else there could
 # be: NULL becomes the password md5, and without a row PgBouncer from 1.23 on takes an empty one
-# from everybody whom it knows. Names that are no role's get no row, so that nobody can make
+# from everybody whom it knows. Names that no role has get no row, so that nobody can make
 # PgBouncer remember names without end. Nothing in it depends on search_path.
 BODY = f"""
   SELECT r.rolname::pg_catalog.text,
@@ -113,8 +113,8 @@ def pooler_warnings(wanted: Wanted, actual: Actual) -> Iterator[str]:
 def pooler_changes(database: Database, wanted: Wanted, actual: Actual) -> Iterator[Change]:
     """Make schema and function exactly what they must be, for PgBouncer's role alone.
 
-    What belongs to somebody who is not a superuser is dropped and made anew: then nothing that its
-    owner has set up, or does meanwhile, stays.
+    What belongs to somebody who is not a superuser is dropped and created again: then
+    nothing that its owner has set up, or does meanwhile, stays.
     """
     if not wanted.pooler_role:
         return

@@ -103,7 +103,7 @@ def _whole_database(database: Database, state: ActualDatabase) -> Iterator[str]:
             f"database {database.name!r} was made with version {recorded} of the operating"
             " system's collations, and now there is"
             f" {f'version {provided}' if provided else 'none'}: indexes"
-            " on text may miss rows and let duplicates in until they are built anew; run REINDEX"
+            " on text may miss rows and let duplicates in until they are rebuilt; run REINDEX"
             f" DATABASE {quote_ident(database.name)} there, and then ALTER DATABASE"
             f" {quote_ident(database.name)} REFRESH COLLATION VERSION"
         )

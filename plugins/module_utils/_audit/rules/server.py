@@ -32,7 +32,7 @@ _LEAST_BUFFERS_PART = 20
 _BUFFERS_PART = 4
 _BACKEND_BYTES = 5 * MIB
 _NEAR_LIMIT = 0.9
-# Linux's own two hours are no protection; half an hour still is.
+# Linux's own two hours are not a protection; half an hour still is.
 _MOST_KEEPALIVE_S = 1800
 _CRITICAL_AGE = 1_500_000_000
 _MANY_KEPT_BYTES = 10 * 1024**3

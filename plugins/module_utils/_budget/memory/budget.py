@@ -155,7 +155,7 @@ def memory_budget(
 def memory_budget_until_restart(
     running_connections: int, resources: Mapping[str, Any], **request: Any
 ) -> Budget:
-    """The budget of a server that may go on with more connections than it shall have.
+    """The budget of a server that may go on with more connections than it is to have.
 
     A lower max_connections waits for a restart, but work_mem changes at once: sized for the lower
     number, the sum of what all the sessions may use would be more than there is.
@@ -165,8 +165,8 @@ def memory_budget_until_restart(
         resources: as for memory_budget(), whose other arguments C(request) holds by name.
 
     Raises:
-        ValueError: as memory_budget(), for the number that shall be; what can't be had for the
-            running one is no reason to refuse a lower one.
+        ValueError: as memory_budget(), for the number that is to be; what can't be had for the
+            running one is not a reason to refuse a lower one.
     """
     budget = memory_budget(resources, **request)
     wanted = {row.name: row.value for row in budget.rows}["max_connections"]

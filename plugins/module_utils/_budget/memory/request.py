@@ -157,7 +157,7 @@ def machine(resources: Any) -> Machine:
     """The machine that host_resources_info describes.
 
     Raises:
-        ValueError: when it is no description.
+        ValueError: when it is not a description.
     """
     if not isinstance(resources, Mapping):
         raise ValueError(

@@ -141,7 +141,7 @@ def parallel_workers(machine: Machine, request: Request, sizes: Sizes) -> Parall
 
 
 def _shared_by_query_bytes(sizes: Sizes) -> float:
-    """What a parallel query may keep in /dev/shm: bitmaps, queues, and hash tables if told to."""
+    """What a parallel query may keep in /dev/shm: bitmaps, queues, and hash tables if enabled."""
     processes = sizes.workers_per_query + 1
     each = sizes.work_mem
     if sizes.parallel_hash:

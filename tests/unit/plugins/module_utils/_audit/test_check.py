@@ -626,7 +626,8 @@ def test_without_a_model_roles_are_told_apart_by_what_is_in_all_databases():
     assert done.findings == ()
     missed = {one.id: one.reason for one in done.not_checked}
     assert missed["no-statement-timeout"] == (
-        "which roles are the application's can't be told: database 'shut': no pg_hba.conf entry"
+        "it can't be determined which roles are the application's: database 'shut': no pg_hba.conf"
+        " entry"
     )
 
 
