@@ -197,6 +197,6 @@ def parse_accepted(
             raise ValueError(f"{where}.id: there is no rule {name!r}{hint}")
         reason = str(entry.get("reason") or "").strip()
         if not reason:
-            raise ValueError(f"{where}.reason: say why {name!r} is accepted")
+            raise ValueError(f"{where}.reason: give the reason why {name!r} is accepted")
         entries.append(Acceptance(name, reason, str(entry.get("object") or "")))
     return tuple(entries)

@@ -262,7 +262,9 @@ def read_server(
         if fetch(connection, _SEES_SESSIONS)[0][0]:
             found["sessions"] = tuple(Session(*row) for row in fetch(connection, _SESSIONS))
         else:
-            unreadable["sessions"] = "others' sessions are seen by members of pg_read_all_stats"
+            unreadable["sessions"] = (
+                "only members of pg_read_all_stats can see other roles' sessions"
+            )
         slots = _part(connection, _SLOTS, unreadable, "slots")
         if slots is not None:
             found["slots"] = tuple(Slot(*row) for row in slots)

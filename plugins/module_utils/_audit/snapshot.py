@@ -169,7 +169,7 @@ class Grants:
 
 @dataclass(frozen=True)
 class Unreachable:
-    """Tables of a schema that a role does not reach, a few of them by name."""
+    """Tables of a schema that a role can't read, a few of them by name."""
 
     schema: str
     role: str

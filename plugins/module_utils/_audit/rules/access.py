@@ -211,7 +211,7 @@ def _unreachable(snapshot: Snapshot) -> Iterator[Seen]:
         for one in database.unreachable:
             yield Seen(
                 f"{database.name}: {one.role}",
-                f"{one.role!r} does not reach {one.tables} of {one.of} tables in"
+                f"{one.role!r} can't read {one.tables} of {one.of} tables in"
                 f" {database.name!r}, schema {one.schema!r}: {one.examples}",
                 f"in {database.name!r}: GRANT SELECT ON ALL TABLES IN SCHEMA"
                 f" {quote_ident(one.schema)} TO {quote_ident(one.role)}; -- and what else it needs",
@@ -223,7 +223,7 @@ def _public_create(snapshot: Snapshot) -> Iterator[Seen]:
         if database.public_create:
             yield Seen(
                 database.name,
-                f"in {database.name!r} everybody may create objects in schema"
+                f"in {database.name!r} PUBLIC may create objects in schema"
                 f" {listed(list(database.public_create))}",
                 f"in {database.name!r}: REVOKE CREATE ON SCHEMA"
                 f" {join_idents(database.public_create)} FROM PUBLIC;",
@@ -377,7 +377,7 @@ RULES = (
         "application-superuser",
         "critical",
         "The application connects as a superuser",
-        "One SQL injection is then the whole server, its files and its host.",
+        "One SQL injection then gives access to the whole server, its files and its host.",
         "pooled_databases: a role of kind user for the application",
         _application_superuser,
     ),
@@ -385,7 +385,7 @@ RULES = (
         "application-attributes",
         "warning",
         "An application role has attributes it does not need",
-        "What creates roles or passes row-level security is more than an application.",
+        "An application does not need to create roles or to bypass row-level security.",
         "pooled_databases: a role of kind user has none of them",
         _attributes,
     ),
@@ -393,7 +393,7 @@ RULES = (
         "application-owns-tables",
         "warning",
         "The application owns its tables",
-        "It may drop and alter them, and row-level security does not hold it back.",
+        "It may drop and alter them, and row-level security does not apply to it.",
         "pooled_databases: a role of kind migrator, and reassign_owned_to for the old one",
         _owns_tables,
         inside=True,
@@ -425,7 +425,7 @@ RULES = (
     Rule(
         "default-privileges-missing",
         "warning",
-        "What a role creates is out of others' reach",
+        "Other roles can't read what a role creates",
         "After the next migration the application gets 'permission denied'.",
         "pooled_databases: a role of kind migrator, for which default privileges are set",
         _default_privileges,
@@ -434,8 +434,8 @@ RULES = (
     Rule(
         "objects-unreachable",
         "warning",
-        "Tables are out of a role's reach",
-        "A role that reaches most tables of a schema was meant to reach the others too.",
+        "A role can't read some tables",
+        "A role that can read most tables of a schema was meant to read the others too.",
         "pooled_databases: rights are back-filled on every run",
         _unreachable,
         inside=True,
@@ -443,8 +443,8 @@ RULES = (
     Rule(
         "public-create",
         "warning",
-        "Everybody may create objects in a schema",
-        "Anybody can put a function in the way of others' queries (CVE-2018-1058).",
+        "PUBLIC may create objects in a schema",
+        "Any role can hijack other roles' queries with functions of its own (CVE-2018-1058).",
         "postgres_access_revoke_public: true, and the schema in schemas",
         _public_create,
         inside=True,
@@ -452,15 +452,15 @@ RULES = (
     Rule(
         "public-connect",
         "info",
-        "Everybody may connect to a database",
-        "Each new role gets in, also one that is meant for another database.",
+        "PUBLIC may connect to a database",
+        "Every new role can connect, even one that is meant for another database.",
         "postgres_access_revoke_public: true",
         _public_connect,
     ),
     Rule(
         "public-tables",
         "warning",
-        "Everybody has rights on tables",
+        "PUBLIC has rights on tables",
         "Rights of single roles mean nothing where PUBLIC has them.",
         "postgres_access_exclusive: true, for what the model's migrators own and create",
         _public_tables,
@@ -469,16 +469,17 @@ RULES = (
     Rule(
         "hba-trust",
         "critical",
-        "pg_hba.conf lets in without a password",
-        "Whoever reaches the server is whoever they say, superusers included.",
+        "pg_hba.conf lets clients in without a password",
+        "Anyone who can connect can log in as any role, superusers included.",
         "postgres_hba_exclusive: 'yes', with the rules that are needed in postgres_hba",
         _trust,
     ),
     Rule(
         "hba-weak-method",
         "warning",
-        "pg_hba.conf takes md5 or plain passwords",
-        "md5 hashes can be used as passwords by who sees them; plain ones are read on the way.",
+        "pg_hba.conf accepts md5 or plain passwords",
+        "Anyone who sees an md5 hash can log in with it; plain passwords can be read on the"
+        " network.",
         "postgres_client_networks (SCRAM), postgres_hba_exclusive: 'yes'",
         _weak_method,
     ),
@@ -510,7 +511,7 @@ RULES = (
         "superuser-remote",
         "warning",
         "Superusers may log in over the network",
-        "Whoever learns or guesses one password has the server.",
+        "Anyone who learns or guesses one password controls the server.",
         "postgres_client_networks names the model's roles only; postgres_hba_exclusive: 'yes'",
         _superuser_remote,
     ),

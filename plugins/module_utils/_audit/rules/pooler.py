@@ -108,8 +108,8 @@ def _holes(snapshot: Snapshot) -> Iterator[Seen]:
     if (1, 20, 0) <= version < _FIXED and ignored and "options" not in ignored:
         yield Seen(
             "CVE-2026-107349",
-            f"PgBouncer {text} with ignore_startup_parameters = {', '.join(ignored)}: anybody who"
-            " reaches it can make it spin (CVE-2026-107349)",
+            f"PgBouncer {text} with ignore_startup_parameters = {', '.join(ignored)}: anyone who"
+            " can connect can make it spin (CVE-2026-107349)",
             f"in pgbouncer.ini: ignore_startup_parameters = {','.join([*ignored, 'options'])};"
             " RELOAD",
         )
@@ -117,7 +117,7 @@ def _holes(snapshot: Snapshot) -> Iterator[Seen]:
     if config.get("auth_user") and _reads_passwords(query) and "valid" not in query.lower():
         yield Seen(
             "CVE-2025-2291",
-            f"auth_query takes expired passwords too (CVE-2025-2291): {query}",
+            f"auth_query accepts expired passwords too (CVE-2025-2291): {query}",
             "in pgbouncer.ini: an auth_query that returns this for the password when"
             f" rolvaliduntil < now(), and never NULL or no row: '{UNMATCHABLE}'; RELOAD",
         )
@@ -129,8 +129,8 @@ def _holes(snapshot: Snapshot) -> Iterator[Seen]:
         if others:
             yield Seen(
                 "CVE-2026-107350",
-                f"PgBouncer {text} with {listed(others)} in its auth_file: who knows one of their"
-                " passwords can log in as anybody (CVE-2026-107350)",
+                f"PgBouncer {text} with {listed(others)} in its auth_file: anyone who knows one of"
+                " their passwords can log in as any user (CVE-2026-107350)",
                 "in pgbouncer.ini: auth_query and auth_user, and only that user in the auth_file;"
                 " or PgBouncer 1.26.1",
             )
@@ -191,7 +191,7 @@ def _without_tls(snapshot: Snapshot) -> Iterator[Seen]:
     yield Seen(
         POOLER,
         f"client_tls_sslmode is {mode}, and PgBouncer listens on {config['listen_addr']}"
-        + (", while pg_hba.conf demands TLS from other hosts" if demanded else ""),
+        + (", while pg_hba.conf requires TLS from other hosts" if demanded else ""),
         "in pgbouncer.ini: client_tls_sslmode = require, client_tls_cert_file, client_tls_key_file;"
         " RELOAD",
         "warning" if demanded else "",
@@ -210,7 +210,7 @@ def _open_networks(snapshot: Snapshot) -> Iterator[Seen]:
         return
     yield Seen(
         POOLER,
-        f"PgBouncer on {listen} takes logins from every address"
+        f"PgBouncer on {listen} accepts logins from every address"
         + (f", and pg_hba.conf from {listed(networks)} only" if networks else ""),
         "in pgbouncer.ini: auth_type = hba, and auth_hba_file with a file that names the networks;"
         " RELOAD",
@@ -290,7 +290,7 @@ def _guesses(snapshot: Snapshot) -> Iterator[Seen]:
     for user, ways in sorted(found.items()):
         yield Seen(
             user,
-            f"PgBouncer takes {user!r} with {listed(ways)}",
+            f"PgBouncer accepts {user!r} with {listed(ways)}",
             f"a line in the auth_file: {_double_quoted(user)} and a long random secret, also in"
             " double quotes; RELOAD"
             if user in own
@@ -346,7 +346,7 @@ RULES = (
         "pooler-known-holes",
         "critical",
         "PgBouncer has known security holes",
-        "Their ways in are published.",
+        "How to exploit them is public.",
         "pgbouncer_auth: query; pgbouncer_settings without ignore_startup_parameters, auth_query",
         _holes,
     ),
@@ -361,8 +361,8 @@ RULES = (
     Rule(
         "pooler-open",
         "critical",
-        "PgBouncer does not ask for proof",
-        "Whoever reaches the pooler reaches the data.",
+        "PgBouncer does not authenticate its clients properly",
+        "Anyone who can connect to PgBouncer can get at the data.",
         "pgbouncer_auth_type: scram-sha-256",
         _auth,
     ),
@@ -370,14 +370,14 @@ RULES = (
         "pooler-listens-without-tls",
         "info",
         "PgBouncer listens on the network without TLS",
-        "Everybody on the way reads the data, also where the server itself demands TLS.",
+        "The data can be read on the network, even where the server itself requires TLS.",
         "pgbouncer_client_tls_sslmode: require, with a certificate; pgbouncer_require_tls",
         _without_tls,
     ),
     Rule(
         "pooler-open-networks",
         "info",
-        "PgBouncer takes logins from everywhere",
+        "PgBouncer accepts logins from everywhere",
         "Networks that pg_hba.conf leaves out get in through the pool.",
         "pgbouncer_client_networks, by default postgres_client_networks",
         _open_networks,
@@ -385,16 +385,17 @@ RULES = (
     Rule(
         "pooler-runs-as-superuser",
         "warning",
-        "PgBouncer's OS user is the superuser's",
-        "A hole in PgBouncer, which the network reaches, is then one in the whole server.",
+        "PgBouncer runs as the OS user of the superuser",
+        "A security hole in PgBouncer then gives access to the whole server.",
         "pgbouncer_os_user: pgbouncer, which takes one restart of PgBouncer",
         _superuser,
     ),
     Rule(
         "pooler-login-without-password",
         "critical",
-        "PgBouncer lets in without a password",
-        "Whoever reaches it gets in as this user, and as PgBouncer's own reads all verifiers.",
+        "PgBouncer lets clients in without a password",
+        "Anyone who can connect can log in as this user, and as PgBouncer's own user read all"
+        " verifiers.",
         "nothing: run pooled.postgres.site, whose auth file and function have no such user",
         _guesses,
     ),
@@ -410,7 +411,7 @@ RULES = (
         "pooler-clients-waiting",
         "warning",
         "Clients wait for a connection of their pool",
-        "Response times grow by the wait, and after query_wait_timeout clients are thrown out.",
+        "Response times grow by the wait, and after query_wait_timeout clients are disconnected.",
         "pools of the database or role: {pool_size: ...}, pgbouncer_default_pool_size",
         _waiting,
     ),

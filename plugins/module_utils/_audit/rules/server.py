@@ -121,7 +121,7 @@ def _memory(snapshot: Snapshot) -> Iterator[Seen]:
         fix = (
             _alter_system("work_mem", setting_memory(each))
             if each >= MIB
-            else "lower max_connections (a pooler makes that possible) or shared_buffers"
+            else "lower max_connections (PgBouncer makes that possible) or shared_buffers"
         )
         yield Seen(
             SERVER,
@@ -143,7 +143,7 @@ def _max_connections(snapshot: Snapshot) -> Iterator[Seen]:
                 f"{needed} connections are needed by the pools, direct clients, monitoring and"
                 f" reserve, and max_connections is {there}",
                 f"{_alter_system('max_connections', str(needed))} -- and restart,"
-                " or lead the direct clients through PgBouncer",
+                " or connect the direct clients through PgBouncer",
             )
     elif snapshot.pooler:
         sizes = {one.name: one.pool_size + one.reserve for one in snapshot.pooler.databases}
@@ -172,7 +172,7 @@ def _near_limit(snapshot: Snapshot) -> Iterator[Seen]:
         yield Seen(
             SERVER,
             f"{len(sessions)} of {usable} connections are in use",
-            "lead clients through PgBouncer, or raise max_connections and restart",
+            "connect clients through PgBouncer, or raise max_connections and restart",
         )
 
 
@@ -341,7 +341,7 @@ RULES = (
     Rule(
         "max-connections-too-low",
         "critical",
-        "max_connections is too low for those who connect",
+        "max_connections is too low for the clients",
         "Under load, clients are refused with 'too many clients already'.",
         "postgres_max_connections: auto, or clients with via: pgbouncer",
         _max_connections,
@@ -374,14 +374,14 @@ RULES = (
         "auto-conf-overrides",
         "warning",
         "postgresql.auto.conf overrides the files",
-        "Who edits the files sees no effect.",
+        "Edits of the files have no effect.",
         "postgres_settings: what is set there wins over ALTER SYSTEM",
         _auto_conf,
     ),
     Rule(
         "durability-off",
         "critical",
-        "Writes are not made safe",
+        "Writes are not crash-safe",
         "A crash of the machine destroys the data beyond repair.",
         "postgres_settings: without fsync and full_page_writes",
         _durability,
@@ -413,7 +413,7 @@ RULES = (
     Rule(
         "invalid-database",
         "warning",
-        "A database is half dropped",
+        "A database is partly dropped",
         "It takes space, can't be repaired, and nothing but DROP DATABASE works on it.",
         "none: it is data",
         _invalid_databases,
@@ -422,7 +422,7 @@ RULES = (
         "invalid-index",
         "warning",
         "An index is invalid",
-        "It costs at every write and serves no query; a unique one guards nothing.",
+        "It slows down every write and is used by no query; a unique one enforces nothing.",
         "none: it is data",
         _invalid_indexes,
         inside=True,
@@ -431,7 +431,7 @@ RULES = (
         "long-idle-transaction",
         "warning",
         "A transaction is open and idle",
-        "It holds locks and a connection of the pool, and vacuum back.",
+        "It holds locks and a connection of the pool, and holds vacuum back.",
         "settings of the role: {idle_in_transaction_session_timeout: 60s}; pooled.postgres.sessions"
         " with sessions_end=idle_in_transaction ends it now",
         _idle_transactions,
@@ -456,7 +456,7 @@ RULES = (
         "listens-without-tls",
         "warning",
         "The server listens on the network without TLS",
-        "Everybody on the way reads the data.",
+        "The data can be read on the network.",
         "postgres_settings: {ssl: true}, or postgres_listen_addresses: localhost",
         _tls,
     ),

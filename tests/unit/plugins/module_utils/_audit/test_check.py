@@ -257,9 +257,9 @@ FIRES = [
     ("objects-unreachable",
      database(unreachable=(Unreachable("public", "app_user", 1, 10, "orders"),)), "warning",
      "shop: app_user",
-     "'app_user' does not reach 1 of 10 tables in 'shop', schema 'public': orders"),
+     "'app_user' can't read 1 of 10 tables in 'shop', schema 'public': orders"),
     ("public-create", database(public_create=("public", "x")), "warning", "shop",
-     "in 'shop' everybody may create objects in schema public, x"),
+     "in 'shop' PUBLIC may create objects in schema public, x"),
     ("public-connect", database(public_connect=True, public_temporary=True), "info", "shop",
      "PUBLIC has CONNECT, TEMPORARY on database 'shop'"),
     ("public-tables", database(grants=(*GOOD_DATABASE.grants,
@@ -357,14 +357,14 @@ FIRES = [
      "shop: app_user", "statement_timeout, lock_timeout, idle_in_transaction_session_timeout of"
      " 'app_user' have no effect: PgBouncer's database 'shop' logs everybody in as 'web'"),
     ("pooler-known-holes", pooler_config(ignore_startup_parameters="jit"), "critical",
-     "CVE-2026-107349", "PgBouncer 1.24.1 with ignore_startup_parameters = jit: anybody who reaches"
-     " it can make it spin (CVE-2026-107349)"),
+     "CVE-2026-107349", "PgBouncer 1.24.1 with ignore_startup_parameters = jit: anyone who can"
+     " connect can make it spin (CVE-2026-107349)"),
     ("pooler-known-holes", pooler(listed_users=("pgbouncer_auth", "app_user")), "critical",
-     "CVE-2026-107350", "PgBouncer 1.24.1 with app_user in its auth_file: who knows one of their"
-     " passwords can log in as anybody (CVE-2026-107350)"),
+     "CVE-2026-107350", "PgBouncer 1.24.1 with app_user in its auth_file: anyone who knows one of"
+     " their passwords can log in as any user (CVE-2026-107350)"),
     ("pooler-known-holes",
      pooler_config(auth_query="SELECT usename, passwd FROM pg_shadow WHERE usename=$1"),
-     "critical", "CVE-2025-2291", "auth_query takes expired passwords too (CVE-2025-2291): SELECT"
+     "critical", "CVE-2025-2291", "auth_query accepts expired passwords too (CVE-2025-2291): SELECT"
      " usename, passwd FROM pg_shadow WHERE usename=$1"),
     ("pooler-no-keepalives", pooler_config(tcp_keepidle="0"), "warning", "PgBouncer",
      "tcp_keepalive is 1 and tcp_keepidle 0"),
@@ -388,22 +388,24 @@ FIRES = [
      replace(pooler_config(client_tls_sslmode="allow", auth_type="md5"),
              hba=(HbaRule(1, "hostssl", ("shop",), ("all",), "10.0.0.0/8", "scram-sha-256"),)),
      "warning", "PgBouncer", "client_tls_sslmode is allow, and PgBouncer listens on 0.0.0.0, while"
-     " pg_hba.conf demands TLS from other hosts"),
+     " pg_hba.conf requires TLS from other hosts"),
     ("pooler-listens-without-tls",
      replace(hba("hostnossl", ("shop",), ("app_user",), "all", "reject"),
              pooler=pooler_config(client_tls_sslmode="", auth_type="md5").pooler),
      "warning", "PgBouncer", "client_tls_sslmode is disable, and PgBouncer listens on 0.0.0.0,"
-     " while pg_hba.conf demands TLS from other hosts"),
+     " while pg_hba.conf requires TLS from other hosts"),
     ("pooler-open-networks", pooler_config(auth_type="scram-sha-256"), "warning", "PgBouncer",
-     "PgBouncer on 0.0.0.0 takes logins from every address, and pg_hba.conf from 10.0.0.0/8 only"),
+     "PgBouncer on 0.0.0.0 accepts logins from every address, and pg_hba.conf from 10.0.0.0/8"
+     " only"),
     ("pooler-open-networks", login_rules("hostssl shop app_user ::/0 scram-sha-256"), "warning",
      "PgBouncer",
-     "PgBouncer on 0.0.0.0 takes logins from every address, and pg_hba.conf from 10.0.0.0/8 only"),
+     "PgBouncer on 0.0.0.0 accepts logins from every address, and pg_hba.conf from 10.0.0.0/8"
+     " only"),
     ("pooler-open-networks",
      replace(pooler_config(auth_type="md5"), hba=(
          HbaRule(1, "local", ("all",), ("postgres",), "", "peer"),
          HbaRule(2, "host", ("shop",), ("pgbouncer_auth",), "10.0.0.3/32", "scram-sha-256"))),
-     "info", "PgBouncer", "PgBouncer on 0.0.0.0 takes logins from every address"),
+     "info", "PgBouncer", "PgBouncer on 0.0.0.0 accepts logins from every address"),
     ("pooler-runs-as-superuser", pooler(os_user="postgres"), "warning", "PgBouncer",
      "PgBouncer runs as the OS user postgres, whom line 1 of pg_hba.conf (local all postgres peer)"
      " lets in as the superuser postgres"),
@@ -411,10 +413,10 @@ FIRES = [
      replace(GOOD, taken_guesses=(Taken("shop", "pgbouncer_auth", ""),
                                   Taken("blog", "pgbouncer_auth", "md5"))),
      "critical", "pgbouncer_auth",
-     "PgBouncer takes 'pgbouncer_auth' with an empty password in 'shop', the password 'md5' in"
+     "PgBouncer accepts 'pgbouncer_auth' with an empty password in 'shop', the password 'md5' in"
      " 'blog'"),
     ("pooler-login-without-password", replace(GOOD, taken_guesses=(Taken("shop", "web", "md5"),)),
-     "critical", "web", "PgBouncer takes 'web' with the password 'md5' in 'shop'"),
+     "critical", "web", "PgBouncer accepts 'web' with the password 'md5' in 'shop'"),
     ("pooler-lost-parameters", pooler_config(ignore_startup_parameters="jit,options"), "warning",
      "jit", "PgBouncer ignores jit when clients send it, and app_user do not set it themselves"),
     ("pooler-clients-waiting", pooler(pools=(Pool("shop", "app_user", 9, 3.4, 20, 25),)),
@@ -693,7 +695,7 @@ def test_accepted_findings_are_shown_and_not_counted():
         ),
         (
             [{"id": "hba-trust", "reason": " "}],
-            "accepted[0].reason: say why 'hba-trust' is accepted",
+            "accepted[0].reason: give the reason why 'hba-trust' is accepted",
         ),
     ],
 )
