@@ -17,7 +17,7 @@ from ansible.parsing.vault import is_encrypted
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
-    plan as _certificates,
+    plan,
 )
 from ansible_collections.pooled.postgres.plugins.plugin_utils import _authority
 
@@ -32,21 +32,21 @@ SPEC: dict[str, Any] = {
     "purposes": {
         "type": "list",
         "elements": "str",
-        "choices": list(_certificates.PURPOSES),
+        "choices": list(plan.PURPOSES),
         "default": ["server"],
     },
     "days": {"type": "int", "default": 365},
     "renew_days": {"type": "int", "default": 30},
     "authority": {
         "type": "str",
-        "choices": list(_certificates.AUTHORITIES),
+        "choices": list(plan.AUTHORITIES),
         "default": "clients",
     },
     "authority_directory": {"type": "str", "required": True},
     "authority_days": {"type": "int", "default": 3650},
     "authority_cert": {"type": "str", "default": ""},
     "authority_key": {"type": "str", "default": "", "no_log": True},
-    "directory": {"type": "str", "default": _certificates.DIRECTORY},
+    "directory": {"type": "str", "default": plan.DIRECTORY},
     "seen": {"type": "dict"},
     "state": {
         "type": "str",
@@ -88,12 +88,10 @@ class ActionModule(ActionBase):
         for option in ("service", "owner"):
             if not args[option]:
                 raise ValueError(f"{option}: it is missing; without it only state=authority works")
-        service = _certificates.checked_service(args["service"])
-        _certificates.checked_days(args["days"], args["renew_days"])
+        service = plan.checked_service(args["service"])
+        plan.checked_days(args["days"], args["renew_days"])
         # What the inventory says decides; a host that was broken into can't add another's name.
-        names = (
-            _certificates.names_of(args["known_as"], args["names"]) if args["certificate"] else ()
-        )
+        names = plan.names_of(args["known_as"], args["names"]) if args["certificate"] else ()
         seen = args["seen"]
         if seen is None:
             seen = self._on_host(args, task_vars, step="look")["files"]
@@ -106,20 +104,18 @@ class ActionModule(ActionBase):
         now = datetime.now(timezone.utc)
         why = []
         if args["certificate"]:
-            wanted = _certificates.Wanted(
-                names, tuple(args["purposes"]), args["days"], args["renew_days"]
-            )
+            wanted = plan.Wanted(names, tuple(args["purposes"]), args["days"], args["renew_days"])
             usable = bool((seen.get("key") or {}).get("usable"))
             found = _authority.describe(seen.get("certificate", ""), authority, usable)
             ends = authority.ends if authority else datetime.max.replace(tzinfo=timezone.utc)
-            why = _certificates.reasons(wanted, found, ends, now)
+            why = plan.reasons(wanted, found, ends, now)
         if authority and (why or args["state"] == "checked"):
             keeper.warn_of(authority, now)
             if seen.get("authority") and not _authority.same_authority(
                 seen["authority"], authority.text
             ):
                 keeper.warn_of_another(service)
-        files = _certificates.file_changes(
+        files = plan.file_changes(
             seen,
             args["owner"],
             authority.text if authority else None,
@@ -132,9 +128,9 @@ class ActionModule(ActionBase):
         path = {
             name: os.path.join(args["directory"], service, file)
             for name, file in (
-                ("certificate", _certificates.CERTIFICATE),
-                ("key", _certificates.KEY),
-                ("authority", _certificates.AUTHORITY),
+                ("certificate", plan.CERTIFICATE),
+                ("key", plan.KEY),
+                ("authority", plan.AUTHORITY),
             )
         }
         result = {
@@ -222,7 +218,7 @@ class _Keeper:
         self._action = action
         self._display = action._display
         self._kind = args["authority"]
-        self._days = _certificates.checked_authority_days(args["authority_days"])
+        self._days = plan.checked_authority_days(args["authority_days"])
         self._given = {"cert": args["authority_cert"], "key": args["authority_key"]}
         if self._given["key"] and not self._given["cert"]:
             raise ValueError("authority_cert: it is missing; the key alone signs nothing")
@@ -258,7 +254,7 @@ class _Keeper:
                 raise ValueError(
                     f"authority_directory: {self._path['key']} is there, and its certificate"
                     f" {self._path['cert']} is not; put it back (hosts have it as"
-                    f" {_certificates.DIRECTORY}/*/{_certificates.AUTHORITY}), or move the key away"
+                    f" {plan.DIRECTORY}/*/{plan.AUTHORITY}), or move the key away"
                     " to begin with a new authority"
                 )
             return None
@@ -296,7 +292,7 @@ class _Keeper:
                 " certificate of an authority that was made elsewhere. Copy the directory from the"
                 " controller that made it; keep it with the inventory, the key encrypted with"
                 " ansible-vault. To begin with a new authority, which no client trusts yet, remove"
-                f" {_certificates.DIRECTORY} on the hosts"
+                f" {plan.DIRECTORY} on the hosts"
             )
 
     def warn_of(self, authority: _authority.Authority, now: datetime) -> None:
@@ -307,7 +303,7 @@ class _Keeper:
                 " clients, such as those on Python 3.13 and newer, refuse what it signs; make it"
                 " with keyUsage=critical,keyCertSign,cRLSign"
             )
-        left = _certificates.days_between(now, authority.ends)
+        left = plan.days_between(now, authority.ends)
         if left < 365:
             self._display.warning(
                 f"The authority {self._kind} expires in {left} days, and no certificate outlives"
@@ -394,7 +390,7 @@ def _within_constraints(
         ValueError: when one would be, or when none is left.
     """
     outside = _authority.outside_constraints(authority, names)
-    refused = set(outside) & set(_certificates.names_of((), asked) if asked else ())
+    refused = set(outside) & set(plan.names_of((), asked) if asked else ())
     if refused or (outside and len(outside) == len(names)):
         raise ValueError(
             f"names: {', '.join(sorted(refused) or outside)}: the authority's name constraints do"
@@ -408,7 +404,7 @@ def _actions(service: str, names: tuple[str, ...], why: list[str], files: list[s
     actions = []
     if why:
         actions.append(f"certificate of {service} for {', '.join(names)}: {'; '.join(why)}")
-    others = [file for file in files if file != _certificates.CERTIFICATE]
+    others = [file for file in files if file != plan.CERTIFICATE]
     return actions + [f"write {file} of {service}" for file in others]
 
 
@@ -423,16 +419,16 @@ def _diff(
     if not files:
         return []
     before, after = "", ""
-    if _certificates.CERTIFICATE in files:
+    if plan.CERTIFICATE in files:
         old = _authority.describe(seen.get("certificate", ""), None, False)
         if old:
             before += f"names: {', '.join(sorted(old.names))}\nends: {old.ends:%Y-%m-%d}\n"
         after += f"names: {', '.join(sorted(names))}\nends: after {args['days']} days\n"
-    if _certificates.KEY in files:
+    if plan.KEY in files:
         key = seen.get("key") or {}
         before += f"key: {key['owner']} {key['mode']}\n" if key else ""
-        after += f"key: {args['owner']} {_certificates.KEY_MODE:04o}\n"
-    if _certificates.AUTHORITY in files:
+        after += f"key: {args['owner']} {plan.KEY_MODE:04o}\n"
+    if plan.AUTHORITY in files:
         after += f"authority: {args['authority']}, as on the controller\n"
     header = f"certificate of {service}"
     return [{"before_header": header, "after_header": header, "before": before, "after": after}]

@@ -12,7 +12,7 @@ from ansible.plugins.action.validate_argument_spec import (
     ActionModule as ValidateArgumentSpec,
 )
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model import variables as _variables
+from ansible_collections.pooled.postgres.plugins.module_utils._model import variables
 
 # A playbook registers under this name that it has looked at all names, whatever came of it.
 _CHECKED = "__pooled_names"
@@ -27,18 +27,18 @@ class ActionModule(ValidateArgumentSpec):
         self.validate_argument_spec(argument_spec=SPEC)
         given = task_vars or {}
         # Names alone: a value may be a secret, or a template that has no value here.
-        found = {} if _CHECKED in given else _variables.misspelt(given)
-        if found and _variables.IGNORED in given:
-            ignored = self._templar.template(given[_variables.IGNORED])
+        found = {} if _CHECKED in given else variables.misspelt(given)
+        if found and variables.IGNORED in given:
+            ignored = self._templar.template(given[variables.IGNORED])
             try:
-                found = _variables.without(found, ignored)
+                found = variables.without(found, ignored)
             except ValueError as error:
                 raise AnsibleActionFail(str(error)) from error
         if found:
             return {
                 "failed": True,
                 "changed": False,
-                "msg": _variables.misspelt_text(found),
+                "msg": variables.misspelt_text(found),
                 "misspelt": found,
                 # Where the text is shown with its line ends as \n, each name has a line here.
                 "_ansible_verbose_always": True,

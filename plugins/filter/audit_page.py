@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Iterable, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._audit import page as _audit_page
+from ansible_collections.pooled.postgres.plugins.module_utils._audit import page
 
 DOCUMENTATION = r"""
 name: audit_page
@@ -54,7 +54,7 @@ def audit_page(
     results: Mapping[str, Mapping[str, Any]], hosts: Iterable[str] = (), when: str = ""
 ) -> str:
     """The page."""
-    return _audit_page.page(results, hosts, when)
+    return page.page(results, hosts, when)
 
 
 class FilterModule:

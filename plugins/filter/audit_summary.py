@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._audit import report as _audit_report
+from ansible_collections.pooled.postgres.plugins.module_utils._audit import report
 from ansible_collections.pooled.postgres.plugins.module_utils._text import printable_lines
 
 DOCUMENTATION = r"""
@@ -49,7 +49,7 @@ _value:
 
 def audit_summary(result: Mapping[str, Any], name: str, brief: bool = False) -> list[str]:
     """The lines."""
-    lines: list[str] = printable_lines(_audit_report.summary_lines(name, result, brief))
+    lines: list[str] = printable_lines(report.summary_lines(name, result, brief))
     return lines
 
 

@@ -9,7 +9,10 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings as _guc
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import (
+    check_settings,
+    check_settings_and_nulls,
+)
 
 DOCUMENTATION = r"""
 name: checked_settings
@@ -63,7 +66,7 @@ def checked_settings(
     keep_null: bool = False,
 ) -> dict[str, Any]:
     """The settings, checked."""
-    check = _guc.check_settings_and_nulls if keep_null else _guc.check_settings
+    check = check_settings_and_nulls if keep_null else check_settings
     try:
         return dict(check(settings, int(major), variable))
     except ValueError as error:

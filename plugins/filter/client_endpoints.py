@@ -10,7 +10,7 @@ from typing import Any, Mapping, Sequence
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
-    pooled_tls as _pooled_tls,
+    pooled_tls,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates.plan import (
     CLIENT_CA_CERT,
@@ -93,7 +93,7 @@ def _server(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         "port": found.get("port") or variables.get("postgres_port") or 5432,
         **_verified(
             variables.get("postgres_client_ca_cert")
-            or (_pooled_tls.of_postgres(variables)["certificate"] and _authority(variables))
+            or (pooled_tls.of_postgres(variables)["certificate"] and _authority(variables))
         ),
     }
 
@@ -127,10 +127,10 @@ def _pooler(pooler: Mapping[str, Any], variables: Mapping[str, Any]) -> dict[str
         entry["version"] = version
         entry["max_prepared_statements"] = option("max_prepared_statements", 200)
     tls: Mapping[str, Any] = {"options": {}, "certificate": False}
-    if _pooled_tls.uses_tls(variables, "pgbouncer_tls"):
-        tls = _pooled_tls.of_pgbouncer(
-            _pooled_tls.pgbouncer_options_of(variables),
-            required=_pooled_tls.is_on(variables.get("pooled_tls_require", True)),
+    if pooled_tls.uses_tls(variables, "pgbouncer_tls"):
+        tls = pooled_tls.of_pgbouncer(
+            pooled_tls.pgbouncer_options_of(variables),
+            required=pooled_tls.is_on(variables.get("pooled_tls_require", True)),
         )
     mode = option("client_tls_sslmode", "") or tls["options"].get("client_tls_sslmode") or ""
     authorities = variables.get("pgbouncer_client_ca_cert") or (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import debian as _debian
+from ansible_collections.pooled.postgres.plugins.module_utils._host import debian
 
 DOCUMENTATION = r"""
 name: cluster_problems
@@ -81,7 +81,7 @@ def cluster_problems(
     new_locale: str = "",
 ) -> list[str]:
     """The problems in words."""
-    return _debian.cluster_problems(
+    return debian.cluster_problems(
         name,
         int(major),
         int(port),

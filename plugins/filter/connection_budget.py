@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.connections import (
-    budget as _connections,
+    budget,
 )
 
 DOCUMENTATION = r"""
@@ -101,11 +101,11 @@ def connection_budget(
     max_connections: int | str = "auto",
     superuser_reserved_connections: int | str = 3,
     reserved_connections: int | str = 0,
-    exporters: int | str = _connections.EXPORTER_SESSIONS,
+    exporters: int | str = budget.EXPORTER_SESSIONS,
 ) -> dict[str, Any]:
     """The budget as plain data."""
     try:
-        budget = _connections.connection_budget(
+        found = budget.connection_budget(
             databases,
             poolers,
             max_connections,
@@ -115,7 +115,7 @@ def connection_budget(
         )
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
-    return _connections.as_data(budget)
+    return budget.as_data(found)
 
 
 class FilterModule:

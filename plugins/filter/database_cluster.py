@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
-    database_clusters as _clusters,
+    database_clusters,
 )
 
 DOCUMENTATION = r"""
@@ -60,10 +60,10 @@ def database_cluster(
 ) -> dict[str, Any]:
     """The cluster as plain data."""
     clusters = tuple(
-        _clusters.DatabaseCluster(one["name"], tuple(one["servers"]), tuple(one["poolers"]))
+        database_clusters.DatabaseCluster(one["name"], tuple(one["servers"]), tuple(one["poolers"]))
         for one in found["clusters"]
     )
-    cluster, problem = _clusters.DatabaseClusters(clusters, found["problems"]).of_role(
+    cluster, problem = database_clusters.DatabaseClusters(clusters, found["problems"]).of_role(
         host, given, pooler=pooler
     )
     several = len(clusters) > 1 and cluster in clusters
@@ -72,7 +72,7 @@ def database_cluster(
         "servers": list(cluster.servers),
         "poolers": list(cluster.poolers),
         "problem": problem,
-        "heading": [_clusters.heading(cluster)] if several else [],
+        "heading": [database_clusters.heading(cluster)] if several else [],
     }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model import (
-    database_clusters as _clusters,
+    database_clusters as clusters,
 )
 
 DOCUMENTATION = r"""
@@ -67,7 +67,7 @@ def database_clusters(
     poolers: str = "pgbouncer",
 ) -> dict[str, Any]:
     """The clusters as plain data."""
-    found = _clusters.database_clusters(
+    found = clusters.database_clusters(
         groups.get(servers) or (), groups.get(poolers) or (), hostvars, groups
     )
     return {

@@ -10,7 +10,7 @@ from typing import Any, Collection
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
-    hardening as _hardening,
+    hardening as profiles,
 )
 
 DOCUMENTATION = r"""
@@ -87,7 +87,7 @@ def hardening(
 ) -> dict[str, Any]:
     """The profile as plain data."""
     try:
-        found = _hardening.hardening(
+        found = profiles.hardening(
             profile,
             int(major),
             cluster,
@@ -99,7 +99,7 @@ def hardening(
         )
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
-    return _hardening.as_data(found)
+    return profiles.as_data(found)
 
 
 class FilterModule:

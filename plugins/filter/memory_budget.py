@@ -10,7 +10,7 @@ from typing import Any, Mapping, Sequence
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory import (
-    budget as _memory,
+    budget,
 )
 
 DOCUMENTATION = r"""
@@ -130,7 +130,7 @@ def memory_budget(
 ) -> dict[str, Any]:
     """The budget as plain data."""
     try:
-        budget = _memory.memory_budget_until_restart(
+        found = budget.memory_budget_until_restart(
             int(running_connections),
             resources,
             workload=workload,
@@ -145,7 +145,7 @@ def memory_budget(
         )
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
-    return _memory.as_data(budget)
+    return budget.as_data(found)
 
 
 class FilterModule:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import units as _units
+from ansible_collections.pooled.postgres.plugins.module_utils._host import units
 
 DOCUMENTATION = r"""
 name: network_drop_in
@@ -42,4 +42,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Its name."""
-        return {"network_drop_in": _units.network_drop_in}
+        return {"network_drop_in": units.network_drop_in}

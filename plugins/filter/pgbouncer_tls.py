@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
-    pooled_tls as _pooled_tls,
+    pooled_tls,
 )
 
 DOCUMENTATION = r"""
@@ -63,7 +63,7 @@ def pgbouncer_tls(
     server: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The options, and what of ours they need."""
-    return _pooled_tls.of_pgbouncer(given, required=required, backend=backend, server=server)
+    return pooled_tls.of_pgbouncer(given, required=required, backend=backend, server=server)
 
 
 class FilterModule:

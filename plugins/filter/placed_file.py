@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import files as _files
+from ansible_collections.pooled.postgres.plugins.module_utils._host import files
 
 DOCUMENTATION = r"""
 name: placed_file
@@ -46,4 +46,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Its name."""
-        return {"placed_file": _files.placed}
+        return {"placed_file": files.placed}

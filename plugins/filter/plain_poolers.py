@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
-    pooled_tls as _pooled_tls,
+    pooled_tls,
 )
 
 DOCUMENTATION = r"""
@@ -48,7 +48,7 @@ _value:
 
 def plain_poolers(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Their names."""
-    return _pooled_tls.plain_poolers(hosts, hostvars)
+    return pooled_tls.plain_poolers(hosts, hostvars)
 
 
 class FilterModule:

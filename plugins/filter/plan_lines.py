@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils._budget import what_if as _plan
+from ansible_collections.pooled.postgres.plugins.module_utils._budget import what_if
 
 DOCUMENTATION = r"""
 name: plan_lines
@@ -80,7 +80,7 @@ def plan_lines(
     hardening: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """The lines."""
-    return _plan.lines(
+    return what_if.lines(
         resources,
         memory,
         settings,

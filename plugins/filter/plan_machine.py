@@ -9,7 +9,7 @@ from typing import Any, Mapping
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils._budget import what_if as _plan
+from ansible_collections.pooled.postgres.plugins.module_utils._budget import what_if
 
 DOCUMENTATION = r"""
 name: plan_machine
@@ -66,7 +66,7 @@ def plan_machine(
 ) -> dict[str, Any]:
     """The machine as plain data."""
     try:
-        return _plan.machine(asked, variables, defaults, default_versions)
+        return what_if.machine(asked, variables, defaults, default_versions)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
-    pooled_tls as _pooled_tls,
+    pooled_tls,
 )
 
 DOCUMENTATION = r"""
@@ -43,7 +43,7 @@ _value:
 
 def postgres_tls(variables: Mapping[str, Any]) -> dict[str, Any]:
     """The settings, and whether the certificate is ours."""
-    return _pooled_tls.of_postgres(variables)
+    return pooled_tls.of_postgres(variables)
 
 
 class FilterModule:

@@ -9,7 +9,7 @@ from typing import Any, Sequence
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import units as _units
+from ansible_collections.pooled.postgres.plugins.module_utils._host import units
 
 DOCUMENTATION = r"""
 name: unit_hardening
@@ -48,7 +48,7 @@ _value:
 def unit_hardening(sandbox: str, paths: Sequence[str] = ()) -> list[str]:
     """The lines."""
     try:
-        return _units.hardening(sandbox, paths=paths, home="yes")
+        return units.hardening(sandbox, paths=paths, home="yes")
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
 

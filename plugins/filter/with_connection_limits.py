@@ -10,7 +10,7 @@ from typing import Any, Mapping, Sequence
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
-    hardening as _hardening,
+    hardening,
 )
 
 DOCUMENTATION = r"""
@@ -56,7 +56,7 @@ def with_connection_limits(
 ) -> list[Any]:
     """The model."""
     try:
-        return _hardening.with_connection_limits(databases, counted)
+        return hardening.with_connection_limits(databases, counted)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
 

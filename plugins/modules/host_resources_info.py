@@ -250,23 +250,29 @@ from dataclasses import dataclass, field
 from typing import Any, Collection, Iterable
 
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
-    files as _certificate_files,
-    plan as _certificates,
+    files as certificate_files,
+    plan as certificate_plan,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._host import (
-    debian as _debian,
-    files as _files,
-    identity as _identity,
-    resources as _resources,
-    units as _units,
+    debian,
+    files,
+    identity,
+    resources as host_resources,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._host.units import (
+    KEPT_PROPERTIES,
+    NETWORK_FILE,
+    SANDBOXES,
+    is_kept_running,
+    probe,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    os_user as _pgbouncer_user,
-    takeover_files as _pooler_takeover,
+    os_user,
+    takeover_files,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
-    hardening as _hardening,
+    hardening,
 )
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
@@ -306,8 +312,8 @@ STANDBY_SIGNALS = ("standby.signal", "recovery.signal")
 # Whose clusters of postgresql-common are, and whose rights are enough to look at them.
 OWNER = "postgres"
 CLUSTERS = "/etc/postgresql"
-DIRECTORIES = _resources.UNIT_DIRECTORIES
-PACKAGED_LIBRARIES = tuple(item.name for item in _hardening.LIBRARIES if item.package)
+DIRECTORIES = host_resources.UNIT_DIRECTORIES
+PACKAGED_LIBRARIES = tuple(item.name for item in hardening.LIBRARIES if item.package)
 DRIVER = "/usr/lib/python3/dist-packages/psycopg2/__init__.py"
 
 
@@ -323,7 +329,7 @@ def text_of(path: str) -> str:
 def text_of_cluster(path: str) -> str:
     """Text of a cluster's file, as its owner reads it, or nothing when that can't read it."""
     try:
-        return _files.read_text(path, _files.Rights(OWNER, everywhere=True))
+        return files.read_text(path, files.Rights(OWNER, everywhere=True))
     except OSError:
         return ""
 
@@ -338,24 +344,24 @@ def majors_with(part: str) -> list[int]:
 def clusters_configured(module: PooledModule) -> list[dict[str, Any]]:
     """Clusters of postgresql-common."""
     clusters = []
-    owner = _identity.entry_of(OWNER)
-    with _identity.acting_as(owner):
+    owner = identity.entry_of(OWNER)
+    with identity.acting_as(owner):
         paths = glob.glob(f"{CLUSTERS}/*/*/postgresql.conf")
     for path in sorted(paths):
         major, name = path.split("/")[-3:-1]
         if not re.match(r"[0-9]+\Z", major):
             continue
-        with _identity.acting_as(owner):
+        with identity.acting_as(owner):
             parts = sorted(glob.glob(os.path.join(os.path.dirname(path), "conf.d", "*.conf")))
         texts = [text_of_cluster(part) for part in (path, *parts)]
-        cluster = _resources.cluster(int(major), name, texts)
+        cluster = host_resources.cluster(int(major), name, texts)
         program = f"/usr/lib/postgresql/{major}/bin/pg_controldata"
         report = ""
         if os.path.exists(program):
-            command = [*_identity.words_before(owner), program, "-D", cluster["data_directory"]]
+            command = [*identity.words_before(owner), program, "-D", cluster["data_directory"]]
             _code, report, _err = module.run_command(command, environ_update={"LC_ALL": "C"})
         signals = [os.path.join(cluster["data_directory"], name) for name in STANDBY_SIGNALS]
-        with _identity.acting_as(owner):
+        with identity.acting_as(owner):
             standby = any(os.path.exists(signal) for signal in signals)
         drop_in = os.path.join(os.path.dirname(path), "conf.d", "zz-pooled.conf")
         start_conf = os.path.join(os.path.dirname(path), "start.conf")
@@ -363,9 +369,9 @@ def clusters_configured(module: PooledModule) -> list[dict[str, Any]]:
             {
                 **cluster,
                 "standby": standby,
-                "start": _debian.start_mode(text_of_cluster(start_conf)),
-                "running_connections": _resources.running_connections(report),
-                "managed_settings": _resources.managed_settings(text_of_cluster(drop_in)),
+                "start": debian.start_mode(text_of_cluster(start_conf)),
+                "running_connections": host_resources.running_connections(report),
+                "managed_settings": host_resources.managed_settings(text_of_cluster(drop_in)),
             }
         )
     return clusters
@@ -394,8 +400,8 @@ def placed_files() -> dict[str, dict[str, str]]:
         found[path] = {
             # What Ansible compares files by.
             "checksum": hashlib.sha1(content).hexdigest() if content else "",  # noqa: S324
-            "owner": _files.user_name(status.st_uid),
-            "group": _files.group_name(status.st_gid),
+            "owner": files.user_name(status.st_uid),
+            "group": files.group_name(status.st_gid),
             "mode": f"{stat.S_IMODE(status.st_mode):04o}",
         }
     return found
@@ -405,18 +411,18 @@ def kept_services(module: PooledModule) -> list[str]:
     """Of the services that roles look after, those that run and start with the host."""
     if not os.path.isdir("/run/systemd/system"):
         return []
-    command = ["systemctl", "show", "--property", ",".join(_units.KEPT_PROPERTIES), "--"]
+    command = ["systemctl", "show", "--property", ",".join(KEPT_PROPERTIES), "--"]
     _code, out, _err = module.run_command([*command, *(f"{name}.service" for name in SERVICES)])
-    kept = {unit.get("Id") for unit in _resources.units(out) if _units.is_kept_running(unit)}
+    kept = {unit.get("Id") for unit in host_resources.units(out) if is_kept_running(unit)}
     return sorted(name for name in SERVICES if f"{name}.service" in kept)
 
 
 def createcluster() -> dict[str, Any]:
     """What the host says of new clusters."""
-    path, directory = _debian.CREATECLUSTER_FILE, _debian.CREATECLUSTER_DIRECTORY
+    path, directory = debian.CREATECLUSTER_FILE, debian.CREATECLUSTER_DIRECTORY
     text = text_of(path) if os.path.exists(path) else None
     names = os.listdir(directory) if os.path.isdir(directory) else []
-    return _debian.createcluster_entries(text, names, text_of)
+    return debian.createcluster_entries(text, names, text_of)
 
 
 def locale_encoding(name: str) -> str:
@@ -433,7 +439,7 @@ def locale_encoding(name: str) -> str:
 
 def network_drop_ins() -> dict[str, str]:
     """Text of the files with which units of Postgres wait for the network."""
-    found = glob.glob(f"/etc/systemd/system/postgresql@*.service.d/{_units.NETWORK_FILE}")
+    found = glob.glob(f"/etc/systemd/system/postgresql@*.service.d/{NETWORK_FILE}")
     return {path.split("/")[4][: -len(".service.d")]: text_of(path) for path in sorted(found)}
 
 
@@ -441,17 +447,19 @@ def shown_units(module: PooledModule, names: Collection[str]) -> tuple[dict[str,
     """Properties of systemd's units as they are in force; none where systemd does not run."""
     if not names or not os.path.isdir("/run/systemd/system"):
         return ()
-    command = ["systemctl", "show", "--property", ",".join(_resources.UNIT_PROPERTIES), "--"]
+    command = ["systemctl", "show", "--property", ",".join(host_resources.UNIT_PROPERTIES), "--"]
     code, out, _err = module.run_command(command + sorted(names))
-    return _resources.units(out) if code == 0 else ()
+    return host_resources.units(out) if code == 0 else ()
 
 
 def unit_texts(unit: str) -> list[str]:
     """The files of a unit in the order in which systemd reads them."""
-    places = [(where, name) for name in _resources.fragment_names(unit) for where in DIRECTORIES]
+    places = [
+        (where, name) for name in host_resources.fragment_names(unit) for where in DIRECTORIES
+    ]
     fragments = [os.path.join(*place) for place in places if os.path.exists(os.path.join(*place))]
     drop_ins: dict[str, str] = {}
-    for name in _resources.drop_in_names(unit):
+    for name in host_resources.drop_in_names(unit):
         for where in DIRECTORIES:
             for path in glob.glob(os.path.join(where, name, "*.conf")):
                 drop_ins.setdefault(os.path.basename(path), path)
@@ -463,7 +471,8 @@ def unit_texts(unit: str) -> list[str]:
 def described_units(names: Iterable[str], memory_bytes: int) -> tuple[dict[str, str], ...]:
     """The same as their files say: those of a server to come, and changes not yet in force."""
     return tuple(
-        _resources.configured_unit(name, unit_texts(name), memory_bytes) for name in sorted(names)
+        host_resources.configured_unit(name, unit_texts(name), memory_bytes)
+        for name in sorted(names)
     )
 
 
@@ -471,9 +480,11 @@ def binding_units(
     module: PooledModule, clusters: list[dict[str, Any]], memory_bytes: int
 ) -> list[dict[str, str]]:
     """The cluster's unit and the slices around it, both in force and as their files say."""
-    names = _resources.service_names(clusters, module.params["version"], module.params["cluster"])
+    names = host_resources.service_names(
+        clusters, module.params["version"], module.params["cluster"]
+    )
     services = [*shown_units(module, names), *described_units(names, memory_bytes)]
-    around = {name for service in services for name in _resources.slices(service)}
+    around = {name for service in services for name in host_resources.slices(service)}
     return [*services, *shown_units(module, around), *described_units(around, memory_bytes)]
 
 
@@ -481,30 +492,32 @@ def binding_units(
 class Limits:
     """What was found that limits."""
 
-    memory: list[_resources.Limit] = field(default_factory=list)
-    huge_pages: list[_resources.Limit] = field(default_factory=list)
-    cpus: list[_resources.Limit] = field(default_factory=list)
-    cpu_sets: list[_resources.CpuSet] = field(default_factory=list)
+    memory: list[host_resources.Limit] = field(default_factory=list)
+    huge_pages: list[host_resources.Limit] = field(default_factory=list)
+    cpus: list[host_resources.Limit] = field(default_factory=list)
+    cpu_sets: list[host_resources.CpuSet] = field(default_factory=list)
 
 
 def limits_of_cgroups(cgroups: Collection[str], total_bytes: int, page_bytes: int) -> Limits:
     """Limits of the cgroup that all services are in, of these, and of all cgroups around them."""
     limits = Limits()
     seen: set[str] = set()
-    for mount in _resources.cgroup_mounts(text_of("/proc/self/mountinfo")):
-        names = _resources.limit_files(mount, page_bytes)
-        outer = _resources.outer_cgroup(text_of("/proc/1/cgroup"), mount)
+    for mount in host_resources.cgroup_mounts(text_of("/proc/self/mountinfo")):
+        names = host_resources.limit_files(mount, page_bytes)
+        outer = host_resources.outer_cgroup(text_of("/proc/1/cgroup"), mount)
         for cgroup in (outer, *cgroups) if names else ():
-            for directory in _resources.cgroup_directories(mount, cgroup):
+            for directory in host_resources.cgroup_directories(mount, cgroup):
                 if directory in seen:
                     continue
                 seen.add(directory)
                 texts = {name: text_of(os.path.join(directory, name)) for name in names}
                 contents = {name: text for name, text in texts.items() if text}
-                limits.memory += _resources.memory_limits(directory, contents, total_bytes)
-                limits.huge_pages += _resources.huge_page_limits(directory, contents, page_bytes)
-                limits.cpus += _resources.cpu_limits(directory, contents)
-                limits.cpu_sets += _resources.cpu_sets(directory, contents)
+                limits.memory += host_resources.memory_limits(directory, contents, total_bytes)
+                limits.huge_pages += host_resources.huge_page_limits(
+                    directory, contents, page_bytes
+                )
+                limits.cpus += host_resources.cpu_limits(directory, contents)
+                limits.cpu_sets += host_resources.cpu_sets(directory, contents)
     return limits
 
 
@@ -519,21 +532,23 @@ def affinity() -> set[int]:
 def resources(module: PooledModule, clusters: list[dict[str, Any]]) -> dict[str, Any]:
     """What Postgres may have."""
     meminfo = text_of("/proc/meminfo")
-    amounts = _resources.meminfo_bytes(meminfo)
+    amounts = host_resources.meminfo_bytes(meminfo)
     total = amounts.get("MemTotal", 0)
     if not total:
         module.fail_json(msg="/proc/meminfo does not say how much memory there is")
-    pages = _resources.huge_pages(meminfo)
+    pages = host_resources.huge_pages(meminfo)
     outer = limits_of_cgroups((), total, pages["page_bytes"])
-    units = binding_units(module, clusters, _resources.systemd_memory_bytes(total, outer.memory))
+    units = binding_units(
+        module, clusters, host_resources.systemd_memory_bytes(total, outer.memory)
+    )
     cgroups = [unit["ControlGroup"] for unit in units if unit.get("ControlGroup")]
     limits = limits_of_cgroups(cgroups, total, pages["page_bytes"])
     for unit in units:
-        limits.memory += _resources.unit_memory_limits(unit, total)
-        limits.cpus += _resources.unit_cpu_limits(unit)
-        limits.cpu_sets += _resources.unit_cpu_sets(unit)
-    memory_bytes, memory_bound_by, in_cgroup = _resources.bound_memory(total, limits.memory)
-    count, cpus_bound_by = _resources.bound_cpus(affinity(), limits.cpu_sets, limits.cpus)
+        limits.memory += host_resources.unit_memory_limits(unit, total)
+        limits.cpus += host_resources.unit_cpu_limits(unit)
+        limits.cpu_sets += host_resources.unit_cpu_sets(unit)
+    memory_bytes, memory_bound_by, in_cgroup = host_resources.bound_memory(total, limits.memory)
+    count, cpus_bound_by = host_resources.bound_cpus(affinity(), limits.cpu_sets, limits.cpus)
     overcommit = text_of("/proc/sys/vm/overcommit_memory").strip()
     return {
         "memory_bytes": memory_bytes,
@@ -542,7 +557,7 @@ def resources(module: PooledModule, clusters: list[dict[str, Any]]) -> dict[str,
         "cpus": count,
         "cpus_bound_by": cpus_bound_by,
         "shm_bytes": filesystem_bytes("/dev/shm"),  # noqa: S108 - its size is what is asked
-        "huge_pages": _resources.bound_huge_pages(pages, limits.huge_pages),
+        "huge_pages": host_resources.bound_huge_pages(pages, limits.huge_pages),
         "wal_filesystem": wal_filesystem(module, clusters),
         "commit_limit_bytes": amounts.get("CommitLimit"),
         "overcommit_memory": int(overcommit) if overcommit.isdigit() else 0,
@@ -561,10 +576,10 @@ def filesystem_bytes(path: str) -> int:
 def wal_filesystem(module: PooledModule, clusters: list[dict[str, Any]]) -> dict[str, Any]:
     """Where the cluster's WAL is or will be, as far as that exists, and how large that is."""
     asked = module.params
-    paths = _resources.wal_directories(clusters, asked["version"], asked["cluster"])
+    paths = host_resources.wal_directories(clusters, asked["version"], asked["cluster"])
     found = []
     for path in paths:
-        with _files.reached(path, _files.Rights(OWNER)) as reached:
+        with files.reached(path, files.Rights(OWNER)) as reached:
             place = reached.path
             while not os.path.exists(place):
                 place = os.path.dirname(place)
@@ -578,35 +593,35 @@ def pgbouncer(module: PooledModule) -> dict[str, Any]:
     version, as_packaged, plain = None, False, False
     if installed:
         _code, out, _err = module.run_command([PGBOUNCER, "--version"])
-        version = _resources.pgbouncer_version(out)
-        as_packaged = not os.path.exists(PGBOUNCER_DROP_IN) and _pgbouncer_user.is_package_file(
+        version = host_resources.pgbouncer_version(out)
+        as_packaged = not os.path.exists(PGBOUNCER_DROP_IN) and os_user.is_package_file(
             module.run_command, PGBOUNCER_CONFIG
         )
         ini = ""
         with suppress(OSError):
-            ini = _files.read_text(PGBOUNCER_CONFIG, _files.Rights(OWNER))
-        plain = _resources.is_plain_pooler(version or "", ini)
-    unit_user = _pgbouncer_user.unit_user(unit_texts("pgbouncer.service"))
-    user = _pgbouncer_user.chosen(
-        _pgbouncer_user.AUTO,
+            ini = files.read_text(PGBOUNCER_CONFIG, files.Rights(OWNER))
+        plain = host_resources.is_plain_pooler(version or "", ini)
+    unit_user = os_user.unit_user(unit_texts("pgbouncer.service"))
+    user = os_user.chosen(
+        os_user.AUTO,
         installed=installed,
         as_packaged=as_packaged,
         unit_user=unit_user,
     )
-    usual = {*_pgbouncer_user.possible(_pgbouncer_user.AUTO), user}
+    usual = {*os_user.possible(os_user.AUTO), user}
     unmanaged = None
     with suppress(OSError, ValueError):
-        unmanaged = _pooler_takeover.unmanaged(
-            PGBOUNCER_CONFIG, _files.Rights(unit_user or OWNER), as_packaged=as_packaged
+        unmanaged = takeover_files.unmanaged(
+            PGBOUNCER_CONFIG, files.Rights(unit_user or OWNER), as_packaged=as_packaged
         )
     return {
         "installed": installed,
         "version": version,
         "plain": plain,
         "os_user": user,
-        "os_users": sorted(filter(_pgbouncer_user.exists, usual)),
-        "unit_user": unit_user or _pgbouncer_user.PACKAGED,
-        "pid_file": _pgbouncer_user.layout(unit_user or _pgbouncer_user.PACKAGED)["pidfile"],
+        "os_users": sorted(filter(os_user.exists, usual)),
+        "unit_user": unit_user or os_user.PACKAGED,
+        "pid_file": os_user.layout(unit_user or os_user.PACKAGED)["pidfile"],
         "fresh": as_packaged or not installed,
         "unmanaged": unmanaged.as_fact() if unmanaged and not unmanaged.is_bare else None,
     }
@@ -615,14 +630,14 @@ def pgbouncer(module: PooledModule) -> dict[str, Any]:
 def sandbox(module: PooledModule) -> str:
     """The most that systemd can keep from a service that is not root's."""
     if os.geteuid() != 0 or not os.path.isdir("/run/systemd/system"):
-        return _units.SANDBOXES[0]
+        return SANDBOXES[0]
     name = f"pooled-look-{os.getpid()}"
     run = ["timeout", "20", "systemd-run", "--quiet", "--wait", "--collect", "--unit", name]
-    for one in _units.SANDBOXES[:-1]:
-        code, _out, _err = module.run_command([*run, *_units.probe(one), "/usr/bin/true"])
+    for one in SANDBOXES[:-1]:
+        code, _out, _err = module.run_command([*run, *probe(one), "/usr/bin/true"])
         if code == 0:
             return one
-    return _units.SANDBOXES[-1]
+    return SANDBOXES[-1]
 
 
 def main() -> None:
@@ -638,7 +653,7 @@ def main() -> None:
     module.exit_json(
         changed=False,
         resources=resources(module, clusters),
-        distribution=_resources.os_release(text_of("/etc/os-release")),
+        distribution=host_resources.os_release(text_of("/etc/os-release")),
         postgres={"installed": bool(majors), "majors": majors, "clusters": clusters},
         pgbouncer=pgbouncer(module),
         sandbox=sandbox(module),
@@ -647,12 +662,12 @@ def main() -> None:
         libraries={name: majors_with(f"lib/{name}.so") for name in PACKAGED_LIBRARIES},
         umask_file=os.path.exists(UMASK_FILE),
         driver=os.path.exists(DRIVER),
-        certificates=_certificate_files.look_all(_certificates.DIRECTORY),
+        certificates=certificate_files.look_all(certificate_plan.DIRECTORY),
         asked=dict(module.params),
         locale_encoding=locale_encoding(module.params["locale"]) if module.params["locale"] else "",
         createcluster=createcluster(),
         network_drop_ins=network_drop_ins(),
-        packages=_debian.installed_packages(text_of(DPKG_STATUS)),
+        packages=debian.installed_packages(text_of(DPKG_STATUS)),
         services=kept_services(module),
         files=placed_files(),
         package_lists=bool(glob.glob("/var/lib/apt/lists/*_Packages*")),

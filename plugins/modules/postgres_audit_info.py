@@ -239,7 +239,7 @@ from collections import Counter
 from dataclasses import asdict, replace
 from typing import Any
 
-from ansible_collections.pooled.postgres.plugins.module_utils._audit import read as _audit_catalog
+from ansible_collections.pooled.postgres.plugins.module_utils._audit import read
 from ansible_collections.pooled.postgres.plugins.module_utils._audit.check import (
     Audit,
     audit,
@@ -270,7 +270,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    os_user as _pgbouncer_user,
+    os_user,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import (
     version_text,
@@ -308,21 +308,21 @@ def main() -> None:
         "pooled_logins": "no role of the model has a plain-text password to log in with",
     }
     try:
-        found = _audit_catalog.read_server(
+        found = read.read_server(
             connection, lambda name: connect(params, name, read_only=True), model, unreadable
         )
     except connection.Error as error:
         module.fail_json(msg=f"the server's catalogs could not be read: {server_message(error)}")
     version = connection.info.parameter_status("server_version")
     if params["pooler_port"]:
-        found["pooler"] = _audit_catalog.read_pooler(_pooler_params(params), unreadable)
+        found["pooler"] = read.read_pooler(_pooler_params(params), unreadable)
         if found["pooler"] and params["login_host"]:
             # Whose PgBouncer is here means nothing to a server elsewhere.
             found["pooler"] = replace(found["pooler"], os_user="")
         if found["pooler"]:
             logins = {**_pooler_params(params), "login_host": params["pooler_host"] or "127.0.0.1"}
-            found["pooled_logins"] = _audit_catalog.read_pooled_logins(logins, model)
-            found["taken_guesses"] = _audit_catalog.read_taken_guesses(
+            found["pooled_logins"] = read.read_pooled_logins(logins, model)
+            found["taken_guesses"] = read.read_taken_guesses(
                 _pooler_params(params),
                 found["pooler"],
                 _without_password(params["pooler_role"], found),
@@ -386,7 +386,7 @@ def _pooler_params(params: dict[str, Any]) -> dict[str, Any]:
         "login_port": params["pooler_port"],
         "login_user": params["pooler_user"],
         "login_password": params["pooler_password"],
-        "login_os_user": _pgbouncer_user.of_socket(
+        "login_os_user": os_user.of_socket(
             params["pooler_os_user"], params["pooler_unix_socket"], params["pooler_port"]
         ),
         "connect_params": {},
@@ -486,7 +486,7 @@ def _argument_spec() -> dict[str, Any]:
         "pooler_unix_socket": {"type": "str", "default": "/var/run/postgresql"},
         "pooler_user": {"type": "str", "default": "pgbouncer"},
         "pooler_password": {"type": "str", "no_log": True},
-        "pooler_os_user": {"type": "str", "default": _pgbouncer_user.AUTO},
+        "pooler_os_user": {"type": "str", "default": os_user.AUTO},
         "pooler_role": {"type": "str", "default": "pgbouncer_auth"},
         "idle_transaction_seconds": {"type": "float", "default": 60},
         "accepted": {"type": "list", "elements": "dict", "default": [], "options": entry},

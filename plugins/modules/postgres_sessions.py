@@ -185,7 +185,7 @@ from typing import Any, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
-    read as _sessions_catalog,
+    read,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions.report import (
     ended_lines,
@@ -238,13 +238,13 @@ def main() -> None:
 
 
 def _run(module: PooledModule, connection: Any, wanted: Wanted, length: int) -> dict[str, Any]:
-    with _sessions_catalog.reading(connection):
+    with read.reading(connection):
         _check_names(module, connection, wanted)
-        sessions = _sessions_catalog.read_sessions(connection)
+        sessions = read.read_sessions(connection)
         found = [one for one in sessions if matches(one, wanted)]
         hidden = [one for one in sessions if hidden_from(one, wanted)]
-        allowed = _sessions_catalog.may_end(connection, [one.pid for one in found])
-        login = _sessions_catalog.login(connection)
+        allowed = read.may_end(connection, [one.pid for one in found])
+        login = read.login(connection)
     missed = [(one, _no_right(login, one)) for one in found if one.pid not in allowed]
     missed += [(one, _no_sight(login, one)) for one in hidden]
     meant = [one for one in found if one.pid in allowed]
@@ -264,7 +264,7 @@ def _run(module: PooledModule, connection: Any, wanted: Wanted, length: int) -> 
 
 
 def _check_names(module: PooledModule, connection: Any, wanted: Wanted) -> None:
-    roles = _sessions_catalog.roles_there(connection, wanted.roles)
+    roles = read.roles_there(connection, wanted.roles)
     for name in wanted.roles:
         if roles.get(name):
             module.fail_json(
@@ -272,7 +272,7 @@ def _check_names(module: PooledModule, connection: Any, wanted: Wanted) -> None:
             )
         if name not in roles:
             module.warn(f"roles: there is no role {name!r} on the server")
-    databases = _sessions_catalog.databases_there(connection, wanted.databases)
+    databases = read.databases_there(connection, wanted.databases)
     for name in wanted.databases:
         if name not in databases:
             module.warn(f"databases: there is no database {name!r} on the server")
@@ -296,11 +296,11 @@ def _end(
     connection: Any, sessions: Sequence[Session], wanted: Wanted
 ) -> tuple[list[Session], list[Session], list[tuple[Session, str]], dict[int, str]]:
     """Those that are ended, spared, and not ended, with what the server said; later states."""
-    answers = {one.pid: _sessions_catalog.send(connection, one, wanted) for one in sessions}
+    answers = {one.pid: read.send(connection, one, wanted) for one in sessions}
     spared = [one for one in sessions if answers[one.pid] is None]
     missed = [(one, answers[one.pid] or "") for one in sessions if answers[one.pid]]
     asked = [one for one in sessions if answers[one.pid] == ""]
-    busy, after = _sessions_catalog.wait_until_done(connection, asked, wanted)
+    busy, after = read.wait_until_done(connection, asked, wanted)
     missed += [(one, "") for one in asked if one.pid in busy]
     return [one for one in asked if one.pid not in busy], spared, missed, after
 

@@ -249,10 +249,10 @@ from typing import Any, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    os_user as _pgbouncer_user,
+    os_user,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
-    read as _sessions_catalog,
+    read,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions.report import info_lines
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions.sessions import (
@@ -301,13 +301,11 @@ def main() -> None:
         except connection.Error as error:
             module.fail_json(msg=f"the sessions could not be read: {server_message(error)}")
         connection.close()
-        waits = _sessions_catalog.with_relations(
-            waits, lambda name: connect(params, name, read_only=True)
-        )
+        waits = read.with_relations(waits, lambda name: connect(params, name, read_only=True))
         result.update(_lists(sessions, idle_s, query_s, length))
         result["blocking"] = _tree(sessions, waits, prepared, length)
     if params["pooler_port"]:
-        result["pools"] = _sessions_catalog.read_pools(params, not_shown.append)
+        result["pools"] = read.read_pools(params, not_shown.append)
         if result["pools"] is None and not params["server"]:
             module.fail_json(msg=f"not shown: {not_shown[0]}")
     result["not_shown"] = not_shown
@@ -318,12 +316,12 @@ def main() -> None:
 def _read(
     connection: Any, result: dict[str, Any], not_shown: list[str]
 ) -> tuple[list[Session], list[Wait], list[Any]]:
-    with _sessions_catalog.reading(connection):
-        sessions = _sessions_catalog.read_sessions(connection)
-        waits = _sessions_catalog.read_waits(connection)
-        prepared = _sessions_catalog.read_prepared(connection)
-        most = _sessions_catalog.max_connections(connection)
-        blind = _sessions_catalog.blindness(connection, sessions)
+    with read.reading(connection):
+        sessions = read.read_sessions(connection)
+        waits = read.read_waits(connection)
+        prepared = read.read_prepared(connection)
+        most = read.max_connections(connection)
+        blind = read.blindness(connection, sessions)
     if blind:
         not_shown.append(blind)
     used = sum(1 for one in sessions if one.client)
@@ -383,7 +381,7 @@ def _argument_spec() -> dict[str, Any]:
         "pooler_unix_socket": {"type": "str", "default": ""},
         "pooler_user": {"type": "str", "default": "pgbouncer"},
         "pooler_password": {"type": "str", "no_log": True},
-        "pooler_os_user": {"type": "str", "default": _pgbouncer_user.AUTO},
+        "pooler_os_user": {"type": "str", "default": os_user.AUTO},
     }
 
 

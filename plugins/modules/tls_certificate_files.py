@@ -85,8 +85,8 @@ import os
 from typing import Any
 
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
-    files as _certificate_files,
-    plan as _certificates,
+    files,
+    plan,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 
@@ -101,7 +101,7 @@ def main() -> None:
             "create_owner": {"type": "bool", "default": False},
             "certificate": {"type": "str", "default": ""},
             "authority": {"type": "str", "default": ""},
-            "directory": {"type": "path", "default": _certificates.DIRECTORY},
+            "directory": {"type": "path", "default": plan.DIRECTORY},
         }
     )
     params = module.params
@@ -113,26 +113,24 @@ def main() -> None:
         return rc, out, err
 
     try:
-        service = _certificates.checked_service(params["service"])
+        service = plan.checked_service(params["service"])
         directory = os.path.join(base, service)
-        before = _certificate_files.look(directory)
+        before = files.look(directory)
         result: dict[str, Any] = {}
         if module.check_mode or step == "look":
             module.exit_json(changed=False, files=before)
         if params["create_owner"]:
-            _certificate_files.create_user(run, owner)
+            files.create_user(run, owner)
         if step == "request":
-            result["request"] = _certificate_files.request(run, base, service, owner)
+            result["request"] = files.request(run, base, service, owner)
         else:
-            _certificate_files.place(
-                base, service, owner, params["certificate"], params["authority"]
-            )
-        after = _certificate_files.look(directory)
+            files.place(base, service, owner, params["certificate"], params["authority"])
+        after = files.look(directory)
         module.exit_json(changed=before != after, files=after, **result)
     except FileNotFoundError as error:
         missing = "openssl is not installed" if error.filename == "openssl" else str(error)
         module.fail_json(msg=f"the host can't keep a certificate: {missing}")
-    except (_certificate_files.CertificateError, ValueError, OSError) as error:
+    except (files.CertificateError, ValueError, OSError) as error:
         module.fail_json(msg=f"the host can't keep a certificate: {error}")
 
 

@@ -200,10 +200,10 @@ def test_a_prepared_transaction_that_holds_a_lock_is_named(
     make_cluster: Callable[[int], Any], major: int, run_module: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ansible_collections.pooled.postgres.plugins.module_utils._access import (
-        apply as _access_apply,
+        apply,
     )
     from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
-        connection as _postgres,
+        connection as sql_connection,
     )
 
     cluster = make_cluster(major)
@@ -214,8 +214,8 @@ def test_a_prepared_transaction_that_holds_a_lock_is_named(
     cluster.sql("CREATE TABLE t (i int)", "mydb", "app_migrator")
     cluster.sql("REVOKE SELECT ON t FROM app_user", "mydb")
     wait_s = 3
-    monkeypatch.setattr(_access_apply, "LOCK_TIMEOUT_S", wait_s)
-    monkeypatch.setitem(_postgres.SESSION, "lock_timeout", f"{wait_s}s")
+    monkeypatch.setattr(apply, "LOCK_TIMEOUT_S", wait_s)
+    monkeypatch.setitem(sql_connection.SESSION, "lock_timeout", f"{wait_s}s")
     # One that a catalog can't be read for, and one whose row can't be changed.
     for gid, statement in (
         ("an app's", "LOCK TABLE pg_largeobject_metadata"),

@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import ini as _ini
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import ini
 from ansible_collections.pooled.postgres.plugins.modules import host_resources_info as module
 
 GIB = 2**30
@@ -278,7 +278,7 @@ def test_what_a_pgbouncer_has_that_others_set_up_is_told_without_secrets(
     assert unmanaged("[databases]\n[pgbouncer]\nlisten_addr = localhost\n") is None
     found = unmanaged("[databases]\nlegacydb = host=h password=hunter2\n")
     assert found["databases"] == {"legacydb": {"host": "h", "password": "********"}}
-    assert unmanaged(_ini.render_ini({}, {"legacydb": {"host": "h"}}, {}, [])) is None
+    assert unmanaged(ini.render_ini({}, {"legacydb": {"host": "h"}}, {}, [])) is None
 
 
 def test_a_session_with_fewer_cpus_does_not_count(

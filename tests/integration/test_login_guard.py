@@ -22,7 +22,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
+    connection as sql_connection,
+)
 
 from .certificates import Authority
 from .clusters import INSTALLED, PATIENCE_S, Cluster
@@ -38,7 +40,7 @@ READY = b"K" + struct.pack("!iii", 12, 1, 2) + b"Z" + struct.pack("!ic", 5, b"I"
 @pytest.fixture(params=[True, False], ids=["own libpq", "libpq 15"])
 def old_libpq(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     if not request.param:
-        monkeypatch.setattr(_postgres.psycopg2.extensions, "libpq_version", lambda: 150014)
+        monkeypatch.setattr(sql_connection.psycopg2.extensions, "libpq_version", lambda: 150014)
     return not request.param
 
 
@@ -119,9 +121,9 @@ def test_an_impostor_gets_nothing(
     mode = "require" if tls else "prefer"
     with impostor(asked, pair) as (port, sent):
         arguments = params(port, ssl_mode=mode, connect_params={"connect_timeout": 2})
-        with pytest.raises(_postgres.ConnectionFailed, match=said):
-            _postgres.connect(arguments)
-        assert _postgres.password_works(arguments, "app_user", PASSWORD, "mydb") is not True
+        with pytest.raises(sql_connection.ConnectionFailed, match=said):
+            sql_connection.connect(arguments)
+        assert sql_connection.password_works(arguments, "app_user", PASSWORD, "mydb") is not True
         assert b"hunter2" not in sent
         assert b"md5" not in sent
 
@@ -148,8 +150,8 @@ def test_no_other_way_leads_around_it(
 ) -> None:
     with impostor(asked) as (port, sent):
         arguments = params(port, **other_ways(tmp_path / "passfile")[way])
-        with pytest.raises(_postgres.ConnectionFailed):
-            _postgres.connect(arguments)
+        with pytest.raises(sql_connection.ConnectionFailed):
+            sql_connection.connect(arguments)
         time.sleep(0.1)
         assert b"hunter2" not in sent
         assert b"md5" not in sent
@@ -159,8 +161,8 @@ def test_what_is_asked_for_is_sent_when_it_is_allowed(old_libpq: bool) -> None:
     """The impostor works: without the guard it gets the password."""
     with impostor(CLEAR + OK + READY) as (port, sent):
         arguments = params(port, connect_params={"require_auth": "password", "connect_timeout": 2})
-        with suppress(_postgres.ConnectionFailed, _postgres.psycopg2.Error):
-            _postgres.connect(arguments).close()
+        with suppress(sql_connection.ConnectionFailed, sql_connection.psycopg2.Error):
+            sql_connection.connect(arguments).close()
         deadline = time.monotonic() + PATIENCE_S
         while b"hunter2" not in sent and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -192,7 +194,7 @@ def server(make_cluster: Callable[[int], Cluster], authority: Authority) -> Iter
 
 def encrypted(connection: Any) -> bool:
     query = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
-    return bool(_postgres.fetch(connection, query)[0].ssl)
+    return bool(sql_connection.fetch(connection, query)[0].ssl)
 
 
 @pytest.mark.parametrize(
@@ -202,20 +204,20 @@ def test_a_server_that_asks_with_scram(
     old_libpq: bool, server: Cluster, mode: str, tls: bool | None
 ) -> None:
     arguments = params(server.port, ssl_mode=mode)
-    connection = _postgres.connect(arguments)
+    connection = sql_connection.connect(arguments)
     try:
         assert tls is None or encrypted(connection) is tls
         # More than fits into what lies between, both ways at once.
         text = "x" * 3_000_000
         query = "SELECT %(text)s AS text, repeat('y', 3000000) AS more FROM generate_series(1, 3)"
-        rows = _postgres.fetch(connection, query, {"text": text})
+        rows = sql_connection.fetch(connection, query, {"text": text})
         assert [(len(row.text), len(row.more)) for row in rows] == [(3_000_000, 3_000_000)] * 3
     finally:
         connection.close()
-    assert _postgres.password_works(arguments, "app_user", PASSWORD, "postgres") is True
-    assert _postgres.password_works(arguments, "app_user", "another", "postgres") is False
-    with pytest.raises(_postgres.ConnectionFailed, match="password authentication failed"):
-        _postgres.connect({**arguments, "login_password": "another"})
+    assert sql_connection.password_works(arguments, "app_user", PASSWORD, "postgres") is True
+    assert sql_connection.password_works(arguments, "app_user", "another", "postgres") is False
+    with pytest.raises(sql_connection.ConnectionFailed, match="password authentication failed"):
+        sql_connection.connect({**arguments, "login_password": "another"})
 
 
 @pytest.mark.parametrize(
@@ -239,8 +241,8 @@ def test_a_server_that_asks_with_scram(
 def test_what_is_refused_says_what_to_set(
     old_libpq: bool, server: Cluster, more: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(_postgres.ConnectionFailed, match=said) as error:
-        _postgres.connect({**params(server.port), **more})
+    with pytest.raises(sql_connection.ConnectionFailed, match=said) as error:
+        sql_connection.connect({**params(server.port), **more})
     assert "hunter2" not in str(error.value)
 
 
@@ -260,8 +262,8 @@ def test_what_is_allowed_works(
 ) -> None:
     verifies = {"ca_cert": authority.certificate} if "ssl_mode" in more else {}
     arguments = {**params(server.port), "login_user": user, "login_host": "localhost"}
-    connection = _postgres.connect({**arguments, **verifies, **more})
-    assert _postgres.fetch(connection, "SELECT current_user AS me")[0].me == user
+    connection = sql_connection.connect({**arguments, **verifies, **more})
+    assert sql_connection.fetch(connection, "SELECT current_user AS me")[0].me == user
     connection.close()
 
 
@@ -270,11 +272,11 @@ def test_nothing_is_left_behind(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    connection = _postgres.connect(params(server.port))
+    connection = sql_connection.connect(params(server.port))
     assert os.listdir(tmp_path) == []
     connection.close()
-    with pytest.raises(_postgres.ConnectionFailed):
-        _postgres.connect(params(server.port, login_user="old"))
-    with pytest.raises(_postgres.ConnectionFailed):
-        _postgres.connect(params(server.port, connect_params={"no_such_parameter": "x"}))
+    with pytest.raises(sql_connection.ConnectionFailed):
+        sql_connection.connect(params(server.port, login_user="old"))
+    with pytest.raises(sql_connection.ConnectionFailed):
+        sql_connection.connect(params(server.port, connect_params={"no_such_parameter": "x"}))
     assert os.listdir(tmp_path) == []

@@ -29,7 +29,7 @@ import sqlalchemy
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    processes as _pgbouncer_processes,
+    processes as pgbouncer_processes,
 )
 
 from .clusters import PATIENCE_S
@@ -73,7 +73,7 @@ def upgrade():
     op.execute("CREATE TYPE mood AS ENUM ('calm', 'hasty', 'new')")
     op.execute("ALTER TABLE t ALTER mood TYPE mood USING mood::mood")
 """
-tracking = pytest.mark.pgbouncer(since=_pgbouncer_processes.SINCE)
+tracking = pytest.mark.pgbouncer(since=pgbouncer_processes.SINCE)
 QUERY = "SELECT id, v, mood FROM t WHERE v = $1"
 ROW = (5, 5, "calm")
 OPENED: list[Any] = []

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    options as _pgbouncer_options,
+    options as pgbouncer_options,
 )
 
 from .poolers import PROGRAMS, ROLE, Pooler
@@ -92,21 +92,19 @@ KEY_PAIR = {"cert_file": "{etc}/server.crt", "key_file": "{etc}/server.key"}
 
 def existing(pooler: Pooler, table: dict[str, Any]) -> list[str]:
     """The options of a table that the pooler's version has."""
-    return [
-        name for name in table if _pgbouncer_options.exists(table[name], pooler.program.version)
-    ]
+    return [name for name in table if pgbouncer_options.exists(table[name], pooler.program.version)]
 
 
 def sampled(pooler: Pooler) -> list[str]:
     """The options that its version alone has, and its share of those that each version has."""
-    options = _pgbouncer_options.OPTIONS
+    options = pgbouncer_options.OPTIONS
     versions = [program.version for program in PROGRAMS]
     if os.environ.get("POOLED_EXHAUSTIVE"):
         return existing(pooler, options)
     shared = [
         name
         for name in options
-        if all(_pgbouncer_options.exists(options[name], version) for version in versions)
+        if all(pgbouncer_options.exists(options[name], version) for version in versions)
     ]
     mine = shared[versions.index(pooler.program.version) :: len(versions)]
     return [name for name in existing(pooler, options) if name in mine or name not in shared]
@@ -165,7 +163,7 @@ def config(pooler: Pooler, directory: str = "run") -> dict[str, tuple[str, str]]
 
 def test_the_table_has_the_options_that_pgbouncer_has(pooler):
     shown = set(config(pooler)) - {"conffile", "service_name"}
-    assert shown == set(existing(pooler, _pgbouncer_options.OPTIONS))
+    assert shown == set(existing(pooler, pgbouncer_options.OPTIONS))
 
 
 def test_every_option_lands_in_its_class_and_can_be_taken_back(furnished):
@@ -176,7 +174,7 @@ def test_every_option_lands_in_its_class_and_can_be_taken_back(furnished):
     for name in sampled(pooler):
         if name in UNTRIED:
             continue
-        value = other_value(name, _pgbouncer_options.OPTIONS[name], base[name][0])
+        value = other_value(name, pgbouncer_options.OPTIONS[name], base[name][0])
         given = {name: value}
         side, tls, kind = name.partition("_tls_")
         if tls and kind in ("sslmode", *KEY_PAIR):
@@ -197,9 +195,9 @@ def test_every_option_lands_in_its_class_and_can_be_taken_back(furnished):
             directory = "other" if name == "unix_socket_dir" and options else "run"
             shown = config(pooler, directory)[name][0]
             wanted = str(options.get(name, base[name][0]))
-            same = _pgbouncer_options.canonical_option(
+            same = pgbouncer_options.canonical_option(
                 name, shown
-            ) == _pgbouncer_options.canonical_option(name, wanted)
+            ) == pgbouncer_options.canonical_option(name, wanted)
             restarted = pooler.pid != pid
             if actions != expected or not same or restarted != ("restart" in expected[-1]):
                 wrong.append(f"{name} {options}: {actions} {shown!r} restarted={restarted}")
@@ -254,7 +252,7 @@ def lasting(row: dict[str, Any]) -> dict[str, str]:
 def test_every_option_of_a_database_lands_in_its_class_and_can_be_taken_back(pooler):
     pooler.configure()
     base, pid, wrong = pooler.row_of("SHOW DATABASES", "mydb"), pooler.pid, []
-    for name in existing(pooler, _pgbouncer_options.DATABASE_OPTIONS):
+    for name in existing(pooler, pgbouncer_options.DATABASE_OPTIONS):
         value, column = ENTRY[name]
         if column == "reserve_pool_size" and pooler.program.version < (1, 24):
             column = "reserve_pool"
@@ -275,7 +273,7 @@ def test_every_option_of_a_role_lands_in_its_class_and_can_be_taken_back(pooler)
     more = {"auth": "userlist"} if pooler.program.version < (1, 23) else {}
     pooler.configure(**more)
     base, pid, wrong = pooler.row_of("SHOW USERS", "app_user"), pooler.pid, []
-    for name in existing(pooler, _pgbouncer_options.USER_OPTIONS):
+    for name in existing(pooler, pgbouncer_options.USER_OPTIONS):
         for given in ({name: USER[name]}, {}):
             roles = [{**ROLE, **({"pools": given} if given else {})}]
             databases = [{"name": "mydb", "roles": roles}]

@@ -16,9 +16,9 @@ import psycopg
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    processes as _pgbouncer_processes,
+    processes,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram as _scram
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram
 
 from . import raw_login
 from .poolers import PASSWORD, ROLE, SERVICE
@@ -409,7 +409,7 @@ def test_the_distributions_default(major, make_cluster, run_module):
 
 
 def test_a_login_that_may_see_little(good, run_module):
-    good.sql(f"CREATE ROLE visitor LOGIN PASSWORD '{_scram.make_verifier('come-in')}'")
+    good.sql(f"CREATE ROLE visitor LOGIN PASSWORD '{scram.make_verifier('come-in')}'")
     try:
         result = run_module(
             "postgres_audit_info",
@@ -654,7 +654,7 @@ class TestThroughThePool:
             console.execute("RELOAD")
         assert set(look()["pooled"]) == {rule}
 
-    @pytest.mark.pgbouncer(since=_pgbouncer_processes.SINCE)
+    @pytest.mark.pgbouncer(since=processes.SINCE)
     def test_all_its_processes_count(self, pooler, look):
         second = f"{SERVICE}-2"
         assert not pooler.configure(processes=2).get("failed")

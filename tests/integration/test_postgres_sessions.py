@@ -21,10 +21,12 @@ import psycopg2.extras
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
-    read as _sessions_catalog,
+    read,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions.sessions import parse_wanted
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
+    connection as sql_connection,
+)
 
 from .clusters import INSTALLED, PATIENCE_S
 from .poolers import PASSWORD
@@ -489,37 +491,37 @@ def test_one_that_does_not_go(major, crowd, end):
 def test_it_is_still_the_one_that_was_meant(major, crowd):
     """Between looking and ending, a pid can pass to another session, and a session can go on."""
     client = crowd.idle_in_transaction("waits")
-    spec = _postgres.connection_argument_spec()
+    spec = sql_connection.connection_argument_spec()
     defaults = {name: one.get("default") for name, one in spec.items()}
-    connection = _postgres.connect({**defaults, **crowd.cluster.login})
+    connection = sql_connection.connect({**defaults, **crowd.cluster.login})
     wanted = parse_wanted(["app_user"], [], [], ["idle_in_transaction"], "0s", "terminate", "1s")
 
     def found():
-        with _sessions_catalog.reading(connection):
-            sessions = _sessions_catalog.read_sessions(connection)
+        with read.reading(connection):
+            sessions = read.read_sessions(connection)
         (one,) = [one for one in sessions if one.pid == crowd.pids["waits"]]
         return one
 
     try:
         session = found()
         other = type(session)(**{**vars(session), "started": "2000-01-01 00:00:00+00"})
-        assert _sessions_catalog.send(connection, other, wanted) is None
+        assert read.send(connection, other, wanted) is None
         client.execute("COMMIT")
-        assert _sessions_catalog.send(connection, session, wanted) is None
+        assert read.send(connection, session, wanted) is None
         client.execute("BEGIN")
         older = parse_wanted(["app_user"], [], [], ["idle_in_transaction"], "1h", "terminate", "1s")
-        assert _sessions_catalog.send(connection, session, older) is None
+        assert read.send(connection, session, older) is None
         for change in ({"roles": ("other",)}, {"databases": ("second",)}, {"applications": ("x",)}):
             changed = type(wanted)(**{**vars(wanted), **change})
-            assert _sessions_catalog.send(connection, session, changed) is None
+            assert read.send(connection, session, changed) is None
         crowd.cluster.sql("ALTER ROLE app_user SUPERUSER")
-        assert _sessions_catalog.send(connection, session, wanted) is None
+        assert read.send(connection, session, wanted) is None
         crowd.cluster.sql("ALTER ROLE app_user NOSUPERUSER")
         client.execute("SELECT 1")
-        assert _sessions_catalog.send(connection, session, wanted) == ""
-        assert _sessions_catalog.wait_until_done(connection, [session], wanted) == (set(), {})
+        assert read.send(connection, session, wanted) == ""
+        assert read.wait_until_done(connection, [session], wanted) == (set(), {})
         assert crowd.there() == {}
-        assert _sessions_catalog.send(connection, session, wanted) is None
+        assert read.send(connection, session, wanted) is None
     finally:
         connection.close()
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import units as _units
+from ansible_collections.pooled.postgres.plugins.module_utils._host import units
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "pgbouncer"
 
@@ -181,7 +181,7 @@ def test_its_unit(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     lines = (tmp_path / "unit").read_text().splitlines()
     assert not [line for line in lines if line and not re.match(r"(#|\[\w+\]$|[A-Za-z]+=)", line)]
-    assert {*_units.hardening("full", home="yes"), "PrivateTmp=yes", "User=bouncer"} <= {*lines}
+    assert {*units.hardening("full", home="yes"), "PrivateTmp=yes", "User=bouncer"} <= {*lines}
     assert [line.partition("=")[2] for line in lines if line.startswith("ExecStart=")] == [
         "/usr/bin/python3 -I /usr/local/lib/pooled_pgbouncer_migrations.py"
         ' /run/pgbouncer-migrations 6433 "/run/a \\"100%%\\" $$place" "/run/pgbouncer-2"'

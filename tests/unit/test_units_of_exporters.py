@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import units as _units
+from ansible_collections.pooled.postgres.plugins.module_utils._host import units as host_units
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 PLAY = """\
@@ -91,7 +91,7 @@ def test_each_line_is_one_that_systemd_reads(tmp_path, release, sandbox, has, as
         lines = [line for line in service.splitlines() if line and not line.startswith("#")]
         assert {line for line in lines if not re.match(r"[A-Za-z]+=", line)} == set(), unit.name
         assert "\\n" not in service
-        assert {*_units.hardening(sandbox, home="yes")} <= {*lines}
+        assert {*host_units.hardening(sandbox, home="yes")} <= {*lines}
         users = [line for line in lines if line.startswith("User=")]
         # Its package has made the other one's user.
         assert users == ([f"User={user}"] if unit.name.startswith("pgbouncer") else [])

@@ -29,11 +29,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._audit.snapshot im
     merged_pools,
     network_text,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._host import files as _files
+from ansible_collections.pooled.postgres.plugins.module_utils._host import files
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database, Role
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import POOLER_USER
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    hba as _pgbouncer_hba,
+    hba,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.login import (
     Taken,
@@ -42,14 +42,16 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.login i
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import (
     parse_version,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as _hba
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba import (
+    Rule,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     ConnectionFailed,
     connect_console,
     connect_pooled,
     console_rows,
     fetch,
+    psycopg2,
     server_message,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.scram import is_verifier
@@ -224,7 +226,7 @@ def _part(connection: Any, query: str, unreadable: dict[str, str], what: str) ->
         cursor.execute("SAVEPOINT part")
     try:
         return fetch(connection, query)
-    except _postgres.psycopg2.Error as error:
+    except psycopg2.Error as error:
         unreadable[what] = server_message(error)
         with connection.cursor() as cursor:
             cursor.execute("ROLLBACK TO SAVEPOINT part")
@@ -250,14 +252,14 @@ def read_server(
         passwords = _part(connection, _PASSWORDS, unreadable, "password_kinds")
         if passwords is not None:
             found["password_kinds"] = {row.rolname: row.kind for row in passwords}
-        hba = _part(connection, _HBA, unreadable, "hba")
-        if hba is not None:
-            found["hba"] = tuple(_hba_rule(row) for row in hba)
-        files = _part(connection, _FILES, unreadable, "files")
-        if files is not None:
+        hba_rows = _part(connection, _HBA, unreadable, "hba")
+        if hba_rows is not None:
+            found["hba"] = tuple(_hba_rule(row) for row in hba_rows)
+        in_files = _part(connection, _FILES, unreadable, "files")
+        if in_files is not None:
             found["files"] = tuple(
                 FileSetting(row.sourcefile, row.sourceline, row.name, row.setting or "")
-                for row in files
+                for row in in_files
             )
         if fetch(connection, _SEES_SESSIONS)[0][0]:
             found["sessions"] = tuple(Session(*row) for row in fetch(connection, _SESSIONS))
@@ -345,7 +347,7 @@ def _database(
         with _looking(connection):
             inside = _inside(connection, [one for one in model if one.name == row.datname], roles)
         return DatabaseState(**outside, **inside)
-    except _postgres.psycopg2.Error as error:
+    except psycopg2.Error as error:
         return DatabaseState(unreadable=server_message(error), **outside)
     finally:
         connection.close()
@@ -428,7 +430,7 @@ def read_pooler(params: Mapping[str, Any], unreadable: dict[str, str]) -> Pooler
             found = replace(found, pools=(*found.pools, *peer.pools))
     except ConnectionFailed as error:
         unreadable["pooler"] = f"{where}: {error}"
-    except (_postgres.psycopg2.Error, ValueError, IndexError) as error:
+    except (psycopg2.Error, ValueError, IndexError) as error:
         unreadable["pooler"] = f"{where}: {server_message(error)}"
     else:
         return replace(found, pools=merged_pools(found.pools))
@@ -495,23 +497,23 @@ def _listed_users(path: str, os_user: str) -> tuple[str, ...] | None:
     if not path:
         return ()
     # PgBouncer says itself where that is.
-    rights = _files.Rights(os_user, everywhere=True)
+    rights = files.Rights(os_user, everywhere=True)
     try:
-        text = _files.read_text(path, rights)
+        text = files.read_text(path, rights)
         return tuple(name.replace('""', '"') for name in _LISTED.findall(text))
     except FileNotFoundError:
-        return () if _files.exists(os.path.dirname(path), rights) else None
+        return () if files.exists(os.path.dirname(path), rights) else None
     except OSError:
         return None
 
 
-def _login_rules(path: str, os_user: str) -> tuple[_hba.Rule, ...] | None:
+def _login_rules(path: str, os_user: str) -> tuple[Rule, ...] | None:
     """The rules for logins in a file; None when it can't be read."""
     if not path:
         return None
-    rights = _files.Rights(os_user, everywhere=True)
+    rights = files.Rights(os_user, everywhere=True)
     try:
-        return _pgbouncer_hba.parsed(_files.read_text(path, rights))
+        return hba.parsed(files.read_text(path, rights))
     except OSError:
         return None
 
@@ -580,7 +582,7 @@ def _pooled_login(params: Mapping[str, Any], database: str, role: Role) -> Poole
     try:
         rows = fetch(connection, _TIMEOUTS)
         return PooledLogin(database, role.name, {row.name: row.setting for row in rows})
-    except _postgres.psycopg2.Error as error:
+    except psycopg2.Error as error:
         return PooledLogin(database, role.name, failure=server_message(error))
     finally:
         connection.close()

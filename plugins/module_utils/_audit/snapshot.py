@@ -19,8 +19,14 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     model_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.login import Taken
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as _hba
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings as _guc
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba import (
+    Rule,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import (
+    HIDDEN_SOURCES,
+    canonical as canonical_setting,
+    known_definition,
+)
 
 # Programs with which people and tools connect, not applications.
 TOOLS = (
@@ -242,7 +248,7 @@ class PoolerState:
     pools: tuple[Pool, ...] = ()
     listed_users: tuple[str, ...] | None = None
     peers: tuple[tuple[str, int], ...] = ()
-    login_rules: tuple[_hba.Rule, ...] | None = None
+    login_rules: tuple[Rule, ...] | None = None
     os_user: str = ""
 
 
@@ -322,7 +328,7 @@ class Snapshot:
         if name not in self.settings:
             raise NotReadable(f"{self.login!r} may not see the setting {name}")
         found = self.settings[name]
-        if found.source in _guc.HIDDEN_SOURCES:
+        if found.source in HIDDEN_SOURCES:
             return Setting(found.default, found.unit, found.default)
         return found
 
@@ -442,10 +448,10 @@ def network_text(address: str, netmask: str) -> str:
 
 def canonical(major: int, name: str, text: str) -> str:
     """A setting's value in base units, when the setting is known; else the text itself."""
-    definition = _guc.known_definition(name, major)
+    definition = known_definition(name, major)
     if definition is None:
         return text
     try:
-        return _guc.canonical(definition, text)
+        return canonical_setting(definition, text)
     except ValueError:
         return text

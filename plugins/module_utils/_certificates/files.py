@@ -23,7 +23,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._certificates.plan
     KEY,
     KEY_MODE,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._host import tls as _tls
+from ansible_collections.pooled.postgres.plugins.module_utils._host import tls
 from ansible_collections.pooled.postgres.plugins.module_utils._host.files import (
     ManagedFile,
     Rights,
@@ -32,7 +32,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host.files import
     write_file,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    os_user as _pgbouncer_user,
+    os_user,
 )
 
 # A new key waits here for its certificate, so that the two that are used always belong together.
@@ -111,9 +111,9 @@ def create_user(run: RunCommand, user: str) -> None:
     Raises:
         CertificateError: when that fails.
     """
-    if _pgbouncer_user.exists(user):
+    if os_user.exists(user):
         return
-    code, _out, err = run(_pgbouncer_user.command_to_create(user))
+    code, _out, err = run(os_user.command_to_create(user))
     if code != 0:
         raise CertificateError(f"OS user {user} can't be created: {err.strip()}")
 
@@ -157,8 +157,8 @@ def _place_pair(directory: str, certificate: str) -> None:
     write_file(_public_file(next_path, certificate), _RIGHTS)
     own = next_key if os.path.exists(next_key) and _belongs(next_path, next_key) else key
     try:
-        _tls.check_pair(next_path, own, serves=True, reader=None)
-    except (_tls.TlsError, OSError) as error:
+        tls.check_pair(next_path, own, serves=True, reader=None)
+    except (tls.TlsError, OSError) as error:
         raise CertificateError(f"the new certificate for {key} {error}") from error
     # The certificate of an old key is of no use any more, and one without a key harms nobody.
     if own == next_key:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import (
-    conf_file as _conf_file,
-    debian as _debian,
+    conf_file,
+    debian,
 )
 
 # Where Debian's postgresql@.service puts its instances.
@@ -419,7 +419,7 @@ def configured(text: str, names: Iterable[str]) -> dict[str, str]:
 def managed_settings(drop_in: str) -> dict[str, str]:
     """What the managed file sets, without what may hold a secret; nothing when it is broken."""
     try:
-        entries = dict(_conf_file.parse(drop_in))
+        entries = dict(conf_file.parse(drop_in))
     except ValueError:
         return {}
     return {
@@ -461,7 +461,7 @@ def cluster(major: int, name: str, texts: Iterable[str]) -> dict[str, Any]:
         "name": name,
         "port": int(values["port"]) if values.get("port", "").isdigit() else 5432,
         "data_directory": values.get("data_directory", f"/var/lib/postgresql/{major}/{name}"),
-        "socket_directories": values.get("unix_socket_directories", _debian.SOCKET_DIRECTORY),
+        "socket_directories": values.get("unix_socket_directories", debian.SOCKET_DIRECTORY),
     }
 
 

@@ -14,7 +14,7 @@ import struct
 import time
 from typing import Any
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import identity as _identity
+from ansible_collections.pooled.postgres.plugins.module_utils._host import identity
 
 # What a client sends to ask for TLS, in Postgres's protocol.
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
@@ -62,7 +62,7 @@ def check_pair(
     own = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if serves else ssl.PROTOCOL_TLS_CLIENT)
     server = own if serves else ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        with _identity.acting_as(reader):
+        with identity.acting_as(reader):
             for context in (own,) if serves else (own, server):
                 context.load_cert_chain(certificate, key, password=lambda: "")
     except ssl.SSLError as error:
@@ -73,7 +73,7 @@ def check_pair(
     judge = client if serves else server
     judge.verify_mode = ssl.CERT_REQUIRED
     judge.verify_flags |= _PARTIAL_CHAIN
-    with _identity.acting_as(reader):
+    with identity.acting_as(reader):
         judge.load_verify_locations(certificate)
     try:
         sides = _shake_hands(client, server)
@@ -93,7 +93,7 @@ def check_authority(path: str, reader: pwd.struct_passwd | None) -> None:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        with _identity.acting_as(reader):
+        with identity.acting_as(reader):
             context.load_verify_locations(path)
     except ssl.SSLError as error:
         raise TlsError("has no certificate in it (PEM, '-----BEGIN CERTIFICATE-----')") from error
@@ -122,7 +122,7 @@ def client_context(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = mode == "verify-full"
     context.verify_mode = ssl.CERT_REQUIRED if mode.startswith("verify") else ssl.CERT_NONE
-    with _identity.acting_as(reader):
+    with identity.acting_as(reader):
         if authority:
             context.load_verify_locations(authority)
         if certificate:
@@ -206,7 +206,7 @@ def _pair_problem(error: ssl.SSLError, key: str, reader: pwd.struct_passwd | Non
     reason = error.reason or ""
     if "KEY_VALUES_MISMATCH" in reason or "KEY_TYPE_MISMATCH" in reason:
         return f"does not belong to the key {key}"
-    with _identity.acting_as(reader), open(key, "rb") as handle:
+    with identity.acting_as(reader), open(key, "rb") as handle:
         if b"ENCRYPTED" in handle.read():
             return f"needs a key without a password, and {key} has one"
     return f"and {key} are not a valid pair of PEM files: {reason or error}"

@@ -7,17 +7,27 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model import databases as _model
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
+    parse_databases,
+    pooled_roles,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     defaults,
-    entries as _entries,
-    hba as _pgbouncer_hba,
-    options as _options,
-    processes as _processes,
-    takeover as _takeover,
+    hba,
+    takeover as pgbouncer_takeover,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.entries import (
+    database_entries,
+    user_entries,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import (
+    parse_version,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.processes import (
+    checked_count,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._plan.problems import Problems
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as _hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as server_hba
 
 _CONFIG_FILE = "/etc/pgbouncer/pgbouncer.ini"
 
@@ -46,8 +56,8 @@ def pgbouncer_options(
         ValueError: with all that is wrong, each on a line of its own.
     """
     problems = Problems()
-    parsed = _options.parse_version(version)
-    model = problems.without(lambda: _model.parse_databases(list(databases), "pgbouncer_databases"))
+    parsed = parse_version(version)
+    model = problems.without(lambda: parse_databases(list(databases), "pgbouncer_databases"))
     effective = problems.of_each(
         options,
         lambda some: defaults.effective_options(
@@ -57,10 +67,12 @@ def pgbouncer_options(
         lambda one: defaults.checked_options(one, parsed, "pgbouncer_settings"),
     )
     networks = problems.without(
-        lambda: _hba.checked((), client_networks, clients_variable="pgbouncer_client_networks")
+        lambda: server_hba.checked(
+            (), client_networks, clients_variable="pgbouncer_client_networks"
+        )
     )
     problems.without(
-        lambda: _processes.checked_count(
+        lambda: checked_count(
             int(processes),
             parsed,
             options,
@@ -73,7 +85,7 @@ def pgbouncer_options(
         raise ValueError("\n".join(problems))
     entries = problems.of_each(
         database_options or {},
-        lambda some: _entries.database_entries(
+        lambda some: database_entries(
             model,
             parsed,
             host=backend_host,
@@ -84,7 +96,7 @@ def pgbouncer_options(
     )
     users = problems.of_each(
         user_options or {},
-        lambda some: _entries.user_entries(
+        lambda some: user_entries(
             model,
             some,
             parsed,
@@ -95,28 +107,28 @@ def pgbouncer_options(
     if effective is None or networks is None or entries is None or users is None:
         raise ValueError("\n".join(problems))
     access = problems.without(
-        lambda: _pgbouncer_hba.access(
+        lambda: hba.access(
             effective,
             model,
-            path=_pgbouncer_hba.path_beside(_CONFIG_FILE),
+            path=hba.path_beside(_CONFIG_FILE),
             client_networks=networks.client_networks,
             require_tls=bool(require_tls),
             where="pgbouncer_settings",
         )
     )
     if unmanaged and not takeover:
-        found = _takeover.from_fact(unmanaged)
-        losses = _takeover.losses(
+        found = pgbouncer_takeover.from_fact(unmanaged)
+        losses = pgbouncer_takeover.losses(
             found,
             options=effective,
             databases=entries,
             users=users,
-            roles=[role.name for role in _model.pooled_roles(model)],
+            roles=[role.name for role in pooled_roles(model)],
             auth_role=auth_role,
             version=parsed,
         )
         if losses:
-            problems.add(_takeover.refusal(found, losses, "pgbouncer_takeover"))
+            problems.add(pgbouncer_takeover.refusal(found, losses, "pgbouncer_takeover"))
     if problems or access is None:
         raise ValueError("\n".join(problems))
     return dict(access.options)

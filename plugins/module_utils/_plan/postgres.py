@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.connections import (
-    budget as _connections,
+    budget as connection_budget,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory import (
-    budget as _memory,
+    budget as memory_budget,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import pooled_tls
 from ansible_collections.pooled.postgres.plugins.module_utils._host import debian
@@ -24,8 +24,12 @@ from ansible_collections.pooled.postgres.plugins.module_utils._plan.problems imp
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown_setting
 from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
 from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
-    hardening as _hardening,
-    settings as _settings,
+    hardening as profiles,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import (
+    check_setting_name,
+    check_settings,
+    check_settings_and_nulls,
 )
 
 # A client whose machine is gone is noticed after 60 + 6 x 10 seconds, not after two hours.
@@ -92,10 +96,7 @@ def postgres_plan(
 
 def _without_secrets(plan: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with secrets masked, and under which name each of those was given."""
-    names = {
-        _settings.check_setting_name(name, plan["major"], "postgres_settings"): name
-        for name in given
-    }
+    names = {check_setting_name(name, plan["major"], "postgres_settings"): name for name in given}
     masked = {name: shown_setting(name, text) for name, text in plan["settings"].items()}
     user = {
         name: text if text is None else shown_setting(name, text)
@@ -167,7 +168,7 @@ def _plan(
     managed = own[0].get("managed_settings", {}) if own else {}
     plan.update(_pooler_here(look, variables, inventory.host))
     hardening = problems.without(
-        lambda: _hardening.hardening(
+        lambda: profiles.hardening(
             variables["postgres_hardening"],
             major,
             name,
@@ -183,7 +184,7 @@ def _plan(
         plan.update(_budgets(problems, look, variables, inventory, plan, managed))
     if user is None or hardening is None or "memory" not in plan:
         return plan
-    plan["hardening"] = _hardening.as_data(hardening)
+    plan["hardening"] = profiles.as_data(hardening)
     plan["libraries"] = list(
         dict.fromkeys([*variables["postgres_preload_libraries"], *hardening.libraries])
     )
@@ -192,7 +193,7 @@ def _plan(
     )
     plan["tls"] = tls
     settings = problems.without(
-        lambda: _settings.check_settings(
+        lambda: check_settings(
             {
                 **plan["memory"]["settings"],
                 "listen_addresses": listen,
@@ -219,7 +220,7 @@ def _checked_settings(problems: Problems, given: Any, major: int) -> dict[str, s
 
     return problems.of_each(
         given,
-        lambda settings: _settings.check_settings_and_nulls(settings, major, "postgres_settings"),
+        lambda settings: check_settings_and_nulls(settings, major, "postgres_settings"),
     )
 
 
@@ -322,7 +323,7 @@ def _budgets(
     user, databases = plan["user_settings"], variables["postgres_databases"]
     monitored = len(databases) if variables["postgres_monitor_role"] else 0
     connections = problems.without(
-        lambda: _connections.connection_budget(
+        lambda: connection_budget.connection_budget(
             databases,
             variables["postgres_poolers"],
             user.get("max_connections") or variables["postgres_max_connections"],
@@ -335,7 +336,7 @@ def _budgets(
         return {}
     running = plan["own"][0].get("running_connections", 0) if plan["own"] else 0
     memory = problems.without(
-        lambda: _memory.memory_budget_until_restart(
+        lambda: memory_budget.memory_budget_until_restart(
             0 if variables["postgres_restart"] == "always" else int(running),
             look["resources"],
             workload=variables["postgres_workload"],
@@ -349,8 +350,8 @@ def _budgets(
             storage=variables["postgres_storage"],
         )
     )
-    found = {"connections": _connections.as_data(connections)}
-    return found if memory is None else {**found, "memory": _memory.as_data(memory)}
+    found = {"connections": connection_budget.as_data(connections)}
+    return found if memory is None else {**found, "memory": memory_budget.as_data(memory)}
 
 
 def _of_ways_in(

@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import sockets
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    os_user as _pgbouncer_user,
+    os_user,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions.sessions import (
     RUNNING,
@@ -22,13 +22,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sessions.sessions
     Wait,
     Wanted,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import connection as _postgres
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     PREPARED_HOLDERS,
     ConnectionFailed,
     connect_console,
     console_rows,
     fetch,
+    psycopg2,
     server_major,
     server_message,
 )
@@ -170,7 +170,7 @@ def with_relations(waits: Sequence[Wait], opener: Callable[[str], Any]) -> list[
             with reading(connection):
                 rows = fetch(connection, _RELATIONS, {"oids": oids})
             names.update({(database, int(row.oid)): row.name for row in rows})
-        except _postgres.psycopg2.Error:
+        except psycopg2.Error:
             continue
         finally:
             connection.close()
@@ -234,7 +234,7 @@ def send(connection: Any, session: Session, wanted: Wanted) -> str | None:
     with reading(connection):
         try:
             rows = fetch(connection, query, values)
-        except _postgres.psycopg2.Error as error:
+        except psycopg2.Error as error:
             return server_message(error)
     # It says no of a process that has ended just now.
     return "" if rows and rows[0].sent else None
@@ -280,7 +280,7 @@ def pooler_params(params: Mapping[str, Any], directory: str) -> dict[str, Any]:
         "login_port": params["pooler_port"],
         "login_user": params["pooler_user"],
         "login_password": params["pooler_password"],
-        "login_os_user": _pgbouncer_user.of_socket(
+        "login_os_user": os_user.of_socket(
             params["pooler_os_user"], directory, params["pooler_port"]
         ),
         "connect_params": {},
@@ -292,7 +292,7 @@ def console_directories(params: Mapping[str, Any]) -> list[str]:
     if params["pooler_host"] or params["pooler_unix_socket"]:
         return [params["pooler_unix_socket"]]
     owners = {0, os.geteuid()}
-    for user in _pgbouncer_user.possible(params["pooler_os_user"]):
+    for user in os_user.possible(params["pooler_os_user"]):
         with suppress(KeyError):
             owners.add(pwd.getpwnam(user).pw_uid)
     found = {
@@ -326,7 +326,7 @@ def read_pools(
             continue
         try:
             rows = console_rows(console, "SHOW POOLS")
-        except _postgres.psycopg2.Error as error:
+        except psycopg2.Error as error:
             note(f"pools of PgBouncer in {where}: {server_message(error)}")
             continue
         finally:

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from ansible_collections.pooled.postgres.plugins.module_utils._audit.rules import (
-    access as _audit_access,
-    pooler as _audit_pooler,
-    server as _audit_server,
+    access,
+    pooler,
+    server,
 )
 
-RULES = (*_audit_access.RULES, *_audit_server.RULES, *_audit_pooler.RULES)
+RULES = (*access.RULES, *server.RULES, *pooler.RULES)

@@ -23,7 +23,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.hba imp
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import (
     version_text,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as _hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import (
     known_definition,
 )
@@ -218,7 +218,7 @@ def _open_networks(snapshot: Snapshot) -> Iterator[Seen]:
     )
 
 
-def _rules(snapshot: Snapshot) -> tuple[_hba.Rule, ...]:
+def _rules(snapshot: Snapshot) -> tuple[hba.Rule, ...]:
     """PgBouncer's rules for logins; none when it has no use for them."""
     pooler = _pooler(snapshot)
     if pooler.config.get("auth_type") != "hba":
@@ -235,7 +235,7 @@ def _rules_for_others(snapshot: Snapshot) -> list[tuple[str, str]] | None:
     return [
         (rule.type, rule.address)
         for rule in _rules(snapshot)
-        if rule.type != "local" and rule.method != "reject" and rule.address not in _hba.LOOPBACK
+        if rule.type != "local" and rule.method != "reject" and rule.address not in hba.LOOPBACK
     ]
 
 

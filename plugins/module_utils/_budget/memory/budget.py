@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A memory budget for one Postgres server, whose sum fits into what the server may use.
 
-The pieces: _memory_inputs checks what is given, _memory_sum has the sum and the sizes that solve
-it, _memory_rows derives the settings, _memory_report words them. docs/sizing.md explains the terms.
+The pieces: request checks what is given, sum has the sum and the sizes that solve it, settings
+derives the settings, report words them. docs/sizing.md explains the terms.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory import (
-    report as _memory_report,
-    request as _memory_inputs,
-    settings as _memory_rows,
-    sum as _memory_sum,
+    report,
+    request as inputs,
+    sum as memory_sum,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.request import (
     GIB,
@@ -31,6 +30,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.req
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.settings import (
     DoesNotFitError,
     Row,
+    all_rows,
     memory_text,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.sum import Part
@@ -111,11 +111,11 @@ def memory_budget(
         DoesNotFitError: when no work_mem of at least 1 MB is left; says which number would fit.
         ValueError: for bad input.
     """
-    machine = _memory_inputs.machine(resources)
-    machines = (machine, *(_memory_inputs.machine(other) for other in cluster or ()))
+    machine = inputs.machine(resources)
+    machines = (machine, *(inputs.machine(other) for other in cluster or ()))
     runs = {str(name).lower(): str(value) for name, value in (running or {}).items()}
     automatic = str(max_connections).strip().lower() == "auto"
-    request = _memory_inputs.request(
+    request = inputs.request(
         workload,
         1 if automatic else max_connections,
         major,
@@ -127,23 +127,23 @@ def memory_budget(
     )
     automatic = automatic and request.settings.get("max_connections") is None
     if automatic:
-        number = _memory_sum.automatic_connections(machines, request, runs)
+        number = memory_sum.automatic_connections(machines, request, runs)
         request = replace(request, max_connections=number)
-    solution = _memory_sum.solve(machine, request, runs)
+    solution = memory_sum.solve(machine, request, runs)
     if not solution.fits:
-        raise DoesNotFitError(_memory_report.refusal(machine, request, solution))
+        raise DoesNotFitError(report.refusal(machine, request, solution))
     sizes = solution.sizes
-    parts = _memory_report.worded_parts(sizes)
-    rows, warnings = _memory_rows.all_rows(machine, request, solution, runs, automatic)
-    needed = _memory_sum.huge_pages_needed(machine, request, runs)
-    warnings += _memory_report.pages_warning(machine, request, sizes, needed)
+    parts = report.worded_parts(sizes)
+    rows, warnings = all_rows(machine, request, solution, runs, automatic)
+    needed = memory_sum.huge_pages_needed(machine, request, runs)
+    warnings += report.pages_warning(machine, request, sizes, needed)
     return Budget(
         settings=tuple((row.name, row.value) for row in rows if not request.user_sets(row.name)),
         rows=rows,
         parts=parts,
-        table=_memory_report.table(machine, request, sizes, rows, needed, warnings),
+        table=report.table(machine, request, sizes, rows, needed, warnings),
         budget_bytes=int(sizes.budget),
-        cost_bytes=_memory_sum.cost_bytes(sizes),
+        cost_bytes=memory_sum.cost_bytes(sizes),
         shared_bytes=int(sizes.shared_bytes),
         huge_pages=sizes.huge,
         huge_page_bytes=sizes.page_bytes,
@@ -222,10 +222,8 @@ def memory_needed_bytes(
     cpus: int = 4,
 ) -> int:
     """The least memory, in whole MiB, of a host on which so many connections fit."""
-    machine = _memory_inputs.machine(
+    machine = inputs.machine(
         {"memory_bytes": 1, "cpus": cpus, "in_cgroup": in_cgroup, "memory_bound_by": "MemTotal"}
     )
-    request = _memory_inputs.request(
-        workload, max_connections, major, 1.0, 0, "ssd", None, (machine,)
-    )
-    return _memory_sum.memory_needed(machine, request) or 0
+    request = inputs.request(workload, max_connections, major, 1.0, 0, "ssd", None, (machine,))
+    return memory_sum.memory_needed(machine, request) or 0

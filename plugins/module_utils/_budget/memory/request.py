@@ -11,7 +11,11 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings as _guc
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import (
+    canonical,
+    check_settings_and_nulls,
+    known_definition,
+)
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -112,11 +116,11 @@ class Request:
 
     def text(self, name: str) -> str:
         """A word as the server reads it, or its default."""
-        definition = _guc.known_definition(name, self.major)
+        definition = known_definition(name, self.major)
         if definition is None:
             return ""
         given = self.settings.get(name)
-        return _guc.canonical(definition, definition.default if given is None else given)
+        return canonical(definition, definition.default if given is None else given)
 
     def number(self, name: str) -> float:
         """A setting's value in its base unit; 0 where that major has no such setting."""
@@ -134,12 +138,12 @@ class Request:
 @functools.lru_cache(maxsize=4096)
 def _number(name: str, major: int, text: str | None) -> float:
     """What the server makes of a value, or its default."""
-    definition = _guc.known_definition(name, major)
+    definition = known_definition(name, major)
     if definition is None:
         return 0.0
     if text is None:
         text = _INITDB_DEFAULTS.get(name, definition.default)
-    return float(_guc.canonical(definition, text))
+    return float(canonical(definition, text))
 
 
 def setting_bytes(name: str, major: int, text: str | None) -> int:
@@ -149,7 +153,7 @@ def setting_bytes(name: str, major: int, text: str | None) -> int:
         ValueError: when the server would refuse the value.
     """
     number = int(_number(name, major, text))
-    definition = _guc.known_definition(name, major)
+    definition = known_definition(name, major)
     return number * _BASE_UNITS[definition.unit] if definition and number >= 0 else number
 
 
@@ -228,7 +232,7 @@ def request(
             f"postgres_memory_share: {share!r} is not a valid share; give a number above 0 and up"
             " to 1"
         )
-    texts = _guc.check_settings_and_nulls(settings or {}, number)
+    texts = check_settings_and_nulls(settings or {}, number)
     connections = _whole("postgres_max_connections", max_connections, 1, MOST_CONNECTIONS)
     asked = Request(
         workload,

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from ansible_collections.pooled.postgres.plugins.filter.audit_summary import audit_summary
 from ansible_collections.pooled.postgres.plugins.module_utils import _module, _text
-from ansible_collections.pooled.postgres.plugins.module_utils._audit import page as _audit_page
+from ansible_collections.pooled.postgres.plugins.module_utils._audit import page
 
 # (text, as it is shown)
 TEXTS = [
@@ -70,7 +70,7 @@ def test_a_module_shows_nothing_that_does_something(
 
 
 def test_pages_and_summaries_show_nothing_that_does_something() -> None:
-    assert _audit_page.escape("<b>\u202e") == "&lt;b&gt;\\u202e"
+    assert page.escape("<b>\u202e") == "&lt;b&gt;\\u202e"
     names = ("id", "evidence", "fix", "variable", "why")
     finding = {"severity": "critical", **dict.fromkeys(names, "\x1b[31m")}
     counts = {"critical": 1, "warning": 0, "info": 0, "checked": 1, "accepted": 0, "not_checked": 0}

@@ -47,7 +47,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     parse_databases,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    hba as _pgbouncer_hba,
+    hba as pgbouncer_hba,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.login import Taken
 
@@ -131,7 +131,7 @@ GOOD_POOLER = PoolerState(
     (PoolDatabase("shop", "shop", "", 25, 5),),
     (Pool("shop", "app_user", 0, 0.0, 4, 2),),
     ("pgbouncer", "pgbouncer_auth"),
-    login_rules=_pgbouncer_hba.parsed(
+    login_rules=pgbouncer_hba.parsed(
         "local shop app_user scram-sha-256\nhost shop app_user 127.0.0.1/32 scram-sha-256\n"
         "hostssl shop app_user 10.0.0.0/8 scram-sha-256\n"
     ),
@@ -191,7 +191,7 @@ def pooler_config(version=(1, 24, 1), **config):
 def login_rules(text, **config):
     """The same, with other rules for logins."""
     changed = pooler_config(**config).pooler
-    return replace(GOOD, pooler=replace(changed, login_rules=_pgbouncer_hba.parsed(text)))
+    return replace(GOOD, pooler=replace(changed, login_rules=pgbouncer_hba.parsed(text)))
 
 
 def hba(*fields, **more):

@@ -15,7 +15,7 @@ from hypothesis import given, strategies as st
 
 from ansible_collections.pooled.postgres.plugins.action import tls_certificate as action
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import (
-    pooled_tls as _pooled_tls,
+    pooled_tls,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates.plan import (
     AUTHORITIES,
@@ -29,7 +29,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._certificates.plan
     names_of,
     reasons,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._host import resources as _resources
+from ansible_collections.pooled.postgres.plugins.module_utils._host import resources
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.ini import (
     render_ini,
     without_digests,
@@ -177,7 +177,7 @@ OWN = {"ssl_cert_file": "/x.crt", "ssl_key_file": "/x.key"}
 def test_what_tls_brings_to_postgres(
     variables: dict[str, Any], certificate: bool, settings: list[str]
 ) -> None:
-    found = _pooled_tls.of_postgres(variables)
+    found = pooled_tls.of_postgres(variables)
     assert (found["certificate"], list(found["settings"])) == (certificate, settings)
     assert all(
         str(value).startswith(f"{DIRECTORY}/postgres/") or value is True
@@ -232,7 +232,7 @@ def test_what_tls_brings_to_pgbouncer(
     expected: dict[str, Any],
     ours: tuple[bool, bool],
 ) -> None:
-    found = _pooled_tls.of_pgbouncer(given, **more)
+    found = pooled_tls.of_pgbouncer(given, **more)
     assert found["options"] == expected
     assert (found["certificate"], found["authority"]) == ours
 
@@ -254,7 +254,7 @@ def test_what_tls_brings_to_pgbouncer(
 )  # fmt: skip
 def test_poolers_that_would_come_without_tls(variables: dict[str, Any], plain: bool) -> None:
     hostvars = {"pool": variables, "other": {}}
-    assert _pooled_tls.plain_poolers(["pool"], hostvars) == (["pool"] if plain else [])
+    assert pooled_tls.plain_poolers(["pool"], hostvars) == (["pool"] if plain else [])
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_poolers_that_would_come_without_tls(variables: dict[str, Any], plain: b
     ],
 )
 def test_poolers_that_run_without_tls(version: str, ini: str, plain: bool) -> None:
-    assert _resources.is_plain_pooler(version, ini) is plain
+    assert resources.is_plain_pooler(version, ini) is plain
 
 
 def test_a_diff_has_words_for_digests_that_nobody_can_foresee() -> None:

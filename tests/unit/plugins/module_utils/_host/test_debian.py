@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import debian as _debian
+from ansible_collections.pooled.postgres.plugins.module_utils._host import debian
 
 OURS = {
     "initdb_options": "--encoding=UTF8 --data-checksums",
@@ -41,7 +41,7 @@ def problems(
     name="main", port=5432, listen=None, settings=(), clusters=(), new=None, locale=("", "UTF-8")
 ):
     new = FRESH if new is None else new
-    return _debian.cluster_problems(
+    return debian.cluster_problems(
         name, 17, port, listen, dict(settings), clusters, new, OURS, *locale
     )
 
@@ -58,10 +58,10 @@ STARTS = [
 
 @pytest.mark.parametrize(("text", "mode"), STARTS)
 def test_start_conf(text, mode):
-    assert _debian.start_mode(text) == mode
-    after = _debian.with_start(text)
-    assert _debian.start_mode(after) == "auto"
-    assert _debian.with_start(after) == after
+    assert debian.start_mode(text) == mode
+    after = debian.with_start(text)
+    assert debian.start_mode(after) == "auto"
+    assert debian.with_start(after) == after
 
 
 @pytest.mark.parametrize("name", ["main", "app_two", "app2", "App.two", "2"])
@@ -168,22 +168,22 @@ CREATECLUSTER = [
 
 @pytest.mark.parametrize(("text", "included", "later"), CREATECLUSTER)
 def test_createcluster_conf(text, included, later):
-    found = _debian.createcluster_entries(text, ["pooled.conf", "a.conf"], lambda _path: "a = b")
+    found = debian.createcluster_entries(text, ["pooled.conf", "a.conf"], lambda _path: "a = b")
     assert found["included"] is included
     assert {k: (v["value"], v["file"]) for k, v in found["later"].items()} == later
 
 
 def test_a_file_that_is_read_after_ours_is_seen():
     names = ["pooled.conf", "a.conf", "zz-site.conf", "zz.txt"]
-    found = _debian.createcluster_entries(PACKAGED, names, lambda path: f"data = '{path}'")
+    found = debian.createcluster_entries(PACKAGED, names, lambda path: f"data = '{path}'")
     assert found["later"] == {"data": {"value": SITES_OWN, "file": SITES_OWN}}
 
 
 def test_a_new_cluster_is_compared_with_what_was_asked():
     asked = {"data_checksums": True, "locale": "C.UTF-8"}
-    assert _debian.new_cluster_problems(asked, True, "C.utf8", "UTF8") == []
-    assert _debian.new_cluster_problems({}, False, "de_DE", "UTF8") == []
-    assert _debian.new_cluster_problems(asked, False, "C", "SQL_ASCII") == [
+    assert debian.new_cluster_problems(asked, True, "C.utf8", "UTF8") == []
+    assert debian.new_cluster_problems({}, False, "de_DE", "UTF8") == []
+    assert debian.new_cluster_problems(asked, False, "C", "SQL_ASCII") == [
         "its data pages have no checksums",
         "its locale is C, not C.UTF-8",
         "its encoding is SQL_ASCII, not UTF8",

@@ -13,48 +13,48 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import files as _files
+from ansible_collections.pooled.postgres.plugins.module_utils._host import files
 
-OWN = _files.Rights("nobody")
+OWN = files.Rights("nobody")
 
 
 @pytest.fixture
-def managed(tmp_path: Path) -> _files.ManagedFile:
+def managed(tmp_path: Path) -> files.ManagedFile:
     """A file of this process's own user, that does not exist yet."""
     uid, gid = str(os.geteuid()), str(os.getegid())
-    return _files.ManagedFile(str(tmp_path / "a.conf"), "one\n", uid, gid, 0o640)
+    return files.ManagedFile(str(tmp_path / "a.conf"), "one\n", uid, gid, 0o640)
 
 
-def names(managed: _files.ManagedFile) -> list[str]:
+def names(managed: files.ManagedFile) -> list[str]:
     return sorted(os.listdir(os.path.dirname(managed.path)))
 
 
 def test_a_missing_file_has_no_content(managed):
-    assert _files.read_file(managed.path, OWN).content is None
+    assert files.read_file(managed.path, OWN).content is None
 
 
 def test_what_is_written_is_read_back(managed):
-    _files.write_file(managed, OWN)
-    found = _files.read_file(managed.path, OWN)
+    files.write_file(managed, OWN)
+    found = files.read_file(managed.path, OWN)
     assert (found.content, found.mode) == ("one\n", 0o640)
     assert names(managed) == ["a.conf"]
 
 
 def test_a_file_without_content_is_removed(managed):
-    _files.write_file(managed, OWN)
+    files.write_file(managed, OWN)
     for _time in range(2):
-        _files.write_file(replace(managed, content=None), OWN)
+        files.write_file(replace(managed, content=None), OWN)
         assert names(managed) == []
 
 
 def test_a_file_that_is_no_text_is_refused(managed):
     Path(managed.path).write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"a\.conf is not UTF-8 text"):
-        _files.read_file(managed.path, OWN)
+        files.read_file(managed.path, OWN)
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(managed, monkeypatch):
-    _files.write_file(managed, OWN)
+    files.write_file(managed, OWN)
 
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -62,8 +62,8 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(managed, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
-            _files.write_file(replace(managed, content="two\n"), OWN)
-    assert _files.read_file(managed.path, OWN).content == "one\n"
+            files.write_file(replace(managed, content="two\n"), OWN)
+    assert files.read_file(managed.path, OWN).content == "one\n"
     assert names(managed) == ["a.conf"]
 
 
@@ -71,7 +71,7 @@ def test_what_a_killed_run_left_does_not_stay(managed):
     left = Path(managed.path).with_name(".a.conf.new")
     left.write_text("half")
     left.chmod(0o777)
-    _files.write_file(managed, OWN)
+    files.write_file(managed, OWN)
     assert names(managed) == ["a.conf"]
     assert stat.S_IMODE(os.stat(managed.path).st_mode) == 0o640
 
@@ -80,7 +80,7 @@ def test_a_link_in_the_way_is_not_followed(managed, tmp_path):
     other = tmp_path / "other"
     other.write_text("other")
     Path(managed.path).with_name(".a.conf.new").symlink_to(other)
-    _files.write_file(managed, OWN)
+    files.write_file(managed, OWN)
     assert other.read_text() == "other"
 
 
@@ -96,50 +96,50 @@ DIFFERENCES = [
 
 @pytest.mark.parametrize(("otherwise", "expected"), DIFFERENCES)
 def test_differs(managed, otherwise, expected):
-    assert _files.differs(managed, replace(managed, **otherwise)) is expected
+    assert files.differs(managed, replace(managed, **otherwise)) is expected
 
 
 def test_no_file_is_as_good_as_any_other_no_file(managed):
-    absent = _files.read_file(managed.path, OWN)
-    assert not _files.differs(absent, replace(managed, content=None))
+    absent = files.read_file(managed.path, OWN)
+    assert not files.differs(absent, replace(managed, content=None))
 
 
 def test_the_last_good_file_comes_back(managed):
-    _files.write_file(managed, OWN)
-    good = _files.Backup(managed, OWN)
+    files.write_file(managed, OWN)
+    good = files.Backup(managed, OWN)
     good.keep()
-    _files.write_file(replace(managed, content="two\n"), OWN)
+    files.write_file(replace(managed, content="two\n"), OWN)
     assert names(managed) == [".a.conf.last-good", "a.conf"]
     good.restore()
-    assert _files.read_file(managed.path, OWN).content == "one\n"
+    assert files.read_file(managed.path, OWN).content == "one\n"
     assert names(managed) == ["a.conf"]
 
 
 def test_where_there_was_no_file_none_comes_back(managed):
-    good = _files.Backup(_files.read_file(managed.path, OWN), OWN)
+    good = files.Backup(files.read_file(managed.path, OWN), OWN)
     good.keep()
-    _files.write_file(managed, OWN)
+    files.write_file(managed, OWN)
     good.restore()
     assert names(managed) == []
 
 
 def test_a_killed_run_that_found_no_file_is_taken_back_to_none(managed):
-    _files.Backup(_files.read_file(managed.path, OWN), OWN).keep()
-    _files.write_file(managed, OWN)
+    files.Backup(files.read_file(managed.path, OWN), OWN).keep()
+    files.write_file(managed, OWN)
     # The run is killed here.
-    assert _files.Backup(managed, OWN).restore()
+    assert files.Backup(managed, OWN).restore()
     assert names(managed) == []
 
 
 def test_with_nothing_kept_the_managed_file_stays(managed):
-    _files.write_file(managed, OWN)
-    assert not _files.Backup(managed, OWN).restore()
-    assert _files.read_file(managed.path, OWN).content == "one\n"
+    files.write_file(managed, OWN)
+    assert not files.Backup(managed, OWN).restore()
+    assert files.read_file(managed.path, OWN).content == "one\n"
 
 
 def test_a_disk_too_full_to_keep_anything_loses_nothing(managed, monkeypatch):
-    _files.write_file(managed, OWN)
-    good = _files.Backup(managed, OWN)
+    files.write_file(managed, OWN)
+    good = files.Backup(managed, OWN)
 
     def full(_descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -149,36 +149,36 @@ def test_a_disk_too_full_to_keep_anything_loses_nothing(managed, monkeypatch):
         with pytest.raises(OSError, match="No space left"):
             good.keep()
         assert not good.restore()
-    assert _files.read_file(managed.path, OWN).content == "one\n"
+    assert files.read_file(managed.path, OWN).content == "one\n"
     assert names(managed) == ["a.conf"]
 
 
 def test_the_last_good_file_outlives_a_killed_run(managed):
-    _files.write_file(managed, OWN)
-    _files.Backup(managed, OWN).keep()
+    files.write_file(managed, OWN)
+    files.Backup(managed, OWN).keep()
     bad = replace(managed, content="two\n")
-    _files.write_file(bad, OWN)
+    files.write_file(bad, OWN)
     # The run is killed here; the next one keeps nothing over it.
-    good = _files.Backup(bad, OWN)
+    good = files.Backup(bad, OWN)
     good.keep()
-    _files.write_file(replace(managed, content="three\n"), OWN)
+    files.write_file(replace(managed, content="three\n"), OWN)
     good.restore()
-    assert _files.read_file(managed.path, OWN).content == "one\n"
+    assert files.read_file(managed.path, OWN).content == "one\n"
 
 
 def test_a_good_file_makes_the_last_one_superfluous(managed):
-    _files.write_file(managed, OWN)
-    good = _files.Backup(managed, OWN)
+    files.write_file(managed, OWN)
+    good = files.Backup(managed, OWN)
     good.keep()
     good.discard()
     assert names(managed) == ["a.conf"]
 
 
 def test_going_back_needs_no_space(managed, monkeypatch):
-    _files.write_file(managed, OWN)
-    good = _files.Backup(_files.read_file(managed.path, OWN), OWN)
+    files.write_file(managed, OWN)
+    good = files.Backup(files.read_file(managed.path, OWN), OWN)
     good.keep()
-    _files.write_file(replace(managed, content="two\n"), OWN)
+    files.write_file(replace(managed, content="two\n"), OWN)
 
     def full(*_args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -187,50 +187,50 @@ def test_going_back_needs_no_space(managed, monkeypatch):
         patch.setattr(os, "write", full)
         patch.setattr(os, "fsync", full)
         assert good.restore()
-    assert _files.read_file(managed.path, OWN).content == "one\n"
+    assert files.read_file(managed.path, OWN).content == "one\n"
     assert names(managed) == ["a.conf"]
 
 
 def test_a_file_that_was_empty_comes_back_empty(managed):
     empty = replace(managed, content="")
-    _files.write_file(empty, OWN)
-    good = _files.Backup(_files.read_file(managed.path, OWN), OWN)
+    files.write_file(empty, OWN)
+    good = files.Backup(files.read_file(managed.path, OWN), OWN)
     good.keep()
-    _files.write_file(managed, OWN)
+    files.write_file(managed, OWN)
     assert good.restore()
-    assert _files.read_file(managed.path, OWN).content == ""
+    assert files.read_file(managed.path, OWN).content == ""
 
 
 def test_going_back_to_what_is_there_is_no_change(managed):
-    _files.write_file(managed, OWN)
-    good = _files.Backup(_files.read_file(managed.path, OWN), OWN)
+    files.write_file(managed, OWN)
+    good = files.Backup(files.read_file(managed.path, OWN), OWN)
     good.keep()
     assert not good.restore()
     assert names(managed) == ["a.conf"]
 
 
 def test_another_file_can_be_kept_instead(managed):
-    _files.write_file(managed, OWN)
-    good = _files.Backup(_files.read_file(managed.path, OWN), OWN)
+    files.write_file(managed, OWN)
+    good = files.Backup(files.read_file(managed.path, OWN), OWN)
     good.keep()
     newer = replace(managed, content="two\n")
-    _files.write_file(newer, OWN)
+    files.write_file(newer, OWN)
     good.keep_instead(replace(newer, content="half\n"))
     assert good.content == "half\n"
-    assert _files.Backup(newer, OWN).restore()
-    assert _files.read_file(managed.path, OWN).content == "half\n"
+    assert files.Backup(newer, OWN).restore()
+    assert files.read_file(managed.path, OWN).content == "half\n"
 
 
 def test_forgetting_removes_what_killed_runs_left(managed):
-    _files.write_file(managed, OWN)
+    files.write_file(managed, OWN)
     for left in (".a.conf.new", ".a.conf.last-good", "..a.conf.last-good.new"):
         Path(managed.path).with_name(left).write_text("half")
-    _files.Backup(managed, OWN).discard()
+    files.Backup(managed, OWN).discard()
     assert names(managed) == ["a.conf"]
 
 
 def test_a_write_that_takes_only_a_part_goes_on(managed, monkeypatch):
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:2]))
-    _files.write_file(managed, OWN)
-    assert _files.read_file(managed.path, OWN).content == "one\n"
+    files.write_file(managed, OWN)
+    assert files.read_file(managed.path, OWN).content == "one\n"

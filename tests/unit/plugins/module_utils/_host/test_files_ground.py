@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import (
-    files as _files,
-    identity as _identity,
+    files,
+    identity,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._host.files import Ground
 
@@ -55,14 +55,14 @@ ENTRIES = [
 
 @pytest.mark.parametrize(("parent", "uid", "gid", "mode", "expected"), ENTRIES)
 def test_who_can_change_an_entry(parent, uid, gid, mode, expected):
-    assert _files.ground_of(parent, uid, gid, mode) is expected
+    assert files.ground_of(parent, uid, gid, mode) is expected
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a directory of root's to somebody else")
 def test_an_access_list_may_let_others_write(tmp_path):
     """Its mask is in the place of the group's rights, and the group is root's."""
     tmp_path.chmod(0o755)
-    assert _files._owner_and_mode(str(tmp_path)) == ROOTS
+    assert files._owner_and_mode(str(tmp_path)) == ROOTS
     nobody = 0xFFFFFFFF
     entries = [(1, 7, nobody), (2, 7, POSTGRES), (4, 5, nobody), (16, 7, nobody), (32, 5, nobody)]
     packed = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one) for one in entries)
@@ -70,8 +70,8 @@ def test_an_access_list_may_let_others_write(tmp_path):
         os.setxattr(tmp_path, "system.posix_acl_access", packed)
     except OSError:
         pytest.skip("the filesystem has no access lists")
-    found = _files._owner_and_mode(str(tmp_path))
-    assert _files.ground_of(Ground.OURS, *found) is Ground.THEIRS
+    found = files._owner_and_mode(str(tmp_path))
+    assert files.ground_of(Ground.OURS, *found) is Ground.THEIRS
 
 
 ROOTS = (0, 0, DIRECTORY | 0o755)
@@ -127,34 +127,34 @@ def tree(monkeypatch: pytest.MonkeyPatch) -> None:
             raise FileNotFoundError(path)
         return TREE[path]
 
-    monkeypatch.setattr(_files, "_owner_and_mode", found)
+    monkeypatch.setattr(files, "_owner_and_mode", found)
     monkeypatch.setattr(os, "readlink", LINKS.__getitem__)
 
 
 @pytest.mark.usefixtures("tree")
 @pytest.mark.parametrize(("path", "leads_to", "unsafe"), WAYS)
 def test_how_far_root_decides(path, leads_to, unsafe):
-    assert _files.walk(path) == _files.Walk(leads_to, unsafe)
+    assert files.walk(path) == files.Walk(leads_to, unsafe)
 
 
 @pytest.mark.usefixtures("tree")
 def test_links_without_end_are_refused():
     with pytest.raises(OSError, match="/etc/round/x has too many symbolic links in it"):
-        _files.walk("/etc/round/x")
+        files.walk("/etc/round/x")
 
 
 @pytest.mark.usefixtures("tree")
 @pytest.mark.parametrize(
     ("path", "rights", "expected"),
     [
-        ("/etc/pgbouncer/x", _files.Rights("nobody"), ""),
-        ("/etc/pgbouncer/x", _files.Rights("nobody", everywhere=True), "nobody"),
-        ("/etc/postgresql/x", _files.Rights("nobody"), "nobody"),
+        ("/etc/pgbouncer/x", files.Rights("nobody"), ""),
+        ("/etc/pgbouncer/x", files.Rights("nobody", everywhere=True), "nobody"),
+        ("/etc/postgresql/x", files.Rights("nobody"), "nobody"),
     ],
 )
 def test_who_works_on_a_path(path, rights, expected, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    assert _files.worker_of(path, rights) == expected
+    assert files.worker_of(path, rights) == expected
 
 
 @pytest.mark.usefixtures("tree")
@@ -162,7 +162,7 @@ def test_who_works_on_a_path(path, rights, expected, monkeypatch):
 def test_root_is_nobodys_stand_in(user, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     with pytest.raises(PermissionError, match=rf"OS user '{user}', who would do it instead, "):
-        _files.worker_of("/etc/postgresql/x", _files.Rights(user))
+        files.worker_of("/etc/postgresql/x", files.Rights(user))
 
 
 # A directory of a configuration, its owner, whom the operator logs in as, and whose files it has.
@@ -186,20 +186,20 @@ SERVICES = [
 @pytest.mark.parametrize(("directory", "uid", "login", "expected"), SERVICES)
 def test_whose_files_a_server_has(directory, uid, login, expected, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(_files, "user_name", lambda number: f"user{number}" if number else "root")
+    monkeypatch.setattr(files, "user_name", lambda number: f"user{number}" if number else "root")
     if uid is not None:
         monkeypatch.setitem(TREE, directory, (uid, uid, DIRECTORY | 0o755))
-    assert _files.service_user(directory, login) == expected
+    assert files.service_user(directory, login) == expected
 
 
 @pytest.mark.usefixtures("tree")
 def test_what_runs_as_root_is_only_roots(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    _files.check_only_ours("unit_directory", "/etc/pgbouncer/x.service")
+    files.check_only_ours("unit_directory", "/etc/pgbouncer/x.service")
     with pytest.raises(
         ValueError, match=r"^unit_directory: users other than root can change /srv/lib/pg,"
     ):
-        _files.check_only_ours("unit_directory", "/var/lib/pg/x.service")
+        files.check_only_ours("unit_directory", "/var/lib/pg/x.service")
 
 
 def test_a_process_that_is_not_root_stays_who_it_is(monkeypatch):
@@ -210,9 +210,9 @@ def test_a_process_that_is_not_root_stays_who_it_is(monkeypatch):
 
     for name in ("setgroups", "setegid", "seteuid"):
         monkeypatch.setattr(os, name, never)
-    with _identity.acting_as(_identity.entry_of("nobody")):
+    with identity.acting_as(identity.entry_of("nobody")):
         pass
-    assert _files.worker_of("/etc/postgresql/x", _files.Rights("nobody")) == ""
+    assert files.worker_of("/etc/postgresql/x", files.Rights("nobody")) == ""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
@@ -232,7 +232,7 @@ def _has_nothing_of_roots() -> None:
         secret = Path(name) / "secret"
         secret.write_text("secret")
         secret.chmod(0o640)  # of a group that root is in
-        with pytest.raises(PermissionError), _identity.acting_as(_identity.entry_of("nobody")):
+        with pytest.raises(PermissionError), identity.acting_as(identity.entry_of("nobody")):
             secret.read_text()
         assert (os.geteuid(), os.getegid(), os.getgroups()) == before
         assert secret.read_text() == "secret"

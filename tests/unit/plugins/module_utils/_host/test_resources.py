@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._host import resources as _resources
+from ansible_collections.pooled.postgres.plugins.module_utils._host import resources
 from ansible_collections.pooled.postgres.plugins.module_utils._host.resources import (
     CpuSet,
     Limit,
@@ -48,7 +48,7 @@ MOUNTS = [
 
 @pytest.mark.parametrize(("mountinfo", "expected"), MOUNTS)
 def test_cgroup_mounts(mountinfo: str, expected: tuple[Mount, ...]) -> None:
-    assert _resources.cgroup_mounts(mountinfo) == expected
+    assert resources.cgroup_mounts(mountinfo) == expected
 
 
 MEMORY_V1 = Mount(1, ("rw", "memory"), "/libpod/abc", "/sys/fs/cgroup/memory")
@@ -66,7 +66,7 @@ OUTER_CGROUPS = [
 
 @pytest.mark.parametrize(("text", "mount", "expected"), OUTER_CGROUPS)
 def test_outer_cgroup(text: str, mount: Mount, expected: str) -> None:
-    assert _resources.outer_cgroup(text, mount) == expected
+    assert resources.outer_cgroup(text, mount) == expected
 
 
 DIRECTORIES = [
@@ -101,7 +101,7 @@ DIRECTORIES = [
 
 @pytest.mark.parametrize(("mount", "cgroup", "expected"), DIRECTORIES)
 def test_cgroup_directories(mount: Mount, cgroup: str, expected: tuple[str, ...]) -> None:
-    assert _resources.cgroup_directories(mount, cgroup) == expected
+    assert resources.cgroup_directories(mount, cgroup) == expected
 
 
 LIMIT_FILES = [
@@ -121,7 +121,7 @@ LIMIT_FILES = [
 
 @pytest.mark.parametrize(("mount", "expected"), LIMIT_FILES)
 def test_limit_files(mount: Mount, expected: tuple[str, ...]) -> None:
-    assert _resources.limit_files(mount, 2048 * 1024) == expected
+    assert resources.limit_files(mount, 2048 * 1024) == expected
 
 
 HUGE_PAGE_NAMES = [
@@ -133,7 +133,7 @@ HUGE_PAGE_NAMES = [
 
 @pytest.mark.parametrize(("page_bytes", "name"), HUGE_PAGE_NAMES)
 def test_limit_files_by_page_size(page_bytes: int, name: str) -> None:
-    assert name in _resources.limit_files(HOST_V2, page_bytes)
+    assert name in resources.limit_files(HOST_V2, page_bytes)
 
 
 MEMORY = [
@@ -169,7 +169,7 @@ MEMORY = [
 
 @pytest.mark.parametrize(("contents", "expected"), MEMORY)
 def test_memory_limits(contents: dict[str, str], expected: tuple[Limit, ...]) -> None:
-    assert _resources.memory_limits("/d", contents, 8 * GIB) == expected
+    assert resources.memory_limits("/d", contents, 8 * GIB) == expected
 
 
 CPUS = [
@@ -187,15 +187,15 @@ CPUS = [
 
 @pytest.mark.parametrize(("contents", "expected"), CPUS)
 def test_cpu_limits(contents: dict[str, str], expected: tuple[Limit, ...]) -> None:
-    assert _resources.cpu_limits("/d", contents) == expected
+    assert resources.cpu_limits("/d", contents) == expected
 
 
 def test_cpu_sets() -> None:
     contents = {"cpuset.cpus.effective": "0-1,3\n", "cpu.max": "max 100000"}
-    assert _resources.cpu_sets("/d", contents) == (
+    assert resources.cpu_sets("/d", contents) == (
         CpuSet(frozenset({0, 1, 3}), "cpuset.cpus.effective of /d"),
     )
-    assert _resources.cpu_sets("/d", {}) == ()
+    assert resources.cpu_sets("/d", {}) == ()
 
 
 CPU_NUMBERS = [
@@ -209,17 +209,17 @@ CPU_NUMBERS = [
 
 @pytest.mark.parametrize(("text", "expected"), CPU_NUMBERS)
 def test_cpu_numbers(text: str, expected: set[int]) -> None:
-    assert _resources.cpu_numbers(text) == expected
+    assert resources.cpu_numbers(text) == expected
 
 
 def test_huge_page_limits() -> None:
-    limits = _resources.huge_page_limits("/d", {"hugetlb.2MB.max": "1073741824\n"}, 2**21)
+    limits = resources.huge_page_limits("/d", {"hugetlb.2MB.max": "1073741824\n"}, 2**21)
     assert limits == (Limit(GIB, "hugetlb.2MB.max of /d"),)
-    assert _resources.huge_page_limits("/d", {"hugetlb.2MB.max": "max\n"}, 2**21) == ()
+    assert resources.huge_page_limits("/d", {"hugetlb.2MB.max": "max\n"}, 2**21) == ()
     pages = {"page_bytes": 2**21, "total": 1024, "free": 100}
-    assert _resources.bound_huge_pages(pages, limits) == {**pages, "total": 512}
-    assert _resources.bound_huge_pages(pages, [Limit(0, "x")]) == {**pages, "total": 0, "free": 0}
-    assert _resources.bound_huge_pages(pages, []) == pages
+    assert resources.bound_huge_pages(pages, limits) == {**pages, "total": 512}
+    assert resources.bound_huge_pages(pages, [Limit(0, "x")]) == {**pages, "total": 0, "free": 0}
+    assert resources.bound_huge_pages(pages, []) == pages
 
 
 SYSTEMCTL = """Slice=system-postgresql.slice
@@ -239,25 +239,25 @@ Id=-.slice
 
 
 def test_units() -> None:
-    service, root = _resources.units(SYSTEMCTL)
+    service, root = resources.units(SYSTEMCTL)
     assert service["Slice"] == "system-postgresql.slice"
-    assert _resources.unit_memory_limits(service, 8 * GIB) == (
+    assert resources.unit_memory_limits(service, 8 * GIB) == (
         Limit(2 * GIB, "MemoryMax of postgresql@15-main.service"),
     )
-    assert _resources.unit_memory_limits(service, GIB) == ()
-    assert _resources.unit_cpu_limits(service) == (
+    assert resources.unit_memory_limits(service, GIB) == ()
+    assert resources.unit_cpu_limits(service) == (
         Limit(1.5, "CPUQuota of postgresql@15-main.service"),
     )
-    assert _resources.unit_memory_limits(root, 8 * GIB) == ()
-    assert _resources.unit_cpu_limits(root) == ()
-    assert _resources.units("") == ()
+    assert resources.unit_memory_limits(root, 8 * GIB) == ()
+    assert resources.unit_cpu_limits(root) == ()
+    assert resources.units("") == ()
 
 
 @pytest.mark.parametrize(
     ("text", "expected"), [("1min 30s", 90.0), ("500ms", 0.5), ("250us", 0.00025), ("", None)]
 )
 def test_quota_texts(text: str, expected: float | None) -> None:
-    limits = _resources.unit_cpu_limits({"CPUQuotaPerSecUSec": text})
+    limits = resources.unit_cpu_limits({"CPUQuotaPerSecUSec": text})
     assert [limit.amount for limit in limits] == ([] if expected is None else [expected])
 
 
@@ -279,8 +279,8 @@ UNIT_FILE_NAMES = [
 def test_names_of_unit_files(
     unit: str, fragments: tuple[str, ...], drop_ins: tuple[str, ...]
 ) -> None:
-    assert _resources.fragment_names(unit) == fragments
-    assert _resources.drop_in_names(unit) == drop_ins
+    assert resources.fragment_names(unit) == fragments
+    assert resources.drop_in_names(unit) == drop_ins
 
 
 UNIT_FILES = [
@@ -314,7 +314,7 @@ UNIT_FILES = [
 
 @pytest.mark.parametrize(("texts", "expected"), UNIT_FILES)
 def test_configured_unit(texts: list[str], expected: dict[str, str]) -> None:
-    assert _resources.configured_unit("x.service", texts, 8 * GIB) == {
+    assert resources.configured_unit("x.service", texts, 8 * GIB) == {
         "Id": "x.service (not in force yet)",
         **expected,
     }
@@ -322,14 +322,14 @@ def test_configured_unit(texts: list[str], expected: dict[str, str]) -> None:
 
 def test_configured_units_limit_like_those_in_force() -> None:
     text = "[Service]\nMemoryMax=1G\nCPUQuota=150%\nAllowedCPUs=0-1\n"
-    unit = _resources.configured_unit("x.service", [text], 8 * GIB)
-    assert _resources.unit_memory_limits(unit, 8 * GIB) == (
+    unit = resources.configured_unit("x.service", [text], 8 * GIB)
+    assert resources.unit_memory_limits(unit, 8 * GIB) == (
         Limit(GIB, "MemoryMax of x.service (not in force yet)"),
     )
-    assert _resources.unit_cpu_limits(unit) == (
+    assert resources.unit_cpu_limits(unit) == (
         Limit(1.5, "CPUQuota of x.service (not in force yet)"),
     )
-    assert _resources.unit_cpu_sets(unit) == (
+    assert resources.unit_cpu_sets(unit) == (
         CpuSet(frozenset({0, 1}), "AllowedCPUs of x.service (not in force yet)"),
     )
 
@@ -337,8 +337,8 @@ def test_configured_units_limit_like_those_in_force() -> None:
 def test_systemd_memory_bytes() -> None:
     v1 = Limit(GIB, "memory.limit_in_bytes of /sys/fs/cgroup/memory")
     v2 = Limit(2 * GIB, "memory.max of /sys/fs/cgroup")
-    assert _resources.systemd_memory_bytes(8 * GIB, [v1]) == 8 * GIB
-    assert _resources.systemd_memory_bytes(8 * GIB, [v1, v2]) == 2 * GIB
+    assert resources.systemd_memory_bytes(8 * GIB, [v1]) == 8 * GIB
+    assert resources.systemd_memory_bytes(8 * GIB, [v1, v2]) == 2 * GIB
 
 
 SERVICES = [
@@ -352,7 +352,7 @@ SERVICES = [
 @pytest.mark.parametrize(("version", "name", "expected"), SERVICES)
 def test_service_names(version: str, name: str, expected: tuple[str, ...]) -> None:
     clusters = [{"major": 15, "name": "main"}, {"major": 17, "name": "main"}]
-    assert _resources.service_names(clusters, version, name) == expected
+    assert resources.service_names(clusters, version, name) == expected
 
 
 SLICES = [
@@ -365,7 +365,7 @@ SLICES = [
 
 @pytest.mark.parametrize(("unit", "expected"), SLICES)
 def test_slices(unit: dict[str, str], expected: tuple[str, ...]) -> None:
-    assert _resources.slices(unit) == expected
+    assert resources.slices(unit) == expected
 
 
 BOUND_MEMORY = [
@@ -377,7 +377,7 @@ BOUND_MEMORY = [
 
 @pytest.mark.parametrize(("limits", "expected"), BOUND_MEMORY)
 def test_bound_memory(limits: list[Limit], expected: tuple[int, str, bool]) -> None:
-    assert _resources.bound_memory(8 * GIB, limits) == expected
+    assert resources.bound_memory(8 * GIB, limits) == expected
 
 
 def cpu_set(by: str, *cpus: int) -> CpuSet:
@@ -400,12 +400,12 @@ BOUND_CPUS = [
 
 @pytest.mark.parametrize(("sets", "limits", "expected"), BOUND_CPUS)
 def test_bound_cpus(sets: list[CpuSet], limits: list[Limit], expected: tuple[int, str]) -> None:
-    assert _resources.bound_cpus({0, 1, 2, 3}, sets, limits) == expected
+    assert resources.bound_cpus({0, 1, 2, 3}, sets, limits) == expected
 
 
 def test_meminfo_bytes() -> None:
     text = "MemTotal:       24684084 kB\nHugePages_Total:       0\nCommitLimit:    12342040 kB\n"
-    assert _resources.meminfo_bytes(text) == {
+    assert resources.meminfo_bytes(text) == {
         "MemTotal": 24684084 * 1024,
         "CommitLimit": 12342040 * 1024,
     }
@@ -423,7 +423,7 @@ OS_RELEASES = [
 
 @pytest.mark.parametrize(("text", "expected"), OS_RELEASES)
 def test_os_release(text: str, expected: dict[str, str]) -> None:
-    assert _resources.os_release(text) == expected
+    assert resources.os_release(text) == expected
 
 
 VERSIONS = [
@@ -435,7 +435,7 @@ VERSIONS = [
 
 @pytest.mark.parametrize(("text", "expected"), VERSIONS)
 def test_pgbouncer_version(text: str, expected: str | None) -> None:
-    assert _resources.pgbouncer_version(text) == expected
+    assert resources.pgbouncer_version(text) == expected
 
 
 CLUSTERS = [
@@ -462,7 +462,7 @@ CLUSTERS = [
 
 @pytest.mark.parametrize(("texts", "expected"), CLUSTERS)
 def test_cluster(texts: list[str], expected: dict[str, object]) -> None:
-    assert _resources.cluster(15, "main", texts) == {
+    assert resources.cluster(15, "main", texts) == {
         "major": 15,
         "name": "main",
         "socket_directories": "/var/run/postgresql",
@@ -479,7 +479,7 @@ def test_cluster(texts: list[str], expected: dict[str, object]) -> None:
     ],
 )
 def test_running_connections(report: str, expected: int) -> None:
-    assert _resources.running_connections(report) == expected
+    assert resources.running_connections(report) == expected
 
 
 HUGE_PAGES = [
@@ -494,7 +494,7 @@ HUGE_PAGES = [
 
 @pytest.mark.parametrize(("meminfo", "expected"), HUGE_PAGES)
 def test_huge_pages(meminfo: str, expected: dict[str, int]) -> None:
-    assert _resources.huge_pages(meminfo) == expected
+    assert resources.huge_pages(meminfo) == expected
 
 
 MANAGED = [
@@ -515,7 +515,7 @@ MANAGED = [
 
 @pytest.mark.parametrize(("drop_in", "expected"), MANAGED)
 def test_managed_settings(drop_in: str, expected: dict[str, str]) -> None:
-    assert _resources.managed_settings(drop_in) == expected
+    assert resources.managed_settings(drop_in) == expected
 
 
 DIRECTORIES_OF_WAL = [
@@ -532,7 +532,7 @@ def test_wal_directories(version: str, name: str, expected: tuple[str, ...]) -> 
         {"major": 15, "name": "main", "data_directory": "/srv/15"},
         {"major": 17, "name": "main", "data_directory": "/srv/17/"},
     ]
-    assert _resources.wal_directories(clusters, version, name) == expected
+    assert resources.wal_directories(clusters, version, name) == expected
 
 
 def test_what_is_read_of_units_is_asked_for() -> None:
@@ -546,4 +546,4 @@ def test_what_is_read_of_units_is_asked_for() -> None:
         )
     }
     assert {"ControlGroup", "Slice"} <= read
-    assert read <= set(_resources.UNIT_PROPERTIES)
+    assert read <= set(resources.UNIT_PROPERTIES)

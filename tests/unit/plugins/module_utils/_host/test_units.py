@@ -9,17 +9,17 @@ import pytest
 
 from ansible_collections.pooled.postgres.plugins.filter.network_drop_in import FilterModule
 from ansible_collections.pooled.postgres.plugins.filter.unit_hardening import unit_hardening
-from ansible_collections.pooled.postgres.plugins.module_utils._host import units as _units
+from ansible_collections.pooled.postgres.plugins.module_utils._host import units
 
 
-@pytest.mark.parametrize("sandbox", _units.SANDBOXES)
+@pytest.mark.parametrize("sandbox", units.SANDBOXES)
 def test_the_server_beside_it_keeps_its_memory(sandbox):
     # RemoveIPC of a unit of the user postgres removes the server's shared memory when it stops.
-    assert not any(line.startswith("RemoveIPC") for line in _units.hardening(sandbox))
+    assert not any(line.startswith("RemoveIPC") for line in units.hardening(sandbox))
 
 
 def test_what_a_host_can_not_do_is_left_out():
-    full, mounts, none = (set(_units.hardening(sandbox)) for sandbox in _units.SANDBOXES)
+    full, mounts, none = (set(units.hardening(sandbox)) for sandbox in units.SANDBOXES)
     assert none < mounts < full
     assert {"NoNewPrivileges=yes", "CapabilityBoundingSet=", "UMask=0027"} <= none
     assert "ProtectSystem=strict" in mounts - none
@@ -28,11 +28,11 @@ def test_what_a_host_can_not_do_is_left_out():
 
 def test_an_unknown_sandbox_is_refused():
     with pytest.raises(ValueError, match="sandbox: 'all' is not allowed; choose one of full, "):
-        _units.hardening("all")
+        units.hardening("all")
 
 
 def test_services_do_not_see_homes_unless_told():
-    assert "ProtectHome=read-only" in _units.hardening("full")
+    assert "ProtectHome=read-only" in units.hardening("full")
     assert "ProtectHome=yes" in unit_hardening("full")
 
 
@@ -48,17 +48,17 @@ def test_services_do_not_see_homes_unless_told():
 )
 def test_what_is_in_tmp_stays_in_sight(path, private):
     for lines in (
-        _units.hardening("full", paths=[path]),
-        _units.hardening("full", writable=[path]),
+        units.hardening("full", paths=[path]),
+        units.hardening("full", writable=[path]),
         unit_hardening("full", [path]),
     ):
         assert ("PrivateTmp=yes" in lines) is private
 
 
 def test_a_probe_asks_for_all_of_it_as_somebody_else_than_root():
-    probe = _units.probe("full")
+    probe = units.probe("full")
     assert probe[::2] == ["--property"] * len(probe[1::2])
-    assert {"User=daemon", "PrivateTmp=yes", *_units.hardening("full")} == {*probe[1::2]}
+    assert {"User=daemon", "PrivateTmp=yes", *units.hardening("full")} == {*probe[1::2]}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_probe_asks_for_all_of_it_as_somebody_else_than_root():
     ],
 )
 def test_quoted(word, quoted):
-    assert _units.quoted(word) == quoted
+    assert units.quoted(word) == quoted
 
 
 # Addresses to listen on, and whether a host that boots may lack one of them.
@@ -95,6 +95,6 @@ ADDRESSES = [
 @pytest.mark.parametrize(("listen", "waits"), ADDRESSES)
 def test_who_listens_on_an_address_of_the_network_waits_for_it(listen, waits):
     lines = ["Wants=network-online.target", "After=network-online.target"]
-    assert _units.network_lines(listen) == (lines if waits else [])
+    assert units.network_lines(listen) == (lines if waits else [])
     text = FilterModule().filters()["network_drop_in"](listen)
     assert text.splitlines()[1:] == (["[Unit]", *lines] if waits else [])

@@ -25,7 +25,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.login i
     scram_answer,
     taken_guesses,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram as _scram
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram as sql_scram
 
 
 def test_the_proof_is_the_one_of_rfc_7677():
@@ -47,9 +47,9 @@ def test_nonsense_and_endless_work_are_refused(said):
 
 
 def test_nothing_matches_the_unmatchable_verifier():
-    assert _scram.is_verifier(_scram.UNMATCHABLE)
-    for password in ("", "md5", "null", _scram.UNMATCHABLE[:10]):
-        assert not _scram.password_matches(password, _scram.UNMATCHABLE)
+    assert sql_scram.is_verifier(sql_scram.UNMATCHABLE)
+    for password in ("", "md5", "null", sql_scram.UNMATCHABLE[:10]):
+        assert not sql_scram.password_matches(password, sql_scram.UNMATCHABLE)
 
 
 class Server:
@@ -106,7 +106,7 @@ def scram(password):
         said = f"r={nonce},s={base64.b64encode(b'salt').decode()},i=10"
         connection.sendall(message(11, said.encode()))
         final, proof = answer(connection).decode().split(",p=")
-        verifier = _scram.parse_verifier(_scram.make_verifier(password, 10, b"salt"))
+        verifier = sql_scram.parse_verifier(sql_scram.make_verifier(password, 10, b"salt"))
         stored = base64.b64decode(verifier.stored_key)
         signature = hmac.digest(stored, f"{bare},{said},{final}".encode(), "sha256")
         key = bytes(a ^ b for a, b in zip(base64.b64decode(proof), signature, strict=True))

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     ini,
     os_user,
-    processes as _pgbouncer_processes,
+    processes as room_of_processes,
 )
 
 WHO = {
@@ -30,7 +30,7 @@ INI = "/etc/pgbouncer/pgbouncer.ini"
 
 
 def processes(count, **options):
-    return _pgbouncer_processes.processes(
+    return room_of_processes.processes(
         count,
         {**OPTIONS, **options},
         service="pgbouncer",
@@ -63,7 +63,7 @@ def processes(count, **options):
 )  # fmt: skip
 def test_what_cannot_be_is_refused_by_name(wanted, version, given, listen_addr, message):
     with pytest.raises(ValueError) as caught:
-        _pgbouncer_processes.checked_count(
+        room_of_processes.checked_count(
             wanted, version, given, listen_addr, "pgbouncer_processes", "pgbouncer_settings"
         )
     assert str(caught.value) == message
@@ -80,14 +80,14 @@ def test_what_cannot_be_is_refused_by_name(wanted, version, given, listen_addr, 
     ],
 )
 def test_what_can_be(wanted, version, given):
-    assert _pgbouncer_processes.checked_count(wanted, version, given, "*") == wanted
+    assert room_of_processes.checked_count(wanted, version, given, "*") == wanted
 
 
 def test_a_single_process_has_what_it_always_had():
     (only,) = processes(1)
-    assert only == _pgbouncer_processes.Process(1, "pgbouncer", INI, OPTIONS)
-    assert _pgbouncer_processes.peers((only,)) == {}
-    text = _pgbouncer_processes.drop_in(2048, (only,), **WHO)
+    assert only == room_of_processes.Process(1, "pgbouncer", INI, OPTIONS)
+    assert room_of_processes.peers((only,)) == {}
+    text = room_of_processes.drop_in(2048, (only,), **WHO)
     assert text.startswith(
         "# Managed by Ansible, collection pooled.postgres: changes made here by hand are"
         " replaced.\n[Service]\nUser=postgres\nGroup=postgres\nNoNewPrivileges=yes\n"
@@ -100,7 +100,7 @@ def test_a_single_process_has_what_it_always_had():
         "ReadWritePaths=-/var/log/postgresql",
         "ReadWritePaths=-/var/run/postgresql",
     ]
-    assert _pgbouncer_processes.rotation(OPTIONS, "pgbouncer", "postgres", "postgres") is None
+    assert room_of_processes.rotation(OPTIONS, "pgbouncer", "postgres", "postgres") is None
     assert "[peers]" not in ini.render_ini(OPTIONS, {}, {}, [], [], {})
 
 
@@ -116,7 +116,7 @@ def test_each_process_has_a_place_of_its_own_and_knows_all():
         "unix_socket_dir": "/run/pgbouncer-2",
     }
     assert (third.service, third.config_file) == ("pgbouncer@3", "/etc/pgbouncer/pgbouncer-3.ini")
-    peers = _pgbouncer_processes.peers((first, second, third))
+    peers = room_of_processes.peers((first, second, third))
     text = ini.render_ini(second.options, {}, {}, [], [], peers)
     assert (
         "[peers]\n"
@@ -136,11 +136,11 @@ def test_a_log_or_pid_file_that_nobody_wants_stays_away():
 
 def test_units():
     members = processes(3)
-    text = _pgbouncer_processes.drop_in(4096, members, **WHO)
+    text = room_of_processes.drop_in(4096, members, **WHO)
     assert "[Unit]\nWants=pgbouncer@2.service pgbouncer@3.service\n" in text
     # Or a crash of the first would restart the others.
     assert "Restart=on-failure\nRestartMode=direct\n" in text
-    template = _pgbouncer_processes.template(4096, members, binary="/usr/sbin/pgbouncer", **WHO)
+    template = room_of_processes.template(4096, members, binary="/usr/sbin/pgbouncer", **WHO)
     for line in (
         "PartOf=pgbouncer.service",
         "ReloadPropagatedFrom=pgbouncer.service",
@@ -152,14 +152,14 @@ def test_units():
         "LimitNOFILE=4096",
     ):
         assert f"\n{line}\n" in template
-    assert template.startswith(_pgbouncer_processes.HEADER)
+    assert template.startswith(room_of_processes.HEADER)
     assert "ReadWritePaths=-/run" not in template
 
 
 def test_units_of_a_user_of_its_own():
     who = {**WHO, "user": "pgbouncer", "group": "bouncers"}
     members = processes(2, **os_user.layout("pgbouncer"))
-    text = _pgbouncer_processes.drop_in(2048, members, **who)
+    text = room_of_processes.drop_in(2048, members, **who)
     for line in (
         "User=pgbouncer",
         "Group=bouncers",
@@ -170,7 +170,7 @@ def test_units_of_a_user_of_its_own():
         " /var/run/postgresql/.s.PGSQL.6432",
     ):
         assert f"\n{line}\n" in text
-    template = _pgbouncer_processes.template(2048, members, binary="/usr/sbin/pgbouncer", **who)
+    template = room_of_processes.template(2048, members, binary="/usr/sbin/pgbouncer", **who)
     directories = [line for line in template.splitlines() if "Directory=" in line]
     assert directories == ["LogsDirectory=pgbouncer", "RuntimeDirectory=pgbouncer-%i"]
     for unit in (text, template):
@@ -178,7 +178,7 @@ def test_units_of_a_user_of_its_own():
         assert "ProtectSystem=strict" in unit
         assert "ReadWritePaths" not in unit
     assert "ExecStartPost" not in template
-    rotation = _pgbouncer_processes.rotation(
+    rotation = room_of_processes.rotation(
         members[0].options, "pgbouncer", "pgbouncer", "bouncers"
     )
     assert "\n/var/log/pgbouncer/*.log {\n" in rotation
@@ -189,14 +189,14 @@ def test_units_of_a_user_of_its_own():
 def test_a_place_of_the_users_own_can_be_written_to():
     places = {"unix_socket_dir": "/tmp", "logfile": "/srv/my logs/100%/p.log", "pidfile": ""}
     (only,) = processes(1, **places)
-    text = _pgbouncer_processes.drop_in(2048, (only,), **{**WHO, "user": "pgbouncer"})
+    text = room_of_processes.drop_in(2048, (only,), **{**WHO, "user": "pgbouncer"})
     assert '\nReadWritePaths="-/srv/my logs/100%%"\nReadWritePaths=-/tmp\n' in text
     # Clients would not find a socket in a /tmp of its own.
     assert "PrivateTmp" not in text
     assert "Directory=" not in text
-    elsewhere = _pgbouncer_processes.drop_in(2048, processes(1), **{**WHO, "hosts": ["a, /tmp/pg"]})
+    elsewhere = room_of_processes.drop_in(2048, processes(1), **{**WHO, "hosts": ["a, /tmp/pg"]})
     assert "PrivateTmp" not in elsewhere
-    usual = _pgbouncer_processes.drop_in(2048, processes(1), **WHO)
+    usual = room_of_processes.drop_in(2048, processes(1), **WHO)
     assert "\nPrivateTmp=yes\n" in usual
 
 
@@ -204,9 +204,9 @@ def test_a_place_of_the_users_own_can_be_written_to():
 def test_processes_start_when_the_host_has_their_addresses(listen, waits):
     only, several = processes(1, listen_addr=listen), processes(2, listen_addr=listen)
     for text in (
-        _pgbouncer_processes.drop_in(2048, only, **WHO),
-        _pgbouncer_processes.drop_in(2048, several, **WHO),
-        _pgbouncer_processes.template(2048, several, binary="/usr/sbin/pgbouncer", **WHO),
+        room_of_processes.drop_in(2048, only, **WHO),
+        room_of_processes.drop_in(2048, several, **WHO),
+        room_of_processes.template(2048, several, binary="/usr/sbin/pgbouncer", **WHO),
     ):
         about = text.partition("[Unit]\n")[2].partition("[Service]\n")[0].splitlines()
         for line in (
@@ -225,7 +225,7 @@ def test_files_of_processes_are_found_and_no_others():
         ".pgbouncer-4.ini.new", "pgbouncer-1.ini", "pgbouncer-x.ini", "pgbouncer-02.ini",
         "pgbouncer-2.ini.bak", ".pgbouncer.ini.last-good", "userlist.txt", "pgbouncer-100.ini",
     ]  # fmt: skip
-    assert sorted(_pgbouncer_processes.files_of_processes(names, INI)) == [
+    assert sorted(room_of_processes.files_of_processes(names, INI)) == [
         (2, "pgbouncer-2.ini"),
         (3, ".pgbouncer-3.ini.last-good"),
         (4, ".pgbouncer-4.ini.new"),
@@ -251,4 +251,4 @@ def test_files_of_processes_are_found_and_no_others():
     ],
 )
 def test_no_process_comes_or_goes_against_the_policy(wanted, found, active, may_restart, count):
-    assert _pgbouncer_processes.count_for_now(wanted, found, active, may_restart) == count
+    assert room_of_processes.count_for_now(wanted, found, active, may_restart) == count

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import (
-    sockets as _sockets,
+    sockets as unix_sockets,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions import (
-    read as _sessions_catalog,
-    report as _sessions_report,
-    sessions as _sessions,
+    read,
+    report,
+    sessions as sessions_module,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sessions.sessions import (
     Session,
@@ -62,7 +62,7 @@ DURATIONS = [
 
 @pytest.mark.parametrize(("text", "seconds"), DURATIONS)
 def test_lengths_of_time(text, seconds):
-    assert _sessions.duration_s("older_than", text) == seconds
+    assert sessions_module.duration_s("older_than", text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_lengths_of_time(text, seconds):
 )
 def test_what_is_no_length_of_time(text):
     with pytest.raises(ValueError) as error:
-        _sessions.duration_s("older_than", text)
+        sessions_module.duration_s("older_than", text)
     assert str(error.value) == (
         f"older_than: {text!r} is not a valid duration; give a number with one of ms, s, min, h, d,"
         " such as 10min"
@@ -96,7 +96,7 @@ REFUSED = [
 @pytest.mark.parametrize(("asked", "message"), REFUSED)
 def test_what_is_asked_must_make_sense(asked, message):
     with pytest.raises(ValueError) as error:
-        _sessions.parse_wanted(**{**ASKED, **asked})
+        sessions_module.parse_wanted(**{**ASKED, **asked})
     assert str(error.value) == message
 
 
@@ -114,7 +114,7 @@ MATCHES = [
     ({}, {"states": ["idle_in_transaction_aborted"]}, False),
     ({"state": "active"}, {"states": ["active"]}, True),
     ({"state": "fastpath function call"}, {"states": ["active"]}, True),
-    ({"state": "disabled"}, {"states": list(_sessions.STATES)}, False),
+    ({"state": "disabled"}, {"states": list(sessions_module.STATES)}, False),
     ({}, {"databases": ["shop"]}, True),
     ({}, {"databases": ["other"]}, False),
     ({}, {"applications": ["api", "job"]}, True),
@@ -124,8 +124,8 @@ MATCHES = [
 
 @pytest.mark.parametrize(("session", "asked", "meant"), MATCHES)
 def test_which_sessions_are_meant(session, asked, meant):
-    wanted = _sessions.parse_wanted(**{**ASKED, **asked})
-    assert _sessions.matches(replace(SESSION, **session), wanted) is meant
+    wanted = sessions_module.parse_wanted(**{**ASKED, **asked})
+    assert sessions_module.matches(replace(SESSION, **session), wanted) is meant
 
 
 HIDDEN = [
@@ -138,8 +138,8 @@ HIDDEN = [
 
 @pytest.mark.parametrize(("session", "hidden"), HIDDEN)
 def test_whose_state_is_hidden(session, hidden):
-    wanted = _sessions.parse_wanted(**ASKED)
-    assert _sessions.hidden_from(replace(SESSION, **session), wanted) is hidden
+    wanted = sessions_module.parse_wanted(**ASKED)
+    assert sessions_module.hidden_from(replace(SESSION, **session), wanted) is hidden
 
 
 QUERIES = [
@@ -162,34 +162,34 @@ QUERIES = [
 
 @pytest.mark.parametrize(("query", "shown"), QUERIES)
 def test_what_of_a_query_is_shown(query, shown):
-    assert _sessions.shown_query(query, 20) == shown
+    assert sessions_module.shown_query(query, 20) == shown
 
 
 @given(st.text(), st.text(), st.sampled_from(["PASSWORD", "password", "PassPhrase", "credentialS"]))
 def test_no_statement_with_a_password_is_shown(before, after, word):
-    shown = _sessions.shown_query(f"{before} {word} 'hunter2' {after}", 500)
+    shown = sessions_module.shown_query(f"{before} {word} 'hunter2' {after}", 500)
     assert "hunter2" not in shown
     assert len(shown) < 500 + len(before)
 
 
 @given(st.text(), st.integers(1, 50))
 def test_queries_are_one_bounded_line_that_does_nothing(query, length):
-    shown = _sessions.shown_query(query, length)
+    shown = sessions_module.shown_query(query, length)
     assert shown.isprintable()
     assert len(shown) <= length or "(not shown: " in shown
 
 
 def test_rows_have_no_query_when_it_is_left_out():
-    assert _sessions.session_row(SESSION, 0)["query"] is None
-    assert _sessions.session_row(SESSION, 8)["query"] == "SELECT 1"
-    assert _sessions.check_query_length(False, 10) == 0
-    assert _sessions.check_query_length(True, 10) == 10
+    assert sessions_module.session_row(SESSION, 0)["query"] is None
+    assert sessions_module.session_row(SESSION, 8)["query"] == "SELECT 1"
+    assert sessions_module.check_query_length(False, 10) == 0
+    assert sessions_module.check_query_length(True, 10) == 10
     with pytest.raises(
         ValueError,
         match=r"query_length: 0 is not a valid length; give at least 1,"
         r" or",
     ):
-        _sessions.check_query_length(True, 0)
+        sessions_module.check_query_length(True, 0)
 
 
 def test_counts_are_of_clients_and_by_number():
@@ -202,7 +202,7 @@ def test_counts_are_of_clients_and_by_number():
     ]
     assert [
         (row["application"], row["state"], row["count"], row["longest_seconds"])
-        for row in _sessions.counts(sessions)
+        for row in sessions_module.counts(sessions)
     ] == [
         ("job", "idle in transaction", 2, 3.0),
         ("api", "idle in transaction", 1, 60.0),
@@ -213,7 +213,7 @@ def test_counts_are_of_clients_and_by_number():
 def tree(edges, leaders=()):
     """Pids of a tree, two spaces for each step, from who waits for whom."""
     waits = [Wait(pid, tuple(blockers), "L", float(age)) for pid, blockers, age in edges]
-    nodes = _sessions.blocking_tree(waits, dict(leaders))
+    nodes = sessions_module.blocking_tree(waits, dict(leaders))
     return ["  " * node.depth + str(node.pid) for node in nodes], nodes
 
 
@@ -270,7 +270,7 @@ def test_workers_wait_in_the_name_of_their_leaders():
 )
 def test_a_tree_has_everybody_once_and_below_one_it_waits_for(graph):
     waits = [Wait(pid, tuple(blockers), "L", None) for pid, blockers in graph.items()]
-    nodes = _sessions.blocking_tree(waits, {})
+    nodes = sessions_module.blocking_tree(waits, {})
     waiting = {pid: set(blockers) - {pid} for pid, blockers in graph.items()}
     waiting = {pid: blockers for pid, blockers in waiting.items() if blockers}
     everybody = set(waiting).union(*waiting.values())
@@ -312,10 +312,10 @@ TIMES = [
 
 @pytest.mark.parametrize(("seconds", "text"), TIMES)
 def test_times_for_people(seconds, text):
-    assert _sessions_report.duration_text(seconds) == text
+    assert report.duration_text(seconds) == text
 
 
-ROW = _sessions.session_row(SESSION, 100)
+ROW = sessions_module.session_row(SESSION, 100)
 INFO = {
     "sessions": [
         {"database": "shop", "role": "app_user", "application": "api", "state": "active",
@@ -359,19 +359,19 @@ not shown: something: because
 
 
 def test_what_was_found_as_tables():
-    lines = _sessions_report.info_lines(INFO, "1min", "1h")
+    lines = report.info_lines(INFO, "1min", "1h")
     assert "\n".join(lines) + "\n" == INFO_LINES
 
 
 def test_pools_of_several_processes_say_whose_they_are():
     two = [*INFO["pools"], {**INFO["pools"][0], "console": "/run/b"}]
     found = {**INFO, "pools": two, "sessions": None, "not_shown": []}
-    lines = _sessions_report.info_lines(found, "1min", "1min")
+    lines = report.info_lines(found, "1min", "1min")
     assert [line.split()[0] for line in lines] == ["2", "console", "/run/a", "/run/b"]
 
 
 def test_tables_are_short():
-    lines = _sessions_report.table(["n"], [[number] for number in range(25)])
+    lines = report.table(["n"], [[number] for number in range(25)])
     assert len(lines) == 22
     assert lines[-1] == "  and 5 more"
 
@@ -382,7 +382,7 @@ def test_what_was_ended_as_tables():
         "spared": [{**ROW, "pid": 8}],
         "not_ended": [{**ROW, "pid": 9, "reason": "so"}, {**ROW, "pid": 10, "reason": "so"}],
     }
-    lines = _sessions_report.ended_lines(result, "terminate", False)
+    lines = report.ended_lines(result, "terminate", False)
     assert [line.split("  ")[0] or line.split()[0] for line in lines] == [
         *("ended: 1", "pid", "7"),
         *("no longer to be ended: 1", "pid", "8"),
@@ -390,21 +390,19 @@ def test_what_was_ended_as_tables():
     ]
     assert lines[-1] == "  pid 9, 10: so"
     nothing = {"ended": [], "spared": [], "not_ended": []}
-    assert _sessions_report.ended_lines(nothing, "cancel", True) == ["would cancel: none"]
-    assert _sessions_report.failure_text(result, False) == (
+    assert report.ended_lines(nothing, "cancel", True) == ["would cancel: none"]
+    assert report.failure_text(result, False) == (
         "2 of 3 sessions could not be ended: pid 9 of 'app_user': so (and others)"
     )
-    assert _sessions_report.failure_text(result, True).startswith(
-        "2 of 3 sessions can not be ended"
-    )
+    assert report.failure_text(result, True).startswith("2 of 3 sessions can not be ended")
 
 
 def test_those_that_have_gone_on_are_spared(monkeypatch):
     ended, went_on, refused, stuck = (replace(SESSION, pid=pid) for pid in (1, 2, 3, 4))
     answers = {1: "", 2: None, 3: "no right", 4: ""}
-    monkeypatch.setattr(_sessions_catalog, "send", lambda _c, one, _w: answers[one.pid])
+    monkeypatch.setattr(read, "send", lambda _c, one, _w: answers[one.pid])
     monkeypatch.setattr(
-        _sessions_catalog,
+        read,
         "wait_until_done",
         lambda _c, asked, _w: ({4}, {one.pid: "idle" for one in asked}),
     )
@@ -435,13 +433,11 @@ def test_all_processes_of_a_port_are_found_but_not_a_strangers(monkeypatch, tmp_
         for port in (5432, 6432):
             (tmp_path / name / f".s.PGSQL.{port}").touch()
     sockets = PROC_NET_UNIX.format(run=tmp_path).splitlines()[1:]
-    monkeypatch.setattr(_sockets, "_proc_net", {"unix": sockets}.__getitem__)
-    known = _sessions_catalog.owner_of
-    monkeypatch.setattr(
-        _sessions_catalog, "owner_of", lambda path: 4711 if "thief" in path else known(path)
-    )
+    monkeypatch.setattr(unix_sockets, "_proc_net", {"unix": sockets}.__getitem__)
+    known = read.owner_of
+    monkeypatch.setattr(read, "owner_of", lambda path: 4711 if "thief" in path else known(path))
     asked = {"pooler_host": "", "pooler_unix_socket": "", "pooler_os_user": "no-such-user"}
-    find = _sessions_catalog.console_directories
+    find = read.console_directories
     assert find({**asked, "pooler_port": 6432}) == [f"{tmp_path}/a", f"{tmp_path}/b c"]
     assert find({**asked, "pooler_port": 1}) == ["/var/run/postgresql"]
     assert find({**asked, "pooler_port": 6432, "pooler_unix_socket": "/x"}) == ["/x"]

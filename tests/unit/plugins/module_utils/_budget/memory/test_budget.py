@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory import (
-    sum as _memory_sum,
+    sum as memory_sum,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.budget import (
     GIB,
@@ -344,7 +344,7 @@ def test_table_for_people() -> None:
 
 def test_rounding_keeps_order() -> None:
     rounded = [
-        _memory_sum.truncated(size_bytes, "shared_buffers") for size_bytes in range(0, 2**31, 2**20)
+        memory_sum.truncated(size_bytes, "shared_buffers") for size_bytes in range(0, 2**31, 2**20)
     ]
     assert rounded == sorted(rounded)
 
@@ -693,4 +693,4 @@ def test_changes_arrive_whatever_runs(change: dict[str, Any]) -> None:
     again = memory_budget(**{**arguments, **change}, running=running)
     for name in ("shared_buffers", "work_mem"):
         wanted, got = size(fresh, name), size(again, name)
-        assert abs(wanted - got) <= _memory_sum.quantum(max(wanted, got), name)
+        assert abs(wanted - got) <= memory_sum.quantum(max(wanted, got), name)
