@@ -48,7 +48,7 @@ options:
     default: ''
   pooler_password:
     description:
-      - Password of O(pooler_role), plain text or a SCRAM verifier, for poolers on other hosts.
+      - Password of O(pooler_role), plain text or a SCRAM verifier, for PgBouncer on other hosts.
       - A pooler on the same host logs in over the unix socket by C(peer) and needs none. When it is not given, the role has no password, and loses
         one that it has.
     type: str

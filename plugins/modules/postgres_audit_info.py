@@ -406,7 +406,7 @@ def _without_password(pooler_role: str, found: dict[str, Any]) -> list[str]:
 
 
 def _poolers(pooler: Any) -> list[dict[str, Any]]:
-    """The pooler that answered, as the connection budget takes it."""
+    """The PgBouncer that answered, as the connection budget takes it."""
     if not pooler:
         return []
     sizes = {name: int(pooler.config[name]) for name in _POOL_SIZES if name in pooler.config}

@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Module: all settings of a server in one file, proved by the server before they are used."""
+"""Module: all settings of a server in one file, validated by the server before they are used."""
 
 from __future__ import annotations
 

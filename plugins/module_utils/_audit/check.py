@@ -23,7 +23,7 @@ _ACCEPTED_KEYS = ("id", "reason", "object")
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """What a rule saw.
 
     C(object) is whose mistake it is, so that one of several can be accepted; C(fix) is the SQL or
@@ -48,7 +48,7 @@ class Rule:
     title: str
     why: str
     variable: str
-    check: Callable[[Snapshot], Iterable[Seen]]
+    check: Callable[[Snapshot], Iterable[Observation]]
     inside: bool = False
 
 
@@ -145,9 +145,9 @@ def audit(rules: Sequence[Rule], snapshot: Snapshot, accepted: Sequence[Acceptan
     )
 
 
-def _checked(rule: Rule, snapshot: Snapshot) -> tuple[list[Seen], list[str]]:
+def _checked(rule: Rule, snapshot: Snapshot) -> tuple[list[Observation], list[str]]:
     """What a rule saw, and why it could not see more."""
-    seen: list[Seen] = []
+    seen: list[Observation] = []
     missed: list[str] = []
     try:
         # One at a time, so that what was seen before something unreadable stays.
@@ -160,7 +160,7 @@ def _checked(rule: Rule, snapshot: Snapshot) -> tuple[list[Seen], list[str]]:
     return seen, missed
 
 
-def _is_accepted(entry: Acceptance, rule: Rule, seen: Seen) -> bool:
+def _is_accepted(entry: Acceptance, rule: Rule, seen: Observation) -> bool:
     return entry.id == rule.id and entry.object in ("", seen.object)
 
 

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads a server and its pooler for the audit. Every transaction is read-only and short."""
+"""Reads a server and its PgBouncer for the audit. Every transaction is read-only and short."""
 
 from __future__ import annotations
 

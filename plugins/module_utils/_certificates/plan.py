@@ -20,7 +20,7 @@ DIRECTORY = "/etc/ssl/pooled"
 CERTIFICATE, KEY, AUTHORITY = "server.crt", "server.key", "ca.crt"
 KEY_MODE = 0o400
 # Whose certificates trust each other: what members of a cluster do among themselves must not be
-# open to whoever has a certificate for a pooler.
+# open to those who have a certificate for PgBouncer.
 AUTHORITIES = ("clients", "members")
 PURPOSES = ("server", "client")
 # Where client settings say that clients have the authority's certificate, on their own hosts.

@@ -192,7 +192,7 @@ def pooled_roles(databases: Iterable[Database]) -> tuple[Role, ...]:
 
 
 def ignorable_startup_parameters(databases: Iterable[Database]) -> tuple[str, ...]:
-    """Startup parameters that a pooler may ignore because the roles themselves set them.
+    """Startup parameters that PgBouncer may ignore because the roles themselves set them.
 
     Only C(jit) qualifies: clients send it to say "off", which every role then says itself. A
     timeout that a client sends has a value of its own, so ignoring it would lose it.

@@ -302,7 +302,7 @@ def ident_lines(
 ) -> tuple[IdentLine, ...]:
     """The map that model_rules() refers to.
 
-    The superuser's OS user may be the pooler's role too, which gives it nothing new: PgBouncer can
+    The superuser's OS user may be PgBouncer's role too, which gives it nothing new: PgBouncer can
     log in before and after it got an OS user of its own.
     """
     lines = []

@@ -133,8 +133,10 @@ def read_sessions(connection: Any) -> list[Session]:
 
 def read_waits(connection: Any) -> list[Wait]:
     """The locks that are waited for; within reading()."""
-    told = server_major(connection) >= 14
-    query = _WAITS.format(column="waitstart" if told else "NULL::timestamptz AS waitstart")
+    has_wait_start = server_major(connection) >= 14
+    query = _WAITS.format(
+        column="waitstart" if has_wait_start else "NULL::timestamptz AS waitstart"
+    )
     return [
         Wait(row.pid, tuple(row.blockers), row.lock, row.seconds, row.database, row.relation)
         for row in fetch(connection, query)

@@ -155,8 +155,8 @@ def _pool_lines(pools: Sequence[Mapping[str, Any]]) -> list[str]:
 def ended_lines(result: Mapping[str, Any], mode: str, check: bool) -> list[str]:
     """What postgres_sessions did, for people."""
     done = {"terminate": "ended", "cancel": "cancelled"}[mode]
-    shall = {"terminate": "end", "cancel": "cancel"}[mode]
-    what = f"would {shall}" if check else done
+    verb = {"terminate": "end", "cancel": "cancel"}[mode]
+    what = f"would {verb}" if check else done
     lines = [f"{what}: {len(result['ended']) or 'none'}", *session_table(result["ended"])]
     if result["spared"]:
         lines.append(f"no longer to be {done}: {len(result['spared'])}")

@@ -50,7 +50,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.scram import 
 
 RESULT = "TABLE(username text, password text)"
 ARGUMENTS = "p_usename text"
-# Who may not log in here, and superusers: whoever takes over the pooler must not become one. They
+# Who may not log in here, and superusers: whoever takes over PgBouncer must not become one. They
 # get a verifier that no password matches, because PgBouncer has a way in for what else there could
 # be: NULL becomes the password md5, and without a row PgBouncer from 1.23 on takes an empty one
 # from everybody whom it knows. Names that no role has get no row, so that nobody can make
@@ -79,7 +79,7 @@ _FUNCTION_LABEL = f"function {_SIGNATURE}"
 
 
 def pooler_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
-    """Schemas of the pooler's name that somebody else has made and uses."""
+    """Schemas with PgBouncer's name that somebody else has made and uses."""
     for database in wanted.databases if wanted.pooler_role else ():
         state = actual.databases[database.name]
         home, function = state.pooler_schema, state.pooler_function
@@ -99,7 +99,7 @@ def pooler_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
 
 
 def pooler_warnings(wanted: Wanted, actual: Actual) -> Iterator[str]:
-    """What is in the pooler's schema besides the function."""
+    """What is in PgBouncer's schema besides the function."""
     for database in wanted.databases if wanted.pooler_role else ():
         home = actual.databases[database.name].pooler_schema
         if home and home.owner_is_superuser and home.other_objects:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Iterable, Iterator
 
-from ansible_collections.pooled.postgres.plugins.module_utils._audit.check import Rule, Seen
+from ansible_collections.pooled.postgres.plugins.module_utils._audit.check import Observation, Rule
 from ansible_collections.pooled.postgres.plugins.module_utils._audit.rules.server import (
     SERVER,
     listed,
@@ -36,7 +36,7 @@ def _superusers(snapshot: Snapshot) -> dict[str, LoginRole]:
     return {name: role for name, role in snapshot.known("roles").items() if role.superuser}
 
 
-def _application_superuser(snapshot: Snapshot) -> Iterator[Seen]:
+def _application_superuser(snapshot: Snapshot) -> Iterator[Observation]:
     superusers = _superusers(snapshot)
     seen: dict[str, list[str]] = {}
     for role in snapshot.modelled("user", "reader", "migrator", "admin"):
@@ -58,7 +58,7 @@ def _application_superuser(snapshot: Snapshot) -> Iterator[Seen]:
         missing = str(reason)
     for name, reasons in sorted(seen.items()):
         bootstrap = superusers[name].bootstrap
-        yield Seen(
+        yield Observation(
             name,
             f"{name!r} is a superuser, and {listed(list(dict.fromkeys(reasons)))}",
             "connect the application as a role of its own"
@@ -80,20 +80,20 @@ def _owners(snapshot: Snapshot) -> Iterable[tuple[str, str]]:
     )
 
 
-def _attributes(snapshot: Snapshot) -> Iterator[Seen]:
+def _attributes(snapshot: Snapshot) -> Iterator[Observation]:
     for role in snapshot.application_roles():
         held = [name for name in _ATTRIBUTES if getattr(role, name)]
         if held:
             words = " ".join(name.upper() for name in held)
             lost = " ".join(f"NO{name.upper()}" for name in held)
-            yield Seen(
+            yield Observation(
                 role.name,
                 f"{role.name!r} has {words}",
                 f"ALTER ROLE {quote_ident(role.name)} {lost};",
             )
 
 
-def _owns_tables(snapshot: Snapshot) -> Iterator[Seen]:
+def _owns_tables(snapshot: Snapshot) -> Iterator[Observation]:
     names = {role.name for role in snapshot.application_roles()}
     for database in snapshot.looked_into():
         counts: dict[str, int] = {}
@@ -101,7 +101,7 @@ def _owns_tables(snapshot: Snapshot) -> Iterator[Seen]:
             counts[owner] = counts.get(owner, 0) + number
         for owner, number in sorted(counts.items()):
             if owner in names:
-                yield Seen(
+                yield Observation(
                     f"{database.name}: {owner}",
                     f"application role {owner!r} owns {number} tables in {database.name!r}",
                     f"in {database.name!r}: REASSIGN OWNED BY {quote_ident(owner)}"
@@ -109,7 +109,7 @@ def _owns_tables(snapshot: Snapshot) -> Iterator[Seen]:
                 )
 
 
-def _timeout(name: str, proposed: str, snapshot: Snapshot) -> Iterator[Seen]:
+def _timeout(name: str, proposed: str, snapshot: Snapshot) -> Iterator[Observation]:
     """Application roles whose sessions start without a timeout, with their databases."""
     for role in snapshot.application_roles():
         without = [
@@ -119,7 +119,7 @@ def _timeout(name: str, proposed: str, snapshot: Snapshot) -> Iterator[Seen]:
         ]
         if without:
             where = "" if without == [""] else f" in {listed(without)}"
-            yield Seen(
+            yield Observation(
                 role.name,
                 f"sessions of {role.name!r}{where} start with {name} = 0",
                 f"ALTER ROLE {quote_ident(role.name)} SET {name} = '{proposed}';",
@@ -136,19 +136,19 @@ def _databases_of(snapshot: Snapshot, role: str) -> list[str]:
     return [one.name for one in snapshot.databases or ()] or [""]
 
 
-def _statement_timeout(snapshot: Snapshot) -> Iterator[Seen]:
+def _statement_timeout(snapshot: Snapshot) -> Iterator[Observation]:
     return _timeout("statement_timeout", "30s", snapshot)
 
 
-def _idle_timeout(snapshot: Snapshot) -> Iterator[Seen]:
+def _idle_timeout(snapshot: Snapshot) -> Iterator[Observation]:
     return _timeout("idle_in_transaction_session_timeout", "60s", snapshot)
 
 
-def _lock_timeout(snapshot: Snapshot) -> Iterator[Seen]:
+def _lock_timeout(snapshot: Snapshot) -> Iterator[Observation]:
     return _timeout("lock_timeout", "5s", snapshot)
 
 
-def _default_privileges(snapshot: Snapshot) -> Iterator[Seen]:
+def _default_privileges(snapshot: Snapshot) -> Iterator[Observation]:
     superusers = _superusers(snapshot)
     for database in snapshot.looked_into():
         seen = set()
@@ -195,9 +195,9 @@ def _has_default(database: DatabaseState, owner: str, schema: str, grantee: str)
 
 def _missing_default(
     database: str, owner: str, schema: str, grantee: str, number: int, total: int
-) -> Seen:
+) -> Observation:
     now = f"; it reads {number} of the {total} there are" if total else ""
-    return Seen(
+    return Observation(
         f"{database}: {owner} to {grantee}",
         f"tables that {owner!r} creates in {database!r}, schema {schema!r}, are out of reach of"
         f" {grantee!r}{now}",
@@ -206,10 +206,10 @@ def _missing_default(
     )
 
 
-def _unreachable(snapshot: Snapshot) -> Iterator[Seen]:
+def _unreachable(snapshot: Snapshot) -> Iterator[Observation]:
     for database in snapshot.looked_into():
         for one in database.unreachable:
-            yield Seen(
+            yield Observation(
                 f"{database.name}: {one.role}",
                 f"{one.role!r} can't read {one.tables} of {one.of} tables in"
                 f" {database.name!r}, schema {one.schema!r}: {one.examples}",
@@ -218,10 +218,10 @@ def _unreachable(snapshot: Snapshot) -> Iterator[Seen]:
             )
 
 
-def _public_create(snapshot: Snapshot) -> Iterator[Seen]:
+def _public_create(snapshot: Snapshot) -> Iterator[Observation]:
     for database in snapshot.looked_into():
         if database.public_create:
-            yield Seen(
+            yield Observation(
                 database.name,
                 f"in {database.name!r} PUBLIC may create objects in schema"
                 f" {listed(list(database.public_create))}",
@@ -230,14 +230,14 @@ def _public_create(snapshot: Snapshot) -> Iterator[Seen]:
             )
 
 
-def _public_connect(snapshot: Snapshot) -> Iterator[Seen]:
+def _public_connect(snapshot: Snapshot) -> Iterator[Observation]:
     for database in snapshot.known("databases"):
         flags = {"CONNECT": database.public_connect, "TEMPORARY": database.public_temporary}
         held = [right for right, has in flags.items() if has]
         # Tools of everybody log in to postgres by default, and while it is empty they may.
         if held and (database.name != MAINTENANCE or database.tables):
             rights = ", ".join(held)
-            yield Seen(
+            yield Observation(
                 database.name,
                 f"PUBLIC has {rights} on database {database.name!r}",
                 f"REVOKE {rights} ON DATABASE {quote_ident(database.name)} FROM PUBLIC;"
@@ -245,14 +245,14 @@ def _public_connect(snapshot: Snapshot) -> Iterator[Seen]:
             )
 
 
-def _public_tables(snapshot: Snapshot) -> Iterator[Seen]:
+def _public_tables(snapshot: Snapshot) -> Iterator[Observation]:
     for database in snapshot.looked_into():
         counts: dict[str, int] = {}
         for grant in database.grants:
             if not grant.grantee:
                 counts[grant.schema] = counts.get(grant.schema, 0) + grant.tables
         for schema, number in sorted(counts.items()):
-            yield Seen(
+            yield Observation(
                 f"{database.name}: {schema}",
                 f"PUBLIC has rights on {number} tables in {database.name!r}, schema {schema!r}",
                 f"in {database.name!r}: REVOKE ALL ON ALL TABLES IN SCHEMA {quote_ident(schema)}"
@@ -261,7 +261,7 @@ def _public_tables(snapshot: Snapshot) -> Iterator[Seen]:
         for owner, schema, kind in database.public_defaults:
             place = f", schema {schema!r}" if schema else ""
             where = f" IN SCHEMA {quote_ident(schema)}" if schema else ""
-            yield Seen(
+            yield Observation(
                 f"{database.name}: {kind} of {owner}",
                 f"PUBLIC gets rights on all {kind} that {owner!r} creates in"
                 f" {database.name!r}{place}",
@@ -275,10 +275,10 @@ def _hba(snapshot: Snapshot) -> tuple[HbaRule, ...]:
     return found
 
 
-def _trust(snapshot: Snapshot) -> Iterator[Seen]:
+def _trust(snapshot: Snapshot) -> Iterator[Observation]:
     for rule in _hba(snapshot):
         if rule.method == "trust":
-            yield Seen(
+            yield Observation(
                 rule.text,
                 f"line {rule.line} of pg_hba.conf: {rule.text}",
                 f"in line {rule.line} of pg_hba.conf: {_instead(rule)}; SELECT pg_reload_conf();",
@@ -290,10 +290,10 @@ def _instead(rule: HbaRule) -> str:
     return "peer (or scram-sha-256)" if rule.kind == "local" else "scram-sha-256"
 
 
-def _weak_method(snapshot: Snapshot) -> Iterator[Seen]:
+def _weak_method(snapshot: Snapshot) -> Iterator[Observation]:
     for rule in _hba(snapshot):
         if rule.method in ("md5", "password"):
-            yield Seen(
+            yield Observation(
                 rule.text,
                 f"line {rule.line} of pg_hba.conf: {rule.text}",
                 f"in line {rule.line} of pg_hba.conf: scram-sha-256, when no role has an md5"
@@ -301,37 +301,37 @@ def _weak_method(snapshot: Snapshot) -> Iterator[Seen]:
             )
 
 
-def _broken_lines(snapshot: Snapshot) -> Iterator[Seen]:
+def _broken_lines(snapshot: Snapshot) -> Iterator[Observation]:
     for rule in _hba(snapshot):
         if rule.error:
-            yield Seen(
+            yield Observation(
                 f"line {rule.line}",
                 f"line {rule.line} of pg_hba.conf: {rule.error}",
                 f"fix line {rule.line} of pg_hba.conf; SELECT pg_reload_conf();",
             )
 
 
-def _md5_passwords(snapshot: Snapshot) -> Iterator[Seen]:
+def _md5_passwords(snapshot: Snapshot) -> Iterator[Observation]:
     kinds = snapshot.known("password_kinds")
     names = sorted(name for name, kind in kinds.items() if kind == "md5")
     if names:
-        yield Seen(
+        yield Observation(
             SERVER,
             f"md5 passwords are stored for {listed(names)}",
             "SET password_encryption = 'scram-sha-256'; then \\password for each of them in psql",
         )
 
 
-def _password_encryption(snapshot: Snapshot) -> Iterator[Seen]:
+def _password_encryption(snapshot: Snapshot) -> Iterator[Observation]:
     if snapshot.setting("password_encryption").value == "md5":
-        yield Seen(
+        yield Observation(
             SERVER,
             "password_encryption is md5",
             "ALTER SYSTEM SET password_encryption = 'scram-sha-256'; SELECT pg_reload_conf();",
         )
 
 
-def _superuser_remote(snapshot: Snapshot) -> Iterator[Seen]:
+def _superuser_remote(snapshot: Snapshot) -> Iterator[Observation]:
     superusers = {name for name, role in _superusers(snapshot).items() if role.login}
     rules = _hba(snapshot)
     kinds = snapshot.known("password_kinds")
@@ -343,7 +343,7 @@ def _superuser_remote(snapshot: Snapshot) -> Iterator[Seen]:
         able = superusers if rule.method == "trust" else superusers & set(kinds)
         let_in = able if "all" in rule.users else able & set(rule.users)
         if let_in:
-            yield Seen(
+            yield Observation(
                 rule.text,
                 f"line {rule.line} of pg_hba.conf lets superuser {listed(sorted(let_in))} in from"
                 f" {rule.address}: {rule.text}",
@@ -352,20 +352,20 @@ def _superuser_remote(snapshot: Snapshot) -> Iterator[Seen]:
             )
 
 
-def _model_missing(snapshot: Snapshot) -> Iterator[Seen]:
+def _model_missing(snapshot: Snapshot) -> Iterator[Observation]:
     if not snapshot.model:
         raise NotReadable("no model was given")
     databases = {one.name for one in snapshot.known("databases")}
     for database in snapshot.model:
         if database.name not in databases:
-            yield Seen(
+            yield Observation(
                 database.name,
                 f"database {database.name!r} of the model does not exist",
                 f"CREATE DATABASE {quote_ident(database.name)};",
             )
     for role in model_roles(snapshot.model):
         if role.name not in snapshot.known("roles"):
-            yield Seen(
+            yield Observation(
                 role.name,
                 f"role {role.name!r} of the model does not exist",
                 f"CREATE ROLE {quote_ident(role.name)} LOGIN;",

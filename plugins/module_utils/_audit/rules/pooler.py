@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Iterator, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._audit.check import Rule, Seen
+from ansible_collections.pooled.postgres.plugins.module_utils._audit.check import Observation, Rule
 from ansible_collections.pooled.postgres.plugins.module_utils._audit.rules.server import listed
 from ansible_collections.pooled.postgres.plugins.module_utils._audit.snapshot import (
     HbaRule,
@@ -52,7 +52,7 @@ def _pooler(snapshot: Snapshot) -> PoolerState:
     return found
 
 
-def _timeouts(snapshot: Snapshot) -> Iterator[Seen]:
+def _timeouts(snapshot: Snapshot) -> Iterator[Observation]:
     pooler = _pooler(snapshot)
     roles = snapshot.application_roles()
     forced = {
@@ -65,7 +65,7 @@ def _timeouts(snapshot: Snapshot) -> Iterator[Seen]:
             own = {**role.settings.get("", {}), **role.settings.get(name, {})}
             lost = [one for one in TIMEOUTS if one in own]
             if lost and role.name != user:
-                yield Seen(
+                yield Observation(
                     f"{name}: {role.name}",
                     f"{listed(lost)} of {role.name!r} have no effect: PgBouncer's database"
                     f" {name!r} logs everybody in as {user!r}",
@@ -84,7 +84,7 @@ def _timeouts(snapshot: Snapshot) -> Iterator[Seen]:
 
 def _differences(
     snapshot: Snapshot, database: str, name: str, got: Mapping[str, str]
-) -> Iterator[Seen]:
+) -> Iterator[Observation]:
     role = snapshot.known("roles")[name]
     shown = []
     for timeout in TIMEOUTS:
@@ -93,20 +93,20 @@ def _differences(
         if wanted != found:
             shown.append(f"{timeout} is {found} ms instead of {wanted} ms")
     if shown:
-        yield Seen(
+        yield Observation(
             f"{database}: {name}",
             f"through the pool, for {name!r} in {database!r}, {', '.join(shown)}",
             "RECONNECT on PgBouncer's console: its connections are older than the settings",
         )
 
 
-def _holes(snapshot: Snapshot) -> Iterator[Seen]:
+def _holes(snapshot: Snapshot) -> Iterator[Observation]:
     pooler = _pooler(snapshot)
     version, config = pooler.version, pooler.config
     text = version_text(version)
     ignored = _words(config.get("ignore_startup_parameters", ""))
     if (1, 20, 0) <= version < _FIXED and ignored and "options" not in ignored:
-        yield Seen(
+        yield Observation(
             "CVE-2026-107349",
             f"PgBouncer {text} with ignore_startup_parameters = {', '.join(ignored)}: anyone who"
             " can connect can make it spin (CVE-2026-107349)",
@@ -115,7 +115,7 @@ def _holes(snapshot: Snapshot) -> Iterator[Seen]:
         )
     query = config.get("auth_query", "")
     if config.get("auth_user") and _reads_passwords(query) and "valid" not in query.lower():
-        yield Seen(
+        yield Observation(
             "CVE-2025-2291",
             f"auth_query accepts expired passwords too (CVE-2025-2291): {query}",
             "in pgbouncer.ini: an auth_query that returns this for the password when"
@@ -127,7 +127,7 @@ def _holes(snapshot: Snapshot) -> Iterator[Seen]:
         own = (snapshot.pooler_role, POOLER_USER)
         others = [name for name in pooler.listed_users if name not in own]
         if others:
-            yield Seen(
+            yield Observation(
                 "CVE-2026-107350",
                 f"PgBouncer {text} with {listed(others)} in its auth_file: anyone who knows one of"
                 " their passwords can log in as any user (CVE-2026-107350)",
@@ -144,13 +144,13 @@ def _words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def _keepalives(snapshot: Snapshot) -> Iterator[Seen]:
+def _keepalives(snapshot: Snapshot) -> Iterator[Observation]:
     config = _pooler(snapshot).config
     if not config.get("listen_addr"):
         return
     idle = int(config.get("tcp_keepidle") or 0)
     if config.get("tcp_keepalive") == "0" or idle == 0 or idle > _MOST_KEEPALIVE_S:
-        yield Seen(
+        yield Observation(
             POOLER,
             f"tcp_keepalive is {config.get('tcp_keepalive')} and tcp_keepidle {idle}",
             "in pgbouncer.ini: tcp_keepalive = 1, tcp_keepidle = 60, tcp_keepintvl = 10,"
@@ -158,11 +158,11 @@ def _keepalives(snapshot: Snapshot) -> Iterator[Seen]:
         )
 
 
-def _auth(snapshot: Snapshot) -> Iterator[Seen]:
+def _auth(snapshot: Snapshot) -> Iterator[Observation]:
     kind = _pooler(snapshot).config.get("auth_type", "")
     if kind in _OPEN_TYPES:
         what, severity = _OPEN_TYPES[kind]
-        yield Seen(
+        yield Observation(
             POOLER,
             f"auth_type is {kind}, which {what}",
             "in pgbouncer.ini: auth_type = scram-sha-256; RELOAD",
@@ -171,7 +171,7 @@ def _auth(snapshot: Snapshot) -> Iterator[Seen]:
     for rule in _rules(snapshot):
         if rule.method in _OPEN_METHODS:
             what, severity = _OPEN_METHODS[rule.method]
-            yield Seen(
+            yield Observation(
                 rule.line(),
                 f"a rule in auth_hba_file has method {rule.method}, which {what}: {rule.line()}",
                 "in the auth_hba_file: scram-sha-256 as the method; RELOAD",
@@ -179,7 +179,7 @@ def _auth(snapshot: Snapshot) -> Iterator[Seen]:
             )
 
 
-def _without_tls(snapshot: Snapshot) -> Iterator[Seen]:
+def _without_tls(snapshot: Snapshot) -> Iterator[Observation]:
     config = _pooler(snapshot).config
     mode = config.get("client_tls_sslmode") or "disable"
     if not listens_to_others(config.get("listen_addr", "")) or mode not in _PLAIN_MODES:
@@ -188,7 +188,7 @@ def _without_tls(snapshot: Snapshot) -> Iterator[Seen]:
     if rules is not None and all(kind == "hostssl" for kind, _address in rules):
         return
     demanded = _server_demands_tls(snapshot)
-    yield Seen(
+    yield Observation(
         POOLER,
         f"client_tls_sslmode is {mode}, and PgBouncer listens on {config['listen_addr']}"
         + (", while pg_hba.conf requires TLS from other hosts" if demanded else ""),
@@ -198,7 +198,7 @@ def _without_tls(snapshot: Snapshot) -> Iterator[Seen]:
     )
 
 
-def _open_networks(snapshot: Snapshot) -> Iterator[Seen]:
+def _open_networks(snapshot: Snapshot) -> Iterator[Observation]:
     listen = _pooler(snapshot).config.get("listen_addr", "")
     if not listens_to_others(listen):
         return
@@ -208,7 +208,7 @@ def _open_networks(snapshot: Snapshot) -> Iterator[Seen]:
     networks = _server_networks(snapshot)
     if any(address in _EVERYWHERE for address in networks):
         return
-    yield Seen(
+    yield Observation(
         POOLER,
         f"PgBouncer on {listen} accepts logins from every address"
         + (f", and pg_hba.conf from {listed(networks)} only" if networks else ""),
@@ -263,14 +263,14 @@ def _server_demands_tls(snapshot: Snapshot) -> bool:
     return rejects or (bool(rules) and all(rule.kind == "hostssl" for rule in rules))
 
 
-def _superuser(snapshot: Snapshot) -> Iterator[Seen]:
+def _superuser(snapshot: Snapshot) -> Iterator[Observation]:
     user = _pooler(snapshot).os_user
     role = snapshot.known("roles").get(user)
     if role is None or not role.superuser or not role.login:
         return
     for rule in snapshot.known("hba"):
         if rule.kind == "local" and rule.method == "peer" and {"all", user} & {*rule.users}:
-            yield Seen(
+            yield Observation(
                 POOLER,
                 f"PgBouncer runs as the OS user {user}, whom line {rule.line} of pg_hba.conf"
                 f" ({rule.text}) lets in as the superuser {user}",
@@ -280,7 +280,7 @@ def _superuser(snapshot: Snapshot) -> Iterator[Seen]:
             return
 
 
-def _guesses(snapshot: Snapshot) -> Iterator[Seen]:
+def _guesses(snapshot: Snapshot) -> Iterator[Observation]:
     pooler = _pooler(snapshot)
     own = {pooler.config.get("auth_user"), snapshot.pooler_role, POOLER_USER}
     found: dict[str, list[str]] = {}
@@ -288,7 +288,7 @@ def _guesses(snapshot: Snapshot) -> Iterator[Seen]:
         word = f"the password {one.password!r}" if one.password else "an empty password"
         found.setdefault(one.user, []).append(f"{word} in {one.database!r}")
     for user, ways in sorted(found.items()):
-        yield Seen(
+        yield Observation(
             user,
             f"PgBouncer accepts {user!r} with {listed(ways)}",
             f"a line in the auth_file: {_double_quoted(user)} and a long random secret, also in"
@@ -303,7 +303,7 @@ def _double_quoted(name: str) -> str:
     return '"{}"'.format(name.replace('"', '""'))
 
 
-def _lost_parameters(snapshot: Snapshot) -> Iterator[Seen]:
+def _lost_parameters(snapshot: Snapshot) -> Iterator[Observation]:
     ignored = _words(_pooler(snapshot).config.get("ignore_startup_parameters", ""))
     for name in ignored:
         if name in _HARMLESS or known_definition(name, snapshot.major) is None:
@@ -314,7 +314,7 @@ def _lost_parameters(snapshot: Snapshot) -> Iterator[Seen]:
             if not any(name in own for own in role.settings.values())
         ]
         if without:
-            yield Seen(
+            yield Observation(
                 name,
                 f"PgBouncer ignores {name} when clients send it, and {listed(without)} do not set"
                 " it themselves",
@@ -322,10 +322,10 @@ def _lost_parameters(snapshot: Snapshot) -> Iterator[Seen]:
             )
 
 
-def _waiting(snapshot: Snapshot) -> Iterator[Seen]:
+def _waiting(snapshot: Snapshot) -> Iterator[Observation]:
     for pool in _pooler(snapshot).pools:
         if pool.waiting and pool.longest_wait_s >= _WAITING_S:
-            yield Seen(
+            yield Observation(
                 f"{pool.database}: {pool.user}",
                 f"{pool.waiting} clients of {pool.user!r} wait for {pool.database!r}, the first"
                 f" for {pool.longest_wait_s:.0f} s; {pool.servers} server connections are open",

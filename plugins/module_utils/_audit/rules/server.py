@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterator
 
-from ansible_collections.pooled.postgres.plugins.module_utils._audit.check import Rule, Seen
+from ansible_collections.pooled.postgres.plugins.module_utils._audit.check import Observation, Rule
 from ansible_collections.pooled.postgres.plugins.module_utils._audit.snapshot import (
     NotReadable,
     Snapshot,
@@ -96,19 +96,19 @@ def _alter_system(name: str, value: str) -> str:
     return f"ALTER SYSTEM SET {name} = {quote_literal(value).strip()};"
 
 
-def _shared_buffers(snapshot: Snapshot) -> Iterator[Seen]:
+def _shared_buffers(snapshot: Snapshot) -> Iterator[Observation]:
     memory = _memory_bytes(snapshot)
     buffers = snapshot.size_bytes("shared_buffers")
     if buffers <= _DEFAULT_BUFFERS_BYTES and buffers * _LEAST_BUFFERS_PART < memory:
         better = setting_memory(memory // _BUFFERS_PART // (64 * MIB) * 64 * MIB)
-        yield Seen(
+        yield Observation(
             SERVER,
             f"shared_buffers is {memory_text(buffers)} of {memory_text(memory)} of memory",
             f"{_alter_system('shared_buffers', better)} -- and restart",
         )
 
 
-def _memory(snapshot: Snapshot) -> Iterator[Seen]:
+def _memory(snapshot: Snapshot) -> Iterator[Observation]:
     memory = _memory_bytes(snapshot)
     parts = memory_parts(snapshot)
     total = sum(part.size_bytes for part in parts)
@@ -123,7 +123,7 @@ def _memory(snapshot: Snapshot) -> Iterator[Seen]:
             if each >= MIB
             else "lower max_connections (PgBouncer makes that possible) or shared_buffers"
         )
-        yield Seen(
+        yield Observation(
             SERVER,
             f"{sums} = {memory_text(total)}, {memory_text(total - memory)} more than the"
             f" {memory_text(memory)} there are",
@@ -131,14 +131,14 @@ def _memory(snapshot: Snapshot) -> Iterator[Seen]:
         )
 
 
-def _max_connections(snapshot: Snapshot) -> Iterator[Seen]:
+def _max_connections(snapshot: Snapshot) -> Iterator[Observation]:
     there = snapshot.number("max_connections")
     if snapshot.budget_problem:
-        yield Seen("pools", snapshot.budget_problem, "see the evidence")
+        yield Observation("pools", snapshot.budget_problem, "see the evidence")
     elif snapshot.budget:
         needed = snapshot.budget.needed
         if needed > there:
-            yield Seen(
+            yield Observation(
                 SERVER,
                 f"{needed} connections are needed by the pools, direct clients, monitoring and"
                 f" reserve, and max_connections is {there}",
@@ -154,7 +154,7 @@ def _max_connections(snapshot: Snapshot) -> Iterator[Seen]:
         ]
         reserved = snapshot.number("superuser_reserved_connections")
         if sum(pools) + reserved > there:
-            yield Seen(
+            yield Observation(
                 SERVER,
                 f"{len(pools)} pools of PgBouncer may open {sum(pools)} connections,"
                 f" {reserved} are reserved, and max_connections is {there}",
@@ -165,22 +165,22 @@ def _max_connections(snapshot: Snapshot) -> Iterator[Seen]:
         raise NotReadable("neither a model of the clients nor a PgBouncer was given")
 
 
-def _near_limit(snapshot: Snapshot) -> Iterator[Seen]:
+def _near_limit(snapshot: Snapshot) -> Iterator[Observation]:
     sessions = snapshot.known("sessions")
     usable = snapshot.number("max_connections") - snapshot.number("superuser_reserved_connections")
     if len(sessions) >= usable * _NEAR_LIMIT:
-        yield Seen(
+        yield Observation(
             SERVER,
             f"{len(sessions)} of {usable} connections are in use",
             "connect clients through PgBouncer, or raise max_connections and restart",
         )
 
 
-def _keepalives(snapshot: Snapshot) -> Iterator[Seen]:
+def _keepalives(snapshot: Snapshot) -> Iterator[Observation]:
     idle = snapshot.number("tcp_keepalives_idle")
     if listens_beyond(snapshot) and (idle == 0 or idle > _MOST_KEEPALIVE_S):
         after = "the system's 2 hours" if idle == 0 else f"{idle} seconds"
-        yield Seen(
+        yield Observation(
             SERVER,
             f"tcp_keepalives_idle is {idle}: a client that vanished is noticed after {after}",
             "ALTER SYSTEM SET tcp_keepalives_idle = 60; ALTER SYSTEM SET tcp_keepalives_interval"
@@ -188,20 +188,20 @@ def _keepalives(snapshot: Snapshot) -> Iterator[Seen]:
         )
 
 
-def _pending_restart(snapshot: Snapshot) -> Iterator[Seen]:
+def _pending_restart(snapshot: Snapshot) -> Iterator[Observation]:
     waiting = sorted(name for name, one in snapshot.settings.items() if one.pending_restart)
     if waiting:
-        yield Seen(SERVER, f"waiting for a restart: {listed(waiting)}", "restart the server")
+        yield Observation(SERVER, f"waiting for a restart: {listed(waiting)}", "restart the server")
 
 
-def _auto_conf(snapshot: Snapshot) -> Iterator[Seen]:
+def _auto_conf(snapshot: Snapshot) -> Iterator[Observation]:
     files = snapshot.known("files")
     for row in files:
         if not row.automatic:
             continue
         others = [one for one in files if one.name == row.name and not one.automatic]
         if others and others[-1].value != row.value:
-            yield Seen(
+            yield Observation(
                 row.name,
                 f"postgresql.auto.conf sets {row.name} = {row.shown}, over {others[-1].shown} in"
                 f" {others[-1].path} line {others[-1].line}",
@@ -209,27 +209,27 @@ def _auto_conf(snapshot: Snapshot) -> Iterator[Seen]:
             )
 
 
-def _durability(snapshot: Snapshot) -> Iterator[Seen]:
+def _durability(snapshot: Snapshot) -> Iterator[Observation]:
     for name in ("fsync", "full_page_writes"):
         if not snapshot.is_on(name):
-            yield Seen(
+            yield Observation(
                 name,
                 f"{name} is off",
                 f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();",
             )
 
 
-def _autovacuum(snapshot: Snapshot) -> Iterator[Seen]:
+def _autovacuum(snapshot: Snapshot) -> Iterator[Observation]:
     for name in ("autovacuum", "track_counts"):
         if not snapshot.is_on(name):
-            yield Seen(
+            yield Observation(
                 name,
                 f"{name} is off",
                 f"ALTER SYSTEM SET {name} = on; SELECT pg_reload_conf();",
             )
 
 
-def _wraparound(snapshot: Snapshot) -> Iterator[Seen]:
+def _wraparound(snapshot: Snapshot) -> Iterator[Observation]:
     for database in snapshot.known("databases"):
         for what, age, setting in (
             ("transaction", database.age, "autovacuum_freeze_max_age"),
@@ -237,7 +237,7 @@ def _wraparound(snapshot: Snapshot) -> Iterator[Seen]:
         ):
             least = snapshot.number(setting)
             if age > min(2 * least, _CRITICAL_AGE):
-                yield Seen(
+                yield Observation(
                     database.name,
                     f"the oldest {what} of {database.name!r} is {age:,} old, {setting} is"
                     f" {least:,}, and the server stops at about 2,147,000,000",
@@ -247,10 +247,10 @@ def _wraparound(snapshot: Snapshot) -> Iterator[Seen]:
                 )
 
 
-def _slots(snapshot: Snapshot) -> Iterator[Seen]:
+def _slots(snapshot: Snapshot) -> Iterator[Observation]:
     for slot in snapshot.known("slots"):
         if not slot.active:
-            yield Seen(
+            yield Observation(
                 slot.name,
                 f"nobody uses replication slot {slot.name!r}, which keeps"
                 f" {memory_text(slot.kept_bytes)} of WAL",
@@ -259,31 +259,31 @@ def _slots(snapshot: Snapshot) -> Iterator[Seen]:
             )
 
 
-def _invalid_databases(snapshot: Snapshot) -> Iterator[Seen]:
+def _invalid_databases(snapshot: Snapshot) -> Iterator[Observation]:
     for name in snapshot.known("invalid_databases"):
-        yield Seen(
+        yield Observation(
             name,
             f"database {name!r} is invalid: DROP DATABASE was interrupted, and nobody can enter it",
             f"DROP DATABASE {quote_ident(name)};",
         )
 
 
-def _invalid_indexes(snapshot: Snapshot) -> Iterator[Seen]:
+def _invalid_indexes(snapshot: Snapshot) -> Iterator[Observation]:
     for database in snapshot.looked_into():
         for index in database.invalid_indexes:
-            yield Seen(
+            yield Observation(
                 f"{database.name}: {index}",
                 f"index {index} in {database.name!r} is invalid",
                 f"REINDEX INDEX CONCURRENTLY {index}; or DROP INDEX {index};",
             )
 
 
-def _idle_transactions(snapshot: Snapshot) -> Iterator[Seen]:
+def _idle_transactions(snapshot: Snapshot) -> Iterator[Observation]:
     for one in snapshot.known("sessions"):
         idle = one.state.startswith("idle in transaction")
         if idle and one.in_state_s >= snapshot.idle_transaction_s:
             program = f" ({one.application})" if one.application else ""
-            yield Seen(
+            yield Observation(
                 f"{one.role}: {one.application}",
                 f"session {one.pid} of {one.role!r}{program} in {one.database!r} is {one.state}"
                 f" for {one.in_state_s:.0f} s",
@@ -291,19 +291,19 @@ def _idle_transactions(snapshot: Snapshot) -> Iterator[Seen]:
             )
 
 
-def _checksums(snapshot: Snapshot) -> Iterator[Seen]:
+def _checksums(snapshot: Snapshot) -> Iterator[Observation]:
     if not snapshot.is_on("data_checksums"):
-        yield Seen(
+        yield Observation(
             SERVER,
             "data_checksums is off",
             "pg_checksums --enable -D <data directory>, while the server is stopped",
         )
 
 
-def _statistics(snapshot: Snapshot) -> Iterator[Seen]:
+def _statistics(snapshot: Snapshot) -> Iterator[Observation]:
     libraries = snapshot.setting("shared_preload_libraries").value
     if "pg_stat_statements" not in libraries:
-        yield Seen(
+        yield Observation(
             SERVER,
             f"shared_preload_libraries is {libraries!r}",
             "ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'; -- with those that"
@@ -311,9 +311,9 @@ def _statistics(snapshot: Snapshot) -> Iterator[Seen]:
         )
 
 
-def _tls(snapshot: Snapshot) -> Iterator[Seen]:
+def _tls(snapshot: Snapshot) -> Iterator[Observation]:
     if listens_beyond(snapshot) and not snapshot.is_on("ssl"):
-        yield Seen(
+        yield Observation(
             SERVER,
             f"listen_addresses is {snapshot.setting('listen_addresses').value!r} and ssl is off",
             "ALTER SYSTEM SET ssl = on; -- with ssl_cert_file and ssl_key_file;"

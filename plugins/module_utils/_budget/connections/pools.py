@@ -199,7 +199,7 @@ def _limit_nofile(name: str, value: Any) -> int | None:
 
 
 def with_model(pooler: Pooler, databases: tuple[Database, ...]) -> Pooler:
-    """The pooler with what the model says of pools, where its own variables say nothing."""
+    """The PgBouncer host with what the model says of pools, where its own variables say nothing."""
     modelled: dict[str, dict[str, tuple[tuple[str, Any], ...]]] = {
         "databases": {
             name: options

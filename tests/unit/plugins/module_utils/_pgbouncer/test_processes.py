@@ -178,9 +178,7 @@ def test_units_of_a_user_of_its_own():
         assert "ProtectSystem=strict" in unit
         assert "ReadWritePaths" not in unit
     assert "ExecStartPost" not in template
-    rotation = room_of_processes.rotation(
-        members[0].options, "pgbouncer", "pgbouncer", "bouncers"
-    )
+    rotation = room_of_processes.rotation(members[0].options, "pgbouncer", "pgbouncer", "bouncers")
     assert "\n/var/log/pgbouncer/*.log {\n" in rotation
     # Root must not follow what the user puts into its directory.
     assert "\n    su pgbouncer bouncers\n" in rotation
