@@ -269,13 +269,13 @@ class _Keeper:
         """
         if self._given["cert"] and not self._given["key"]:
             raise ValueError(
-                "authority_key: it is missing, and a certificate has to be signed with it; give the"
+                "authority_key: it is missing, and a certificate must be signed with it; give the"
                 " key that belongs to authority_cert, in a vault"
             )
         if not self._given["cert"] and not os.path.lexists(self._path["key"]):
             raise ValueError(
-                f"authority_directory: {self._path['key']} is not there, and a certificate has to"
-                " be signed with it; copy it from where the authority was made"
+                f"authority_directory: {self._path['key']} is not there, and a certificate must be"
+                " signed with it; copy it from where the authority was made"
             )
         text, where = self._text("key")
         return _authority.with_key(authority, text, where)

@@ -12,7 +12,7 @@ version_added: 0.1.0
 author:
   - pooled.postgres contributors (@pooled)
 description:
-  - Checks any server of the majors 13 to 18, whoever set it up, against the rules that C(docs/audit.md) of the collection lists.
+  - Checks any server of the majors 13 to 18, no matter who set it up, against the rules that C(docs/audit.md) of the collection lists.
   - Each finding has a stable id, a severity, what was seen, why it matters, and both the variable of this collection and the SQL or line of a file
     that fixes it.
   - What the login may not read is returned in RV(not_checked), and never counts as passed.

@@ -87,7 +87,7 @@ options:
     default: []
   require_tls:
     description:
-      - Whether the model's roles and O(pooler_role) have to use TLS from everywhere but this host. Without it
+      - Whether the model's roles and O(pooler_role) must use TLS from everywhere but this host. Without it
         they are rejected, also where O(rules) or unmanaged lines would let them in.
       - Fails when the server has C(ssl) turned off. Check mode does not ask that, because a run may turn it on first.
     type: bool
@@ -194,7 +194,7 @@ rules:
   type: list
   elements: str
 reloaded:
-  description: Whether the server loads its files anew, which it also does when they are newer than
+  description: Whether the server reloads its files, which it also does when they are newer than
     what it has loaded.
   returned: always
   type: bool

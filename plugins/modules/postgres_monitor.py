@@ -75,7 +75,7 @@ statements:
   elements: str
   sample: [CREATE ROLE prometheus LOGIN, GRANT pg_monitor TO prometheus]
 extension_schemas:
-  description: The schema of each of O(extensions), which queries have to name because of C(search_path).
+  description: The schema of each of O(extensions), which queries must name because of C(search_path).
   returned: success
   type: dict
   sample: {pg_stat_statements: public}

@@ -78,7 +78,7 @@ options:
     type: str
     required: true
   authority_days:
-    description: How many days an authority lasts that is made.
+    description: For how many days an authority that is made here is valid.
     type: int
     default: 3650
   authority_cert:
@@ -104,7 +104,7 @@ options:
     description:
       - V(present) keeps the certificate.
       - V(checked) only sees that it could be kept, and changes nothing.
-      - V(authority) only sees to it that there is an authority, and reaches no host.
+      - V(authority) only makes sure that there is an authority, and reaches no host.
     type: str
     choices: [present, checked, authority]
     default: present

@@ -103,7 +103,7 @@ def test_a_limit_of_the_database_is_reported(clean_server, settled):
 UNUSABLE = [
     (
         'CREATE DATABASE "my db" ALLOW_CONNECTIONS false',
-        "database 'my db' takes no connections",
+        "database 'my db' does not accept connections",
         'ALTER DATABASE "my db" ALLOW_CONNECTIONS true',
     ),
     (

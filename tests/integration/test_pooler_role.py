@@ -233,8 +233,8 @@ def test_a_migrators_schema_is_taken_over_whole(clean_server, run, statements):
 REFUSED = [
     (
         ["CREATE SCHEMA pgbouncer", BACK_DOOR, "CREATE TABLE pgbouncer.t (i int)"],
-        "database 'mydb': schema 'pgbouncer' is where PgBouncer's function has to be, but belongs"
-        " to 'app_migrator' and holds other things (table pgbouncer.t); move what is needed to"
+        "database 'mydb': schema 'pgbouncer' is where PgBouncer's function must be, but belongs to"
+        " 'app_migrator' and holds other things (table pgbouncer.t); move what is needed to"
         " another schema and drop the rest, or run ALTER SCHEMA pgbouncer RENAME TO ...",
     ),
     (
@@ -243,10 +243,10 @@ REFUSED = [
             "CREATE FUNCTION pgbouncer.get_auth(name) RETURNS int LANGUAGE sql AS 'SELECT 1'",
             "CREATE TYPE pgbouncer.e AS ENUM ()",
         ],
-        "database 'mydb': schema 'pgbouncer' is where PgBouncer's function has to be, but belongs"
-        " to 'app_migrator' and holds other things (function pgbouncer.get_auth(name),"
-        " type pgbouncer.e); move what is needed to"
-        " another schema and drop the rest, or run ALTER SCHEMA pgbouncer RENAME TO ...",
+        "database 'mydb': schema 'pgbouncer' is where PgBouncer's function must be, but belongs to"
+        " 'app_migrator' and holds other things (function pgbouncer.get_auth(name), type"
+        " pgbouncer.e); move what is needed to another schema and drop the rest, or run ALTER"
+        " SCHEMA pgbouncer RENAME TO ...",
     ),
     (
         [

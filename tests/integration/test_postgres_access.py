@@ -1461,11 +1461,11 @@ REPORTED = [
         "CREATE ROLE boss SUPERUSER; CREATE ROLE grp IN ROLE boss",
         {"member_of": ["grp", "pg_execute_server_program"]},
         [
-            "role 'app_migrator' of kind migrator is a member of 'boss', directly or by way of"
-            " others, and so may become a superuser; take it out of member_of unless that is meant",
+            "role 'app_migrator' of kind migrator is a member of 'boss', directly or through other"
+            " roles, and so may become a superuser; take it out of member_of unless that is meant",
             "role 'app_migrator' of kind migrator is a member of 'pg_execute_server_program',"
-            " directly or by way of others, and so may run programs on the server's host; take it"
-            " out of member_of unless that is meant",
+            " directly or through other roles, and so may run programs on the server's host; take"
+            " it out of member_of unless that is meant",
         ],
     ),
     (

@@ -1139,8 +1139,8 @@ def test_files_for_tls_are_checked_before_anything_changes(managed, authority, s
 
 # (settings, what the message says)
 REFUSED_BY_OPENSSL = [
-    ({"ssl_ciphers": "NOSUCH"}, "settings.ssl_ciphers: OpenSSL does not take 'NOSUCH': "),
-    ({"ssl_ecdh_curve": "nosuch"}, "settings.ssl_ecdh_curve: OpenSSL does not take 'nosuch': "),
+    ({"ssl_ciphers": "NOSUCH"}, "settings.ssl_ciphers: OpenSSL does not accept 'NOSUCH': "),
+    ({"ssl_ecdh_curve": "nosuch"}, "settings.ssl_ecdh_curve: OpenSSL does not accept 'nosuch': "),
     (
         {"ssl_min_protocol_version": "TLSv1.3", "ssl_max_protocol_version": "TLSv1.2"},
         "settings.ssl_min_protocol_version: TLSv1.3 is newer than ssl_max_protocol_version",

@@ -339,7 +339,7 @@ MISTAKES = [
     ),
     ({"postgres_access_login_unix_socket": "/nonexistent"}, "can't connect"),
     ({"pgbouncer_auth": "often"}, "often"),
-    ({"pgbouncer_backend_host": "elsewhere"}, "has to be given as the SCRAM verifier"),
+    ({"pgbouncer_backend_host": "elsewhere"}, "must be given as the SCRAM verifier"),
 ]
 
 

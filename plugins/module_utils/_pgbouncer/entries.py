@@ -99,7 +99,9 @@ def database_entries(
                 continue
             text = value_text(here, option, value)
             if not text:
-                raise ValueError(f"{here}: PgBouncer takes no empty value here; leave the key out")
+                raise ValueError(
+                    f"{here}: PgBouncer does not accept an empty value here; leave the key out"
+                )
             entry[spelling] = text
         entries[name] = entry
     return entries

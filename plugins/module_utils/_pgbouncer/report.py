@@ -169,8 +169,8 @@ def superuser_warning(request: Request, user: str) -> list[str]:
     if request.backend_host or not os_user.is_superuser_unasked(request.os_user, user):
         return []
     return [
-        f"PgBouncer runs as {user}, whom Postgres on this host lets in as the superuser, so"
-        " whoever takes over PgBouncer has the whole server. An OS user of its own takes one"
+        f"PgBouncer runs as {user}, whom Postgres on this host lets in as the superuser, so anyone"
+        " who takes over PgBouncer controls the whole server. An OS user of its own takes one"
         f" restart of it: set pgbouncer_os_user to {os_user.OWN}"
     ]
 

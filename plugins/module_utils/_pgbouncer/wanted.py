@@ -174,7 +174,7 @@ def own_secret(request: Request, version: tuple[int, int, int]) -> dict[str, str
     if alias and not request.auth_password:
         raise ValueError(
             f"auth_password: alias {alias!r} is on another server, and PgBouncer"
-            f" {version_text(version)} has to log in there as its own role"
+            f" {version_text(version)} must log in there as its own role"
             f" {request.auth_role!r}; give its password, as pgbouncer_auth_password in the"
             " inventory"
         )
@@ -200,7 +200,7 @@ def given_secrets(request: Request) -> dict[str, str]:
         if request.backend_host and parse_verifier(password) is None:
             raise ValueError(
                 f"auth: with 'userlist' and Postgres on another host, the password of role {name!r}"
-                " has to be given as the SCRAM verifier that the server has; or use auth 'query'"
+                " must be given as the SCRAM verifier that the server has; or use auth 'query'"
             )
     return given
 

@@ -189,6 +189,6 @@ def _check_served(cluster: Cluster, wanted: Mapping[str, str], server: RunningSe
     path = renewed_certificate(cluster, wanted, at_work, (), RELOAD_TIMEOUT_S)
     if path:
         raise Refused(
-            f"it goes on with another certificate than {path}, although it has read its files anew;"
+            f"it goes on with another certificate than {path}, although it has reloaded its files;"
             f" {cluster.log_file} says why"
         )

@@ -99,7 +99,7 @@ def check_tls_options(asked: Mapping[str, str], values: Mapping[str, str]) -> No
                 attempt(asked[name])
         except (ssl.SSLError, ValueError) as error:
             raise ValueError(
-                f"settings.{name}: OpenSSL does not take {asked[name]!r}: {error.args[-1]}"
+                f"settings.{name}: OpenSSL does not accept {asked[name]!r}: {error.args[-1]}"
             ) from error
     least, most = (values.get(name, "") for name in _PROTOCOL_RANGE)
     if set(_PROTOCOL_RANGE) & set(asked) and least and most and least.lower() > most.lower():

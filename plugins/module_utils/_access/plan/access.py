@@ -267,7 +267,7 @@ def _extension_problems(database: Database, actual: Actual) -> Iterator[str]:
         there = state.extension_schemas.get(name, fixed or given.get(name))
         if name in given and there != given[name] and (fixed or name in state.immovable):
             yield (
-                f"{here} {'is' if name in state.extensions else 'has to be'} in schema {there!r}"
+                f"{here} {'is' if name in state.extensions else 'must be'} in schema {there!r}"
                 f" and can't be moved to {given[name]!r}; leave its schema out, or give {there!r}"
             )
     home = state.schemas.get(EXTENSIONS_SCHEMA)

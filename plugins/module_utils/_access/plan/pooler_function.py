@@ -86,10 +86,10 @@ def pooler_problems(wanted: Wanted, actual: Actual) -> Iterator[str]:
         if home and not home.owner_is_superuser and home.other_objects:
             yield (
                 f"database {database.name!r}: schema {POOLER_SCHEMA!r} is where PgBouncer's"
-                f" function has to be, but belongs to {state.schemas[POOLER_SCHEMA].owner!r} and"
+                f" function must be, but belongs to {state.schemas[POOLER_SCHEMA].owner!r} and"
                 f" holds other things ({summary(home.other_objects)}); move what is needed to"
-                f" another schema and drop the rest, or run ALTER SCHEMA {POOLER_SCHEMA} RENAME"
-                " TO ..."
+                f" another schema and drop the rest, or run ALTER SCHEMA {POOLER_SCHEMA} RENAME TO"
+                " ..."
             )
         elif function and function.needed_by and _must_go(function, state):
             yield (

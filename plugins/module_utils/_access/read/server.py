@@ -218,7 +218,7 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Conne
     }
     (server,) = fetch(connection, _SERVER, values)
     if server.is_standby:
-        raise ValueError("the server is a standby, which takes no changes; use its primary")
+        raise ValueError("the server is a standby, which accepts no changes; use its primary")
     stored = fetch(connection, _SETTINGS, values)
     canonical, errors, denied = _try_settings(wanted, stored, connection)
     server_roles, links = read_role_graph(connection, names)
@@ -320,9 +320,9 @@ def _check_usable(row: Any) -> None:
         )
     if not row.datallowconn:
         raise ValueError(
-            f"database {row.datname!r} takes no connections, so nobody can look into it or work"
-            f" with it; run ALTER DATABASE {quote_ident(row.datname)} ALLOW_CONNECTIONS true, or"
-            " take it out of the model"
+            f"database {row.datname!r} does not accept connections, so nobody can look into it or"
+            f" work with it; run ALTER DATABASE {quote_ident(row.datname)} ALLOW_CONNECTIONS true,"
+            " or take it out of the model"
         )
 
 

@@ -44,8 +44,9 @@ def role_reports(wanted: Wanted, actual: Actual, changes: Iterable[Change]) -> I
         reachable = reached(role.name, groups) - {role.name}
         for group, power in _powers(role, reachable, owned, wanted, actual):
             yield (
-                f"role {role.name!r} of kind {role.kind} is a member of {group!r}, directly or by"
-                f" way of others, and so may {power}; take it out of member_of unless that is meant"
+                f"role {role.name!r} of kind {role.kind} is a member of {group!r}, directly or"
+                f" through other roles, and so may {power}; take it out of member_of unless that"
+                " is meant"
             )
     if actual.unmanaged_rights:
         yield (
