@@ -166,7 +166,7 @@ REFUSED = [
     ({"limit_nofile": "10"}, "limit_nofile: 10 is less than the 224 file descriptors"),
     ({"backend_host": "db.internal"}, "auth_password: Postgres is on another host (db.internal)"),
     ({"backend_host": "db.internal", "auth": "userlist"},
-     "auth: with 'userlist' and Postgres on another host, the password of role 'app_user' has to"),
+     "auth: with 'userlist' and Postgres on another host, the password of role 'app_user' must"),
     ({"options": {"unix_socket_group": "no-such-group"}},
      "PgBouncer refuses this configuration, and nothing was changed: PgBouncer does not start"),
 ]  # fmt: skip

@@ -600,7 +600,7 @@ def test_a_file_that_only_root_can_read_is_refused(cluster: Any, run_module: Run
                 f"{path} can't be read or changed as {cluster.os_user}: {path} belongs to root with"
                 " mode 0600"
             ) in result["msg"]
-            assert f"if it is right, give {cluster.os_user} the right to it" in result["msg"]
+            assert f"if it is as intended, give {cluster.os_user} the right to it" in result["msg"]
             assert states(cluster) == before
         os.chown(path, cluster.user.pw_uid, cluster.user.pw_gid)
         path.chmod(0o640)

@@ -795,7 +795,7 @@ def test_playbook(major, crowd, tmp_path):
     assert "SELECT 'basket'" in shown
     assert "changed=0" in shown
     refused = playbook.run(*group, *END[:2], code=2)
-    assert "sessions_older_than: sessions_end asks to end sessions; say from which age" in refused
+    assert "sessions_older_than: sessions_end asks to end sessions; give the age" in refused
     foreseen = playbook.run(*group, *END, "--check")
     assert "would end: 2" in foreseen
     assert "changed=1" in foreseen

@@ -561,7 +561,7 @@ def bad_authorities(own: Authority) -> Iterator[tuple[dict[str, str], str]]:
         r"authority_key: this is not a private key in PEM",
     )
     yield given(own, authority_key=f"{key}x"), r"authority_key: \S+x: it can't be read: No such"
-    yield given(own, authority_key=""), r"authority_key: it is missing, and a certificate has to"
+    yield given(own, authority_key=""), r"authority_key: it is missing, and a certificate must"
     yield given(own, authority_cert=""), r"authority_cert: it is missing; the key alone signs"
     yield given(own, authority_cert="ca.pem"), r"authority_cert: it is neither PEM .* nor an absol"
     yield given(own, authority_cert=key), r"authority_cert: \S+/ca.key: there is no certificate in"

@@ -55,7 +55,11 @@ BAD_ENTRIES = [
         "database_options.mydb.pool: PgBouncer 1.24.1 has no option",
     ),
     (("mydb",), {"mydb": {"user": "x"}}, "mydb.user: this option can't be set here: a forced user"),
-    (("mydb",), {"mydb": {"timezone": ""}}, "mydb.timezone: PgBouncer takes no empty value here"),
+    (
+        ("mydb",),
+        {"mydb": {"timezone": ""}},
+        "mydb.timezone: PgBouncer does not accept an empty value here",
+    ),
     (
         ("mydb",),
         {"mydb": {"query_wait_timeout": 5}},

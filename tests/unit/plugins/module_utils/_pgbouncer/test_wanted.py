@@ -123,9 +123,7 @@ def test_a_userlist_before_a_server_elsewhere_takes_verifiers_alone():
     elsewhere = {"auth": "userlist", "backend_host": "db"}
     given = asked(**elsewhere, passwords={"app_user": VERIFIER})
     assert wanted.given_secrets(given) == {"app_user": VERIFIER}
-    with pytest.raises(
-        ValueError, match=r"the password of role 'app_user' has to be given as"
-    ) as e:
+    with pytest.raises(ValueError, match=r"the password of role 'app_user' must be given as") as e:
         wanted.given_secrets(asked(**elsewhere, passwords={"app_user": "s3cret"}))
     assert "s3cret" not in str(e.value)
 
