@@ -429,7 +429,9 @@ def test_a_login_that_may_see_little(good, run_module):
     assert missed["hba-trust"] == f"{view} pg_hba_file_rules"
     assert missed["auto-conf-overrides"] == f"{view} pg_file_settings"
     assert missed["md5-passwords"] == "permission denied for table pg_authid"
-    assert missed["long-idle-transaction"].endswith("pg_read_all_stats can see other roles' sessions")
+    assert missed["long-idle-transaction"].endswith(
+        "pg_read_all_stats can see other roles' sessions"
+    )
     assert 'permission denied for database "shop"' in missed["invalid-index"]
     assert missed["no-lock-timeout"].startswith(
         "it can't be determined which roles are the application's: "
