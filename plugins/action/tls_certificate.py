@@ -281,7 +281,7 @@ class _Keeper:
         return _authority.with_key(authority, text, where)
 
     def check_may_begin(self, seen: dict[str, Any]) -> None:
-        """See that a new authority would not take the place of one that hosts have already.
+        """Check that a new authority would not take the place of one that hosts have already.
 
         Raises:
             ValueError: when it would.

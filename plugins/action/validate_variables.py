@@ -23,7 +23,7 @@ class ActionModule(ValidateArgumentSpec):
     """The action. It stays on the controller, and needs no connection."""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """See that no name is misspelt, and then that the values are as specified."""
+        """Check that no name is misspelt, and then that the values are as specified."""
         self.validate_argument_spec(argument_spec=SPEC)
         given = task_vars or {}
         # Names alone: a value may be a secret, or a template that has no value here.

@@ -349,7 +349,7 @@ def argument_spec() -> dict[str, Any]:
 
 
 def check(request: Request, found: read.Installation, prepared: Prepared) -> None:
-    """See that the plan can be carried out, also in check mode: nothing is changed.
+    """Check that the plan can be carried out, also in check mode: nothing is changed.
 
     Raises:
         ValueError: with PgBouncer's words, or saying where it can't listen.
@@ -376,7 +376,7 @@ def check(request: Request, found: read.Installation, prepared: Prepared) -> Non
 def make_ready(
     run: RunCommand, request: Request, found: read.Installation, prepared: Prepared
 ) -> None:
-    """See that servers and the OS user are as the plan needs them; create the user.
+    """Check that servers and the OS user are as the plan needs them; create the user.
 
     Raises:
         ValueError: when they are not.

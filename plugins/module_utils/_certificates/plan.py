@@ -121,7 +121,7 @@ class Found:
 
 
 def checked_days(days: int, renew_days: int) -> None:
-    """See that a certificate lasts longer than it is renewed before its end.
+    """Check that a certificate lasts longer than it is renewed before its end.
 
     Raises:
         ValueError: naming both.

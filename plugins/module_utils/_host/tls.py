@@ -45,7 +45,7 @@ def digest(pem: str) -> str:
 def check_pair(
     certificate: str, key: str, *, serves: bool, reader: pwd.struct_passwd | None
 ) -> float:
-    """See that a certificate and its key work, by a handshake in memory.
+    """Check that a certificate and its key work, by a handshake in memory.
 
     Args:
         certificate: path of the certificate, with its chain.
@@ -86,7 +86,7 @@ def check_pair(
 
 
 def check_authority(path: str, reader: pwd.struct_passwd | None) -> None:
-    """See that a file has certificates of authorities in it.
+    """Check that a file has certificates of authorities in it.
 
     Raises:
         TlsError: when it has none.
@@ -131,7 +131,7 @@ def client_context(
 
 
 def check_server(host: str, port: int, context: ssl.SSLContext, *, shows: bool) -> None:
-    """See that a server's TLS is what a client asks for.
+    """Check that a server's TLS is what a client asks for.
 
     A server that can't be reached says nothing about its TLS.
 
@@ -171,7 +171,7 @@ def _wrapped(context: ssl.SSLContext, host: str, port: int) -> ssl.SSLSocket:
 
 
 def _wait_for_refusal(secured: ssl.SSLSocket) -> None:
-    """See whether the server takes the client's certificate, which TLS 1.3 tells afterwards.
+    """Check whether the server takes the client's certificate, which TLS 1.3 tells afterwards.
 
     Raises:
         TlsError: when it does not.

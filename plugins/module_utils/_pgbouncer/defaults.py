@@ -178,7 +178,7 @@ def _ignored_startup_parameters(
 
 
 def _check_tls(options: Mapping[str, str], where: str) -> None:
-    """See that what TLS needs is given, and only as absolute paths."""
+    """Check that what TLS needs is given, and only as absolute paths."""
     prefix = "pgbouncer_" if where == "pgbouncer_settings" else f"{where}."
     for side in ("client", "server"):
         for name in TLS_FILES:

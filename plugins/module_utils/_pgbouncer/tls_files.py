@@ -54,7 +54,7 @@ def without_missing_files(
 def check_files(
     run: RunCommand, os_user: str, options: Mapping[str, str], assumed: Collection[str] = ()
 ) -> list[str]:
-    """See that the service's user can read the files and that those for TLS work together.
+    """Check that the service's user can read the files and that those for TLS work together.
 
     Args:
         run: runs a program.
@@ -102,7 +102,7 @@ def check_files(
 def check_servers(
     os_user: str, options: Mapping[str, str], entries: Iterable[Mapping[str, str]]
 ) -> None:
-    """See that the servers behind PgBouncer offer the TLS that it will ask them for.
+    """Check that the servers behind PgBouncer offer the TLS that it will ask them for.
 
     Raises:
         ValueError: naming the server and what is wrong with its TLS.

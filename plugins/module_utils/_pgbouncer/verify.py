@@ -41,7 +41,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql import connec
 
 
 def check_trial(request: Request, desired: Desired, trial_user: str, rules: str) -> None:
-    """See that PgBouncer takes the configuration, by a trial start beside the one that runs.
+    """Check that PgBouncer takes the configuration, by a trial start beside the one that runs.
 
     Args:
         request: what was asked for.
@@ -58,7 +58,7 @@ def check_trial(request: Request, desired: Desired, trial_user: str, rules: str)
 
 
 def check_addresses(group: ProcessGroup) -> None:
-    """See that a PgBouncer that starts anew could listen where it should.
+    """Check that a PgBouncer that starts anew could listen where it should.
 
     Raises:
         ValueError: saying why not.
@@ -73,7 +73,7 @@ def check_addresses(group: ProcessGroup) -> None:
 
 
 def check_login_as(request: Request, user: str) -> None:
-    """See that the server on this host lets an OS user in as the role that asks for verifiers,
+    """Check that the server on this host lets an OS user in as the role that asks for verifiers,
     without whom nobody could log in any more.
 
     Raises:
@@ -97,7 +97,7 @@ def check_login_as(request: Request, user: str) -> None:
 
 
 def check_member(member: Member, desired: Desired, plan: ProcessPlan) -> None:
-    """See that what was asked for is what runs.
+    """Check that what was asked for is what runs.
 
     Args:
         member: a process.
@@ -121,7 +121,7 @@ def check_member(member: Member, desired: Desired, plan: ProcessPlan) -> None:
 
 
 def _check_listening(pgbouncer: PgBouncer, desired: Desired) -> None:
-    """See that it listens where it should: it may start without some of its addresses.
+    """Check that it listens where it should: it may start without some of its addresses.
 
     Raises:
         PgBouncerError: naming an address where it does not listen.
@@ -145,7 +145,7 @@ def check_rules(
     since: float,
     own_files: Sequence[str],
 ) -> None:
-    """See that the processes have taken the rules for logins as they are written.
+    """Check that the processes have taken the rules for logins as they are written.
 
     Args:
         group: the processes.

@@ -180,7 +180,7 @@ def _state(server: RunningServer) -> str:
 
 
 def _check_served(cluster: Cluster, wanted: Mapping[str, str], server: RunningServer) -> None:
-    """See that the server shows the certificate that its settings name.
+    """Check that the server shows the certificate that its settings name.
 
     Raises:
         Refused: when it goes on with an old one.

@@ -145,7 +145,7 @@ class RunningServer:
         return self.rows("SELECT pg_conf_load_time() AS loaded")[0].loaded
 
     def check_logins(self) -> None:
-        """See that it can start again with pg_hba.conf as it is on disk.
+        """Check that it can start again with pg_hba.conf as it is on disk.
 
         Raises:
             Refused: when not, naming the lines.
@@ -237,7 +237,7 @@ class RunningServer:
         self.run([f"ALTER SYSTEM RESET {quote_ident(name)}" for name in names])
 
     def confirm(self, expected: Sequence[settings.Change]) -> None:
-        """See that the server has the values that it must have.
+        """Check that the server has the values that it must have.
 
         Raises:
             Refused: when not, naming the settings.

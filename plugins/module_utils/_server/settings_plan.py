@@ -270,7 +270,7 @@ def _waiting_for_restart(
 
 
 def check_new(cluster: Cluster, server: RunningServer) -> None:
-    """See that a cluster that this run has created is what it was asked to be.
+    """Check that a cluster that this run has created is what it was asked to be.
 
     Raises:
         ValueError: when not.

@@ -34,7 +34,7 @@ def check_tls_files(
     running: Mapping[str, str],
     foreseen: Collection[str] = (),
 ) -> list[str]:
-    """See that the server can read the files for TLS that are asked for, and that they match.
+    """Check that the server can read the files for TLS that are asked for, and that they match.
 
     A server takes the name of a file that it can't read, logs that, and goes on with the old one
     until its next start, which then fails.

@@ -156,7 +156,7 @@ def connection_argument_spec() -> dict[str, Any]:
 
 
 def require_psycopg2(module: Any) -> None:
-    """See that there is psycopg2: run the module again in the distribution's Python if that has it.
+    """Have psycopg2: run the module again in the distribution's Python if that has it.
 
     Returns only in a Python that has it; else the module fails.
     """

@@ -306,7 +306,7 @@ def read_server(wanted: Wanted, connect: Callable[[str], Any], connection: Conne
 
 
 def _check_usable(row: Any) -> None:
-    """See that one can look into a database.
+    """Check that one can look into a database.
 
     Raises:
         ValueError: saying what keeps everybody out, and what to do.
