@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo: a container with the whole stack, proved by the example application.
+"""The demo: a container with the whole stack, tested by the example application.
 
 Usage: tools/env tools/demo.py up|down
 """
