@@ -51,7 +51,7 @@ def test_what_a_busy_process_listens_on_is_found_each_time(
     busy: tuple[int, int], tmp_path: Path
 ) -> None:
     pid, port = busy
-    for _look in range(300):
+    for _look in range(100):
         assert sockets.postgres_sockets(pid, US) == [(str(tmp_path), 6543)]
         assert sockets.tcp_sockets(pid, US) == {("127.0.0.1", port)}
 
