@@ -17,7 +17,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     model_roles,
     parse_databases,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import (
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.check import (
     check_role_settings,
 )
 

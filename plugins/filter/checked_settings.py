@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import (
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.check import (
     check_settings,
     check_settings_and_nulls,
 )

@@ -243,7 +243,17 @@ from ansible_collections.pooled.postgres.plugins.module_utils._server.settings_r
     report,
     waiting_text,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.check import check_settings
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
+    libraries_catalog_of,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.file import DropIn
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.plan import (
+    LiveSetting,
+    new_cluster,
+    plan_drop_in,
+    waiting_lines,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     ConnectionFailed,
     connection_argument_spec,
@@ -290,13 +300,13 @@ def argument_spec() -> dict[str, Any]:
 
 def predict(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> dict[str, Any]:
     """What a run does on a host where the package creates the cluster first."""
-    drop_in = settings.DropIn(cluster.drop_in, "", cluster.main_file, 0)
-    planned = settings.plan(
+    drop_in = DropIn(cluster.drop_in, "", cluster.main_file, 0)
+    planned = plan_drop_in(
         with_libraries(module.params, wanted, [], cluster.drop_in),
         drop_in,
-        settings.new_cluster(cluster.major),
+        new_cluster(cluster.major),
         [],
-        libraries=settings.libraries_catalog_of(cluster.major),
+        libraries=libraries_catalog_of(cluster.major),
     )
     restart = bool(planned.waiting) and module.params["restart"] != "never"
     before = ManagedFile(cluster.drop_in, None, "", "", 0)
@@ -340,7 +350,7 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
     elif planned.restart:
         waiting = set()
     if waiting:
-        lines = settings.waiting_lines(waiting, planned.live, planned.rows, planned.steps)
+        lines = waiting_lines(waiting, planned.live, planned.rows, planned.steps)
         module.warn(waiting_text(cluster, module.params["restart"], lines))
     running = cluster.running_at()
     result = report(planned.steps, planned.before, planned.after, actions, sorted(waiting))
@@ -361,7 +371,7 @@ def converge(module: PooledModule, cluster: Cluster, wanted: dict[str, str]) -> 
 
 
 def pools_before(
-    module: PooledModule, cluster: Cluster, live: Mapping[str, settings.Live]
+    module: PooledModule, cluster: Cluster, live: Mapping[str, LiveSetting]
 ) -> list[hold.Pools]:
     """The pools of PgBouncer on this host that lead to the running server."""
     running = cluster.running_at()
@@ -407,7 +417,7 @@ def main() -> None:
     )
     try:
         pause.check_timeout(params["pause_timeout"])
-        wanted = settings.check_settings(params["settings"], major, "settings")
+        wanted = check_settings(params["settings"], major, "settings")
         if not cluster.installed:
             if module.check_mode and params["assume_new"]:
                 module.exit_json(**predict(module, cluster, wanted))

@@ -25,7 +25,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.bud
     Budget,
     memory_budget,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.check import check_settings
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
+    known_definition,
+)
 
 from .clusters import Cluster
 
@@ -93,7 +96,7 @@ def configurations(major: int) -> list[dict[str, Any]]:
 
 
 def knows(major: int, name: str) -> bool:
-    return "." in name or settings.known_definition(name, major) is not None
+    return "." in name or known_definition(name, major) is not None
 
 
 def sized(major: int, configuration: dict[str, Any]) -> Budget | None:
@@ -130,7 +133,7 @@ def stopped(major: int, make_cluster: Callable[[int], Cluster]) -> Cluster:
 
 def settled(cluster: Cluster, configuration: dict[str, Any], budget: Budget) -> None:
     """Give the cluster what was chosen, and what the user said."""
-    user = settings.check_settings(configuration.get("settings") or {}, cluster.major)
+    user = check_settings(configuration.get("settings") or {}, cluster.major)
     texts = {**user, **dict(budget.settings), "shared_preload_libraries": "pg_stat_statements"}
     path = cluster.data / "budget.conf"
     path.write_text("".join(f"{name} = '{text}'\n" for name, text in texts.items()))

@@ -20,8 +20,12 @@ import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file
 from ansible_collections.pooled.postgres.plugins.module_utils._server import running, settings_plan
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
-    settings as guc,
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import definitions
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
+    catalog_of,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.values import (
+    canonical_setting,
 )
 from ansible_collections.pooled.postgres.plugins.modules import postgres_settings
 from tests.integration import faults
@@ -386,7 +390,7 @@ WAYS_TO_LOAD = [
 @pytest.mark.parametrize(("place", "known", "used"), WAYS_TO_LOAD)
 def test_values_of_a_library_are_those_of_the_library(managed, monkeypatch, place, known, used):
     if not known:
-        monkeypatch.setattr(guc, "_LIBRARIES", {})
+        monkeypatch.setattr(definitions, "_LIBRARIES", {})
     shared = place.startswith("shared")
     values = {**OF_LIBRARIES, **LISTS, **(OF_STATEMENTS if shared else {})}
     libraries = [*(["pg_stat_statements"] if shared else []), "auto_explain"]
@@ -413,7 +417,7 @@ def test_values_of_a_library_are_those_of_the_library(managed, monkeypatch, plac
 
 
 def test_a_value_that_only_its_library_refuses_is_taken_back(managed, monkeypatch):
-    monkeypatch.setattr(guc, "_LIBRARIES", {})
+    monkeypatch.setattr(definitions, "_LIBRARIES", {})
     before = managed.cluster.sql("SELECT name, setting FROM pg_settings")
     wanted = {"shared_preload_libraries": "auto_explain", "auto_explain.log_min_duration": "5x"}
     result = managed.run(wanted, restart="always")
@@ -525,7 +529,7 @@ ORACLE_WORDS = (
 
 
 def test_values_mean_what_they_mean_to_the_server(server):
-    definitions = guc.catalog_of(server.major)
+    definitions = catalog_of(server.major)
     values = [number + unit for number in ORACLE_NUMBERS for unit in ORACLE_UNITS]
     values += ORACLE_WORDS
     different = []
@@ -539,7 +543,7 @@ def test_values_mean_what_they_mean_to_the_server(server):
                 except psycopg.Error:
                     said = None
                 try:
-                    ours = guc.canonical(definitions[name], value)
+                    ours = canonical_setting(definitions[name], value)
                 except ValueError:
                     ours = None
                 if said != ours:

@@ -23,10 +23,12 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.login i
 from ansible_collections.pooled.postgres.plugins.module_utils._server.hba import (
     Rule,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import (
-    HIDDEN_SOURCES,
-    canonical as canonical_setting,
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
     known_definition,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.plan import HIDDEN_SOURCES
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.values import (
+    canonical_setting,
 )
 
 # Programs with which people and tools connect, not applications.

@@ -15,7 +15,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.bud
     memory_amount_bytes,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.os_user import OWN
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import check_major
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
+    check_major,
+)
 
 _MIB = 1024**2
 # CPUs of a machine of which nobody says how many it has.

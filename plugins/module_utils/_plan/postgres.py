@@ -26,7 +26,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
 from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
     hardening as profiles,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import (
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.check import (
     check_setting_name,
     check_settings,
     check_settings_and_nulls,

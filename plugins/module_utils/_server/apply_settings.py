@@ -33,7 +33,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._server.settings_p
 from ansible_collections.pooled.postgres.plugins.module_utils._server.tls_files import (
     renewed_certificate,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.file import (
+    MARKER,
+    last_good_text,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.plan import running_values
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     ConnectionFailed,
 )
@@ -65,7 +69,7 @@ def apply(server: RunningServer, plan: SettingsPlan, hold: Hold) -> set[str]:
         ValueError: when a new cluster is not what it was asked to be.
     """
     cluster = server.cluster
-    running = settings.running(plan.wanted, plan.live) if plan.runs else {}
+    running = running_values(plan.wanted, plan.live) if plan.runs else {}
     good = _last_good(cluster, plan.before, plan.after, running)
     try:
         waiting = _apply(server, plan, good, hold)
@@ -119,7 +123,7 @@ def _apply(server: RunningServer, plan: SettingsPlan, good: Backup, hold: Hold) 
             server.confirm(plan.steps.changes)
         waiting = server.waiting()
         if good.exists and waiting & set(plan.steps.waiting):
-            text = settings.last_good(plan.steps.content, good.content, waiting)
+            text = last_good_text(plan.steps.content, good.content, waiting)
             good.keep_instead(replace(plan.after, content=text))
     except StillStarting as error:
         # Another restart would only begin again; the next run goes back if this one does not end
@@ -150,7 +154,7 @@ def _last_good(
     good = Backup(before, cluster.rights)
     if running and before.content is not None and not good.exists and differs(before, after):
         try:
-            ServerBinary(cluster, before.content).effective_value(settings.MARKER)
+            ServerBinary(cluster, before.content).effective_value(MARKER)
         except Refused:
             good.keep_instead(replace(after, content=conf_file.render(running)))
     return good

@@ -14,7 +14,15 @@ from types import MappingProxyType
 from typing import Any, Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file, files
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
+    catalog_of,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.file import (
+    MARKER,
+    FileRow,
+    with_candidate,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.plan import LiveSetting
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import os_identity
 
 # A server logs a few lines when it refuses to start; more would be somebody else's.
@@ -217,7 +225,7 @@ class ServerBinary:
         try:
             candidate_path, main_path = f"/proc/self/fd/{candidate}", f"/proc/self/fd/{main}"
             with open(candidate, "w", encoding="utf-8", closefd=False) as handle:
-                handle.write(f"{self._text}\n{settings.MARKER} = 'read'\n")
+                handle.write(f"{self._text}\n{MARKER} = 'read'\n")
             with open(main, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as out:
                 out.write(self._main(candidate_path)[0])
             # Its words are passed on, so that they are to be in English.
@@ -254,33 +262,31 @@ class ServerBinary:
         for path, right in ((main, "-r"), (directory, "-x")):
             if self._cluster.as_server("test", right, path)[0] != 0:
                 raise Refused(f"{path} is not readable for {self._cluster.os_user}")
-        self.effective_value(settings.MARKER)
+        self.effective_value(MARKER)
 
-    def at_rest(
-        self, names: Iterable[str]
-    ) -> tuple[dict[str, settings.Live], list[settings.FileRow]]:
+    def at_rest(self, names: Iterable[str]) -> tuple[dict[str, LiveSetting], list[FileRow]]:
         """What pg_settings and pg_file_settings would say of a server that is stopped.
 
         Of the files, only postgresql.auto.conf is reported.
         """
         held = {name.lower() for name in names} | set(dict(_entries(self._text)))
         live = {}
-        for key, definition in settings.catalog_of(self._cluster.major).items():
+        for key, definition in catalog_of(self._cluster.major).items():
             setting = definition.default
             if key in held:
                 try:
                     setting = self.effective_value(key)
                 except Refused:
                     setting = "(unreadable)"
-            live[key] = settings.Live(definition, setting)
+            live[key] = LiveSetting(definition, setting)
         path = self._cluster.auto_conf
         text = files.read_file(path, self._cluster.rights_for_reported).content or ""
-        rows = [settings.FileRow(path, 0, name, value, True) for name, value in _entries(text)]
+        rows = [FileRow(path, 0, name, value, True) for name, value in _entries(text)]
         return live, rows
 
     def _main(self, candidate_path: str) -> tuple[str, int]:
         cluster = self._cluster
-        return settings.with_candidate(
+        return with_candidate(
             self._main_text, cluster.main_file, cluster.drop_in, candidate_path, self._names_in
         )
 

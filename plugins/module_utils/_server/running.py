@@ -16,7 +16,19 @@ from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster im
     Refused,
     telling_lines,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
+    Definition,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.file import FileRow
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.plan import (
+    HIDDEN_SOURCES,
+    LiveSetting,
+    SettingChange,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.values import (
+    canonical_setting,
+    display,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     ConnectionFailed,
     connect,
@@ -113,23 +125,23 @@ class RunningServer:
         finally:
             connection.close()
 
-    def live(self) -> dict[str, settings.Live]:
+    def live(self) -> dict[str, LiveSetting]:
         """pg_settings by lower-case name."""
         found = {}
         for row in self.rows(LIVE):
-            definition = settings.Definition(
+            definition = Definition(
                 row.name, row.context, row.vartype, row.unit or "", row.min_val or "",
                 row.max_val or "", tuple(row.enumvals or ()), row.boot_val or "",
             )  # fmt: skip
-            found[row.name.lower()] = settings.Live(
+            found[row.name.lower()] = LiveSetting(
                 definition, row.setting or "", row.source, row.pending_restart
             )
         return found
 
-    def files(self) -> list[settings.FileRow]:
+    def files(self) -> list[FileRow]:
         """pg_file_settings: what the files say now; errors of a whole file have no name."""
         return [
-            settings.FileRow(
+            FileRow(
                 row.sourcefile or "",
                 row.sourceline or 0,
                 row.name or "",
@@ -156,7 +168,7 @@ class RunningServer:
         if errors:
             raise Refused(f"it would not start any more: {'; '.join(errors)}")
 
-    def canonical(self, definition: settings.Definition, text: str) -> str:
+    def canonical(self, definition: Definition, text: str) -> str:
         """A value of a library's setting as pg_settings shows it.
 
         What its type does not say, the library does: a session tries the value.
@@ -164,7 +176,7 @@ class RunningServer:
         Raises:
             ValueError: saying why it is not a valid value.
         """
-        value = settings.canonical(definition, text)
+        value = canonical_setting(definition, text)
         known = definition.vartype != "string" or definition.context not in ("user", "superuser")
         if known or shown_setting(definition.name, text) != text:
             return value
@@ -193,7 +205,7 @@ class RunningServer:
         """Settings that wait for a restart."""
         return {row.definition.name for row in self.live().values() if row.pending_restart}
 
-    def reload(self, expected: Sequence[settings.Change]) -> None:
+    def reload(self, expected: Sequence[SettingChange]) -> None:
         """Have the server read its files, and wait until it confirms.
 
         Raises:
@@ -236,7 +248,7 @@ class RunningServer:
         """Take settings out of postgresql.auto.conf."""
         self.run([f"ALTER SYSTEM RESET {quote_ident(name)}" for name in names])
 
-    def confirm(self, expected: Sequence[settings.Change]) -> None:
+    def confirm(self, expected: Sequence[SettingChange]) -> None:
         """Check that the server has the values that it must have.
 
         Raises:
@@ -247,14 +259,10 @@ class RunningServer:
         if wrong:
             raise Refused(f"it has other values than it must have: {', '.join(wrong)}")
 
-    def _denies(self, change: settings.Change, live: Mapping[str, settings.Live]) -> str:
+    def _denies(self, change: SettingChange, live: Mapping[str, LiveSetting]) -> str:
         """What the server has instead of a changed setting's value; empty when it has that."""
         row = live.get(change.name.lower())
-        if (
-            row is None
-            or row.pending_restart
-            or row.source in (*settings.HIDDEN_SOURCES, "override")
-        ):
+        if row is None or row.pending_restart or row.source in (*HIDDEN_SOURCES, "override"):
             return ""
         if row.setting == change.expected:
             return ""
@@ -269,7 +277,7 @@ class RunningServer:
                     return ""
             except ValueError as error:
                 reason = f" ({error})"
-        now = settings.display(row.definition, row.setting)
+        now = display(row.definition, row.setting)
         return f"{change.name} is {shown_setting(change.name, now)}, not {change.after}{reason}"
 
     def restart(self, timeout_s: int) -> None:

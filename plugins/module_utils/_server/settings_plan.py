@@ -26,7 +26,25 @@ from ansible_collections.pooled.postgres.plugins.module_utils._server.tls_files 
     check_tls_files,
     renewed_certificate,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.check import check_value
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
+    Definition,
+    libraries_catalog_of,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.file import (
+    DropIn,
+    FileRow,
+    preloaded_libraries,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.plan import (
+    DropInPlan,
+    LiveSetting,
+    plan_drop_in,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.values import (
+    canonical_setting,
+    names_of_libraries,
+)
 
 NEW_CLUSTER = """
 SELECT current_setting('data_checksums') AS checksums, datcollate AS locale,
@@ -49,10 +67,10 @@ class SettingsPlan:
     has left. C(renewed) is a certificate that the server has not read yet.
     """
 
-    steps: settings.Plan
+    steps: DropInPlan
     wanted: Mapping[str, str]
-    live: Mapping[str, settings.Live]
-    rows: Sequence[settings.FileRow]
+    live: Mapping[str, LiveSetting]
+    rows: Sequence[FileRow]
     runs: bool
     before: ManagedFile
     after: ManagedFile
@@ -102,12 +120,10 @@ def plan(
     wanted = with_libraries(params, wanted, rows, cluster.drop_in)
     assumed = params["assume_libraries"] if check_mode else []
     _check_installed(server if runs else None, wanted, live, assumed)
-    drop_in = settings.DropIn(
-        cluster.drop_in, before.content or "", cluster.main_file, current.included_at
-    )
+    drop_in = DropIn(cluster.drop_in, before.content or "", cluster.main_file, current.included_at)
 
-    def normalise(definition: settings.Definition, text: str) -> str:
-        value = settings.canonical(definition, text)
+    def normalise(definition: Definition, text: str) -> str:
+        value = canonical_setting(definition, text)
         row = live.get(definition.name.lower())
         if row is None or row.setting == value:
             return value
@@ -120,8 +136,8 @@ def plan(
         except (Refused, ValueError) as error:
             raise ValueError(f"settings.{definition.name}: {error}") from error
 
-    libraries = settings.libraries_catalog_of(cluster.major)
-    planned = settings.plan(wanted, drop_in, live, rows, normalise, libraries)
+    libraries = libraries_catalog_of(cluster.major)
+    planned = plan_drop_in(wanted, drop_in, live, rows, normalise, libraries)
     after = ManagedFile(cluster.drop_in, planned.content, cluster.os_user, cluster.os_group, MODE)
     at_work = {name: row.setting for name, row in live.items()}
     foreseen = params["assume_files"] if check_mode else []
@@ -194,7 +210,7 @@ def _check_files(cluster: Cluster, before: ManagedFile, write: bool) -> None:
 def with_libraries(
     params: Mapping[str, Any],
     wanted: dict[str, str],
-    rows: Sequence[settings.FileRow],
+    rows: Sequence[FileRow],
     drop_in: str,
 ) -> dict[str, str]:
     """The settings with the libraries to preload, unless they say themselves what to preload."""
@@ -203,7 +219,7 @@ def with_libraries(
         return wanted
     return {
         **wanted,
-        "shared_preload_libraries": settings.with_libraries(
+        "shared_preload_libraries": preloaded_libraries(
             libraries, rows, drop_in, params["unwanted_libraries"]
         ),
     }
@@ -212,7 +228,7 @@ def with_libraries(
 def _check_installed(
     server: RunningServer | None,
     wanted: dict[str, str],
-    live: dict[str, settings.Live],
+    live: dict[str, LiveSetting],
     assumed: Sequence[str],
 ) -> None:
     """Refuse what the catalog of the major has and the installed server has not.
@@ -229,11 +245,11 @@ def _check_installed(
     for name, text in wanted.items():
         row = live.get(name.lower())
         if row:
-            settings.check_value(f"settings.{name}", row.definition, text)
+            check_value(f"settings.{name}", row.definition, text)
         elif "." not in name:
             raise ValueError(f"settings.{name}: the installed server has no such setting")
     for name in ("shared_preload_libraries", "session_preload_libraries"):
-        for library in settings.names_of_libraries(wanted.get(name, "")):
+        for library in names_of_libraries(wanted.get(name, "")):
             if server and library not in assumed and not server.has_library(library):
                 raise ValueError(
                     f"settings.{name}: library {library!r} is not installed on the server;"
@@ -242,7 +258,7 @@ def _check_installed(
 
 
 def _kept_logins(
-    cluster: Cluster, current: ServerBinary, live: dict[str, settings.Live]
+    cluster: Cluster, current: ServerBinary, live: dict[str, LiveSetting]
 ) -> list[Backup]:
     """pg_hba.conf and pg_ident.conf as last confirmed, of a run that was killed over new ones."""
     kept = []
@@ -255,9 +271,9 @@ def _kept_logins(
 
 
 def _waiting_for_restart(
-    plan: settings.Plan,
-    drop_in: settings.DropIn,
-    live: dict[str, settings.Live],
+    plan: DropInPlan,
+    drop_in: DropIn,
+    live: dict[str, LiveSetting],
     wanted: dict[str, str],
 ) -> set[str]:
     """Settings that only a restart applies: those of the plan, and what others have left."""

@@ -13,12 +13,15 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host.files import
     differs,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import Cluster
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.plan import (
+    DropInPlan,
+    diff_lines,
+)
 
 
 def actions_of(
     cluster: Cluster,
-    plan: settings.Plan,
+    plan: DropInPlan,
     write: bool,
     restart: bool,
     runs: bool = True,
@@ -45,7 +48,7 @@ def actions_of(
 
 
 def report(
-    plan: settings.Plan,
+    plan: DropInPlan,
     before: ManagedFile,
     after: ManagedFile,
     actions: list[str],
@@ -61,11 +64,7 @@ def report(
         }
         for change in plan.changes
     ]
-    lines = (
-        settings.diff_lines(plan.changes, before.content or "", plan.content)
-        if actions
-        else ([], [])
-    )
+    lines = diff_lines(plan.changes, before.content or "", plan.content) if actions else ([], [])
     for side, managed in zip(lines, (before, after)):
         if actions and differs(before, after) and managed.content is not None:
             side.append(f"{managed.path}: {managed.owner}:{managed.group} {managed.mode:04o}")

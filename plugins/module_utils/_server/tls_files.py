@@ -18,7 +18,12 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host import (
     tls,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import Cluster
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
+    catalog_of,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.values import (
+    canonical_setting,
+)
 
 # Warned of as long as there is time left to renew a certificate.
 EXPIRES_SOON_DAYS = 14
@@ -184,7 +189,7 @@ def _check_readable(cluster: Cluster, name: str, path: str) -> None:
 
 
 def _is_on(text: str) -> bool:
-    return settings.canonical(settings.catalog_of(13)["ssl"], text) == "on"
+    return canonical_setting(catalog_of(13)["ssl"], text) == "on"
 
 
 def _owner(uid: int) -> str:

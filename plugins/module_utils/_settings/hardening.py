@@ -11,9 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Collection, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import (
-    check_major,
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.check import (
     check_setting_name,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
+    check_major,
 )
 
 STANDARD = "standard"

@@ -24,7 +24,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options
     version_text,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import (
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
     known_definition,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.scram import UNMATCHABLE

@@ -11,10 +11,14 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.settings import (
-    canonical,
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.check import (
     check_settings_and_nulls,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
     known_definition,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.values import (
+    canonical_setting,
 )
 
 KIB = 1024
@@ -120,7 +124,7 @@ class Request:
         if definition is None:
             return ""
         given = self.settings.get(name)
-        return canonical(definition, definition.default if given is None else given)
+        return canonical_setting(definition, definition.default if given is None else given)
 
     def number(self, name: str) -> float:
         """A setting's value in its base unit; 0 where that major has no such setting."""
@@ -143,7 +147,7 @@ def _number(name: str, major: int, text: str | None) -> float:
         return 0.0
     if text is None:
         text = _INITDB_DEFAULTS.get(name, definition.default)
-    return float(canonical(definition, text))
+    return float(canonical_setting(definition, text))
 
 
 def setting_bytes(name: str, major: int, text: str | None) -> int:

@@ -18,8 +18,9 @@ from ansible_collections.pooled.postgres.plugins.filter import (
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     parse_databases,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
-    settings as guc,
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.check import check_settings
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
+    known_definition,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
     CIPHERS,
@@ -42,7 +43,7 @@ MAJORS = range(13, 19)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_setting_is_one_that_the_major_takes(profile, major):
     found = hardening(profile, major)
-    assert guc.check_settings(found.settings, major) == found.settings
+    assert check_settings(found.settings, major) == found.settings
     assert set(found.reasons) == set(found.settings)
     assert not found.left_out
 
@@ -50,7 +51,7 @@ def test_every_setting_is_one_that_the_major_takes(profile, major):
 @pytest.mark.parametrize("major", MAJORS)
 def test_no_standard_setting_needs_a_restart(major):
     for name in hardening(STANDARD, major).settings:
-        definition = guc.known_definition(name, major)
+        definition = known_definition(name, major)
         assert definition
         assert not definition.needs_restart, name
     assert not hardening(STANDARD, major).libraries

@@ -25,7 +25,16 @@ from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.bud
     DoesNotFitError,
     memory_budget,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import settings as guc
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.check import (
+    check_settings,
+    check_settings_and_nulls,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
+    known_definition,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.values import (
+    canonical_setting,
+)
 
 EXAMPLES = int(os.environ.get("POOLED_EXAMPLES", "50"))
 BASE_UNITS = {"kB": KIB, "8kB": 8 * KIB, "MB": MIB}
@@ -205,10 +214,10 @@ def test_p1_the_sum_is_that_of_the_settings(arguments: dict[str, Any]) -> None:
 
     def value(name: str) -> float:
         text = {**given_texts(arguments), **dict(budget.settings)}.get(name)
-        definition = guc.known_definition(name, major)
+        definition = known_definition(name, major)
         assert definition
         default = "128MB" if name == "shared_buffers" else definition.default
-        number = float(guc.canonical(definition, default if text is None else text))
+        number = float(canonical_setting(definition, default if text is None else text))
         return number * BASE_UNITS.get(definition.unit, 1) if number >= 0 else number
 
     parallel = arguments.get("settings", {}).get("max_parallel_workers")
@@ -273,7 +282,7 @@ def planned_workers(arguments: dict[str, Any]) -> int:
 
 
 def given_texts(arguments: dict[str, Any]) -> dict[str, str | None]:
-    checked = guc.check_settings_and_nulls(arguments.get("settings", {}), arguments["major"])
+    checked = check_settings_and_nulls(arguments.get("settings", {}), arguments["major"])
     return dict(checked)
 
 
@@ -289,7 +298,7 @@ def test_p2_every_value_is_valid_for_the_major(arguments: dict[str, Any]) -> Non
     assume(budget is not None)
     assert budget is not None
     chosen = dict(budget.settings)
-    assert guc.check_settings(chosen, arguments["major"]) == chosen
+    assert check_settings(chosen, arguments["major"]) == chosen
     if "max_wal_size" in chosen:
         assert size(budget, "max_wal_size") >= 32 * MIB
     if "min_wal_size" in chosen:
