@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import check_rules
 
 DOCUMENTATION = r"""
 name: checked_hba
@@ -60,7 +60,7 @@ def checked_hba(
 ) -> dict[str, list[str]]:
     """The rules and networks, checked."""
     try:
-        checked = hba.checked(
+        checked = check_rules(
             rules, client_networks, pooler_networks, poolers_variable="postgres_pooler_networks"
         )
     except ValueError as error:

@@ -211,9 +211,14 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     parse_databases,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
 from ansible_collections.pooled.postgres.plugins.module_utils._server.apply_logins import apply
 from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import Refused
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_file import shown_change
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import (
+    METHODS,
+    TYPES,
+    check_rules,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._server.login_plan import plan
 from ansible_collections.pooled.postgres.plugins.module_utils._server.login_server import (
     LoginServer,
@@ -228,11 +233,11 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection im
 def argument_spec() -> dict[str, Any]:
     """The module's options."""
     rule = {
-        "type": {"type": "str", "choices": list(hba.TYPES), "default": "host"},
+        "type": {"type": "str", "choices": list(TYPES), "default": "host"},
         "database": {"type": "raw", "required": True},
         "user": {"type": "raw", "required": True},
         "address": {"type": "str"},
-        "method": {"type": "str", "choices": list(hba.METHODS), "default": "scram-sha-256"},
+        "method": {"type": "str", "choices": list(METHODS), "default": "scram-sha-256"},
         "options": {"type": "dict"},
         "insecure": {"type": "bool", "default": False},
     }
@@ -261,7 +266,7 @@ def main() -> None:
     params = module.params
     try:
         databases = parse_databases(given_databases(params["databases"]), "databases")
-        checked = hba.checked(
+        checked = check_rules(
             params["rules"],
             params["client_networks"],
             params["pooler_networks"],
@@ -295,7 +300,7 @@ def main() -> None:
             {
                 "before_header": change.wanted.path,
                 "after_header": change.wanted.path,
-                **hba.shown_change(change.actual.content or "", change.wanted.content or ""),
+                **shown_change(change.actual.content or "", change.wanted.content or ""),
             }
             for change in planned.changes
             if change.differs

@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_file import INCLUDES_MAJOR
 from ansible_collections.pooled.postgres.plugins.modules import postgres_hba
 from tests.integration import faults
 from tests.integration.clusters import PATIENCE_S
@@ -265,7 +265,7 @@ def test_rules_that_a_line_of_others_includes_stay_or_are_named(
     automatic = {**arguments, "exclusive": "auto"}
     include(cluster, "host theirs later 127.0.0.1/32 scram-sha-256\n")
     put(cluster, "pg_hba.conf", ours + "include_dir hba.d\n")
-    if cluster.major < hba.INCLUDES_MAJOR:
+    if cluster.major < INCLUDES_MAJOR:
         result = run_module("postgres_hba", automatic)
         assert "invalid connection type" in result["msg"] and "include_dir" in result["msg"]
         return
@@ -305,7 +305,7 @@ def test_nobody_else_adds_to_our_map_through_another_file(cluster: Any, run_modu
     include(cluster, "pooled nobody pgbouncer_auth\n")
     put(cluster, "pg_ident.conf", "include hba.d/10-theirs.conf\n")
     result = run_module("postgres_hba", options(cluster))
-    if cluster.major < hba.INCLUDES_MAJOR:
+    if cluster.major < INCLUDES_MAJOR:
         # There the word is the name of a map.
         assert "msg" not in result or "pg_ident.conf" in result["msg"]
         return

@@ -42,9 +42,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.login i
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import (
     parse_version,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._server.hba import (
-    Rule,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import LoginRule
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     ConnectionFailed,
     connect_console,
@@ -507,7 +505,7 @@ def _listed_users(path: str, os_user: str) -> tuple[str, ...] | None:
         return None
 
 
-def _login_rules(path: str, os_user: str) -> tuple[Rule, ...] | None:
+def _login_rules(path: str, os_user: str) -> tuple[LoginRule, ...] | None:
     """The rules for logins in a file; None when it can't be read."""
     if not path:
         return None

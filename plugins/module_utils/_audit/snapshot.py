@@ -20,9 +20,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     model_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.login import Taken
-from ansible_collections.pooled.postgres.plugins.module_utils._server.hba import (
-    Rule,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import LoginRule
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
     known_definition,
 )
@@ -251,7 +249,7 @@ class PoolerState:
     pools: tuple[Pool, ...] = ()
     listed_users: tuple[str, ...] | None = None
     peers: tuple[tuple[str, int], ...] = ()
-    login_rules: tuple[Rule, ...] | None = None
+    login_rules: tuple[LoginRule, ...] | None = None
     os_user: str = ""
 
 

@@ -20,7 +20,15 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     model_roles,
     pooled_roles,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_file import (
+    aligned,
+    tokens,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import (
+    LOOPBACK,
+    LoginRule,
+    quoted,
+)
 
 FILE_NAME = "pooled_hba.conf"
 HEADER = (
@@ -58,14 +66,14 @@ class Access:
     """
 
     options: Mapping[str, str]
-    rules: tuple[hba.Rule, ...] = ()
+    rules: tuple[LoginRule, ...] = ()
 
     @property
     def text(self) -> str:
         """The file with the rules; empty for none."""
         if not self.rules:
             return ""
-        return HEADER + "".join(f"{line}\n" for line in hba.aligned(self.rules))
+        return HEADER + "".join(f"{line}\n" for line in aligned(self.rules))
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,7 @@ def listens_to_others(listen_addr: str) -> bool:
     return any(not _is_loopback(part.strip()) for part in listen_addr.split(",") if part.strip())
 
 
-def admits(rules: Iterable[hba.Rule], client: Client) -> bool:
+def admits(rules: Iterable[LoginRule], client: Client) -> bool:
     """Whether a client may log in, as PgBouncer reads the rules: the first that matches decides."""
     for rule in rules:
         if (
@@ -145,7 +153,7 @@ def admits(rules: Iterable[hba.Rule], client: Client) -> bool:
     return False
 
 
-def refused(rules: Iterable[hba.Rule], clients: Iterable[Client]) -> list[str]:
+def refused(rules: Iterable[LoginRule], clients: Iterable[Client]) -> list[str]:
     """Clients that are connected and could not log in again, in words, each once."""
     rules = tuple(rules)
     return sorted({_shown(client) for client in set(clients) if not admits(rules, client)})
@@ -188,7 +196,7 @@ def complaints(log: str) -> list[str]:
     return [match.group() for match in map(_COMPLAINT.search, log.splitlines()) if match]
 
 
-def parsed(text: str) -> tuple[hba.Rule, ...]:
+def parsed(text: str) -> tuple[LoginRule, ...]:
     """The rules in a file, as far as PgBouncer takes them."""
     found = []
     for line in text.split("\n"):
@@ -201,7 +209,7 @@ def parsed(text: str) -> tuple[hba.Rule, ...]:
             continue
         if all(word.startswith("map=") for word in words[5:]):
             databases, users = (tuple(_items(word)) for word in words[1:3])
-            found.append(hba.Rule(words[0], databases, users, words[3], words[4]))
+            found.append(LoginRule(words[0], databases, users, words[3], words[4]))
     return tuple(found)
 
 
@@ -250,27 +258,27 @@ def _rules(
     databases: Sequence[Database],
     networks: Sequence[str],
     require_tls: bool,
-) -> tuple[hba.Rule, ...]:
+) -> tuple[LoginRule, ...]:
     method = _METHODS[options.get("auth_type", "md5")]
     proves_by_tls = method == "cert"
     elsewhere = "hostssl" if require_tls or proves_by_tls else "host"
     here = "hostssl" if proves_by_tls else "host"
-    loopback = hba.LOOPBACK
-    rules: list[hba.Rule] = []
+    loopback = LOOPBACK
+    rules: list[LoginRule] = []
 
     def add(names: tuple[str, ...], users: tuple[str, ...], addresses: Iterable[str]) -> None:
         if not proves_by_tls:
-            rules.append(hba.Rule("local", names, users, "", method))
+            rules.append(LoginRule("local", names, users, "", method))
         rules.extend(
-            hba.Rule(here if one in loopback else elsewhere, names, users, one, method)
+            LoginRule(here if one in loopback else elsewhere, names, users, one, method)
             for one in dict.fromkeys((*loopback, *addresses))
         )
 
     for database in databases:
         served = (database.name, *(alias.name for alias in database.aliases))
-        users = tuple(hba.quoted(role.name) for role in pooled_roles([database]))
+        users = tuple(quoted(role.name) for role in pooled_roles([database]))
         if users:
-            add(tuple(map(hba.quoted, served)), users, networks)
+            add(tuple(map(quoted, served)), users, networks)
     # Who may use the console by name can do so on this host.
     watchers = [
         name.strip()
@@ -279,7 +287,7 @@ def _rules(
         if name.strip()
     ]
     if watchers:
-        add((CONSOLE,), tuple(dict.fromkeys(map(hba.quoted, watchers))), ())
+        add((CONSOLE,), tuple(dict.fromkeys(map(quoted, watchers))), ())
     return tuple(rules)
 
 
@@ -290,7 +298,7 @@ def _is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
-def _reaches(rule: hba.Rule, client: Client) -> bool:
+def _reaches(rule: LoginRule, client: Client) -> bool:
     if rule.type == "local" or not client.address:
         return rule.type == "local" and not client.address
     if rule.type == ("hostnossl" if client.tls else "hostssl"):
@@ -314,7 +322,7 @@ def _unquoted(token: str) -> str:
 def _fields(line: str) -> list[str]:
     """The tokens of a line, with lists joined that have blanks around their commas."""
     fields: list[str] = []
-    for word in hba.tokens(line):
+    for word in tokens(line):
         if fields and (fields[-1].endswith(",") or word.startswith(",")):
             fields[-1] += word
         else:

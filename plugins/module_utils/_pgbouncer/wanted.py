@@ -24,7 +24,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.read import Installation
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.request import Request
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as server_hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import check_rules
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.scram import (
     parse_verifier,
     password_matches,
@@ -83,7 +83,7 @@ def decide(request: Request, found: Installation, most_descriptors: int) -> Want
         auth_role=request.auth_role,
         places=os_user.layout(now, request.service),
     )
-    networks = server_hba.checked((), request.client_networks, clients_variable="client_networks")
+    networks = check_rules((), request.client_networks, clients_variable="client_networks")
     rules_path = hba.path_beside(request.config_file)
     access = hba.access(
         options,

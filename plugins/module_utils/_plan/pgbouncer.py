@@ -27,7 +27,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.process
     checked_count,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._plan.problems import Problems
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba as server_hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import check_rules
 
 _CONFIG_FILE = "/etc/pgbouncer/pgbouncer.ini"
 
@@ -67,9 +67,7 @@ def pgbouncer_options(
         lambda one: defaults.checked_options(one, parsed, "pgbouncer_settings"),
     )
     networks = problems.without(
-        lambda: server_hba.checked(
-            (), client_networks, clients_variable="pgbouncer_client_networks"
-        )
+        lambda: check_rules((), client_networks, clients_variable="pgbouncer_client_networks")
     )
     problems.without(
         lambda: checked_count(

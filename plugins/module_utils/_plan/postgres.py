@@ -22,7 +22,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._certificates impo
 from ansible_collections.pooled.postgres.plugins.module_utils._host import debian
 from ansible_collections.pooled.postgres.plugins.module_utils._plan.problems import Problems
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown_setting
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import check_rules
 from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
     hardening as profiles,
 )
@@ -158,7 +158,7 @@ def _plan(
         )
     )
     problems.without(
-        lambda: hba.checked(
+        lambda: check_rules(
             variables["postgres_hba"],
             variables["postgres_client_networks"],
             variables["postgres_pooler_networks"],

@@ -11,7 +11,29 @@ from typing import Any, Sequence
 from ansible_collections.pooled.postgres.plugins.module_utils._host import files
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import IDENT_MAP
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_file import (
+    INCLUDES_MAJOR,
+    PACKAGE_RULES,
+    has_includes,
+    hba_text,
+    ident_text,
+    include_lines,
+    is_as_packaged,
+    is_ours,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_from_model import (
+    ident_lines,
+    model_rules,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import (
+    CheckedRules,
+    LoginRule,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_unmanaged import (
+    decided_by_the_model,
+    unmanaged_lines,
+    unsafe_lines,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._server.login_server import (
     FILE_MODE,
     LoginServer,
@@ -43,7 +65,7 @@ class LoginPlan:
     pg_hba: FileChange
     pg_ident: FileChange
     whole: bool
-    rules: tuple[hba.Rule, ...]
+    rules: tuple[LoginRule, ...]
     reload: bool
     warnings: tuple[str, ...]
 
@@ -57,7 +79,7 @@ def plan(
     server: LoginServer,
     databases: Sequence[Database],
     params: dict[str, Any],
-    checked: hba.Checked,
+    checked: CheckedRules,
 ) -> LoginPlan:
     """Compare the server's files with what the model and further rules make of them.
 
@@ -72,14 +94,14 @@ def plan(
         Refused: when the server does not answer a question.
     """
     owner = {"superuser": params["login_user"], "superuser_os_user": params["login_os_user"]}
-    pg_hba = server.file(server.hba_file, "".join(f"{line}\n" for line in hba.PACKAGE_RULES))
+    pg_hba = server.file(server.hba_file, "".join(f"{line}\n" for line in PACKAGE_RULES))
     ident = server.file(server.ident_file, "")
     text = pg_hba.content or ""
     whole = _wants_whole_file(server, text, databases)
     gone = _check_included(server, text, ident.content or "", databases, whole)
     kept = _kept_lines(server, text, databases)
     rules = (
-        *hba.model_rules(
+        *model_rules(
             databases,
             major=server.major,
             client_networks=checked.client_networks,
@@ -91,12 +113,12 @@ def plan(
         ),
         *checked.rules,
     )
-    lines = hba.ident_lines(
+    lines = ident_lines(
         pooler_role=params["pooler_role"], pooler_os_user=params["pooler_os_user"], **owner
     )
     contents = (
-        (pg_hba, hba.hba_text(text, rules, whole, kept)),
-        (ident, hba.ident_text(ident.content or "", lines)),
+        (pg_hba, hba_text(text, rules, whole, kept)),
+        (ident, ident_text(ident.content or "", lines)),
     )
     pairs = [(actual, _wanted_file(server, actual, content)) for actual, content in contents]
     changes = [
@@ -113,7 +135,7 @@ def plan(
 def _warnings(
     server: LoginServer,
     pg_hba: FileChange,
-    checked: hba.Checked,
+    checked: CheckedRules,
     whole: bool,
     gone: Sequence[str],
     kept: Sequence[str],
@@ -128,12 +150,12 @@ def _warnings(
         ),
         *(
             f"{path}: kept an unmanaged line, for what the model does not know: {line}"
-            f"{'; it is unsafe' if hba.unsafe_lines(line) else ''}"
+            f"{'; it is unsafe' if unsafe_lines(line) else ''}"
             for line in kept
         ),
         *(
             f"{path}: {warning}"
-            for warning in (() if whole else hba.unsafe_lines(pg_hba.wanted.content or ""))
+            for warning in (() if whole else unsafe_lines(pg_hba.wanted.content or ""))
         ),
     )
 
@@ -143,10 +165,10 @@ def _wants_whole_file(server: LoginServer, text: str, databases: Sequence[Databa
     choice = server.params["exclusive"]
     if choice != "auto":
         return bool(choice == "yes")
-    if hba.is_ours(text):
+    if is_ours(text):
         return True
     return (
-        hba.is_as_packaged(text)
+        is_as_packaged(text)
         and not server.unmanaged_databases(databases, text)
         and not server.unmanaged_roles(databases, text)
     )
@@ -154,9 +176,9 @@ def _wants_whole_file(server: LoginServer, text: str, databases: Sequence[Databa
 
 def _kept_lines(server: LoginServer, text: str, databases: Sequence[Database]) -> tuple[str, ...]:
     """Lines in a file that is ours which others need for what they have added since."""
-    if server.params["exclusive"] != "auto" or not hba.is_ours(text):
+    if server.params["exclusive"] != "auto" or not is_ours(text):
         return ()
-    return hba.unmanaged_lines(
+    return unmanaged_lines(
         text,
         server.unmanaged_databases(databases, text),
         server.unmanaged_roles(databases, text),
@@ -173,8 +195,8 @@ def _check_included(
         ValueError: naming each rule.
     """
     # Of a file that it can't read, the server knows no maps either.
-    asked = server.connection is not None and server.major >= hba.INCLUDES_MAJOR
-    if asked and hba.has_includes(ident):
+    asked = server.connection is not None and server.major >= INCLUDES_MAJOR
+    if asked and has_includes(ident):
         maps = server.included_maps()
         if maps:
             places = ", ".join(f"{row.file_name} line {row.line_number}" for row in maps)
@@ -182,10 +204,10 @@ def _check_included(
                 f"{server.ident_file} includes lines of map {IDENT_MAP!r}, which says who may"
                 f" be PgBouncer's role or the superuser: {places}; remove them"
             )
-    lines = hba.include_lines(text) if whole else ()
+    lines = include_lines(text) if whole else ()
     if not lines or server.params["exclusive"] == "yes":
         return lines
-    found = hba.decided_by_the_model(
+    found = decided_by_the_model(
         server.included(),
         server.unmanaged_databases(databases, text),
         server.unmanaged_roles(databases, text),

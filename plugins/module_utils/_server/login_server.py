@@ -12,8 +12,13 @@ from typing import Any, Callable, Iterable, Sequence
 from ansible_collections.pooled.postgres.plugins.module_utils._host import files
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import IDENT_MAP
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
 from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import Refused
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_file import INCLUDES_MAJOR
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_unmanaged import (
+    IncludedRule,
+    named_by_unmanaged_lines,
+    unmanaged_names,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     ConnectionFailed,
     connect,
@@ -118,7 +123,7 @@ class LoginServer:
         names = (
             [row.name for row in self.rows(DATABASES)]
             if self.connection
-            else hba.named_by_unmanaged_lines(text)[0]
+            else named_by_unmanaged_lines(text)[0]
         )
         return self._unmanaged(model, names)
 
@@ -127,19 +132,21 @@ class LoginServer:
         names = (
             [row.name for row in self.rows(LOGIN_ROLES)]
             if self.connection
-            else hba.named_by_unmanaged_lines(text)[1]
+            else named_by_unmanaged_lines(text)[1]
         )
         return self._unmanaged(model, names)
 
     def _unmanaged(self, model: Sequence[Database], names: Iterable[str]) -> list[str]:
-        return hba.unmanaged(model, names, (self.params["pooler_role"], self.params["login_user"]))
+        return unmanaged_names(
+            model, names, (self.params["pooler_role"], self.params["login_user"])
+        )
 
-    def included(self) -> tuple[hba.IncludedRule, ...]:
+    def included(self) -> tuple[IncludedRule, ...]:
         """Rules that pg_hba.conf brings from other files, as far as there is a server to say."""
-        if self.connection is None or self.major < hba.INCLUDES_MAJOR:
+        if self.connection is None or self.major < INCLUDES_MAJOR:
             return ()
         return tuple(
-            hba.IncludedRule(
+            IncludedRule(
                 row.file_name,
                 row.line_number,
                 row.type,

@@ -23,7 +23,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.hba imp
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import (
     version_text,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._server import hba
+from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import (
+    LOOPBACK,
+    LoginRule,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
     known_definition,
 )
@@ -218,7 +221,7 @@ def _open_networks(snapshot: Snapshot) -> Iterator[Observation]:
     )
 
 
-def _rules(snapshot: Snapshot) -> tuple[hba.Rule, ...]:
+def _rules(snapshot: Snapshot) -> tuple[LoginRule, ...]:
     """PgBouncer's rules for logins; none when it has no use for them."""
     pooler = _pooler(snapshot)
     if pooler.config.get("auth_type") != "hba":
@@ -235,7 +238,7 @@ def _rules_for_others(snapshot: Snapshot) -> list[tuple[str, str]] | None:
     return [
         (rule.type, rule.address)
         for rule in _rules(snapshot)
-        if rule.type != "local" and rule.method != "reject" and rule.address not in hba.LOOPBACK
+        if rule.type != "local" and rule.method != "reject" and rule.address not in LOOPBACK
     ]
 
 
