@@ -8,7 +8,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Any, Iterator
 
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.hba import CONSOLE, Client
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.clients import (
+    CONSOLE,
+    Client,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.running import (
     Running,
     ShownOption,

@@ -11,9 +11,9 @@ from typing import Iterator, Sequence
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host.process import RunCommand
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import processes
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.clients import Client
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.console import ConsoleError
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.differences import Desired
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.hba import Client
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.plan import ProcessState
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.processes import Process
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.running import (

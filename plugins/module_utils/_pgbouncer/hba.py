@@ -20,6 +20,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     model_roles,
     pooled_roles,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.clients import (
+    CONSOLE,
+    Client,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_file import (
     aligned,
     tokens,
@@ -34,7 +38,6 @@ FILE_NAME = "pooled_hba.conf"
 HEADER = (
     "# Managed by Ansible, collection pooled.postgres: changes made here by hand are replaced.\n"
 )
-CONSOLE = "pgbouncer"
 
 # The method of rules that asks clients for what an auth_type asks them.
 _METHODS = {
@@ -74,16 +77,6 @@ class Access:
         if not self.rules:
             return ""
         return HEADER + "".join(f"{line}\n" for line in aligned(self.rules))
-
-
-@dataclass(frozen=True)
-class Client:
-    """A client that is connected. C(address) is empty over the unix socket."""
-
-    database: str
-    user: str
-    address: str
-    tls: bool
 
 
 def path_beside(config_file: str) -> str:

@@ -15,6 +15,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import 
     secrets,
     takeover,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.clients import Client
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.differences import (
     Difference,
     differences,
@@ -151,7 +152,7 @@ def missing_verifier_warning(role: str) -> str:
     )
 
 
-def shut_out_warning(access: hba.Access, clients: Iterable[hba.Client]) -> list[str]:
+def shut_out_warning(access: hba.Access, clients: Iterable[Client]) -> list[str]:
     """A warning about clients that are connected and could not log in again."""
     refused = hba.refused(access.rules, clients)
     if not refused:

@@ -20,7 +20,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     model_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import POOLER_USER
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.hba import Client
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.clients import Client
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.scram import is_verifier
 
 # 32 random bytes.

@@ -22,6 +22,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import 
     hba,
     tls_files,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.clients import Client
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import (
     parse_version,
 )
@@ -157,7 +158,7 @@ class PgBouncer:
             except console.ConsoleError as error:
                 raise PgBouncerError(f"{command}: {error}") from error
 
-    def clients(self) -> list[hba.Client]:
+    def clients(self) -> list[Client]:
         """Who is connected, but for those on the console.
 
         Raises:

@@ -17,7 +17,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     hba,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.hba import Client
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.clients import Client
 
 PATH = "/etc/pgbouncer/pooled_hba.conf"
 OPTIONS = {"auth_type": "scram-sha-256", "listen_addr": "0.0.0.0"}  # noqa: S104

@@ -11,10 +11,10 @@ import pytest
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host.files import ManagedFile
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
-    hba,
     report,
     wanted,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.clients import Client
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.files import (
     FileKind,
     OwnedFile,
@@ -115,8 +115,8 @@ def test_a_superusers_os_user_is_warned_of_when_nobody_asked_for_it(more, user, 
 
 def test_clients_that_could_not_log_in_again():
     access = wanted.decide(asked(client_networks=["10.0.0.0/8"]), installed(), 1048576).access
-    inside = hba.Client("mydb", "app_user", "10.0.0.1", False)
-    outside = hba.Client("mydb", "app_user", "192.0.2.1", False)
+    inside = Client("mydb", "app_user", "10.0.0.1", False)
+    outside = Client("mydb", "app_user", "192.0.2.1", False)
     assert report.shut_out_warning(access, [inside]) == []
     (warning,) = report.shut_out_warning(access, [inside, outside])
     assert "'app_user' in 'mydb' from 192.0.2.1 without TLS." in warning
