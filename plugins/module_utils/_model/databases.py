@@ -14,7 +14,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.names impor
     POOLER_SCHEMA,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import KINDS
-from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown
+from ansible_collections.pooled.postgres.plugins.module_utils._model.setting_text import (
+    setting_text,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.scram import check_password
 
 CLIENT_VIA = ("pgbouncer", "direct")
@@ -222,26 +224,6 @@ def check_name(where: str, value: Any, what: str) -> str:
             f"{where}: {value!r} is too long for a {what} name: Postgres keeps {_NAME_BYTES} bytes"
         )
     return value
-
-
-def setting_text(where: str, value: Any) -> str:
-    """A setting's value as text, the way Postgres writes it.
-
-    Raises:
-        ValueError: for anything but text, a number or a boolean.
-    """
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, (int, float)):
-        return str(value)
-    if isinstance(value, str):
-        if _CONTROL.search(value):
-            raise ValueError(f"{where}: {shown(where, value)} contains control characters")
-        return str(value)
-    raise ValueError(
-        f"{where}: {shown(where, value)} is not a valid value for a setting: give text, a number or"
-        " a boolean"
-    )
 
 
 def _entries(

@@ -14,7 +14,9 @@ import math
 import re
 from typing import Any
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import setting_text
+from ansible_collections.pooled.postgres.plugins.module_utils._model.setting_text import (
+    setting_text,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
     Definition,
 )

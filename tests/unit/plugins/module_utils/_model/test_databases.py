@@ -17,6 +17,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     model_roles,
     parse_databases,
     pooled_roles,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.setting_text import (
     setting_text,
 )
 
