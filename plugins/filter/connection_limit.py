@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
-    hardening,
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.role_limits import (
+    connection_limit,
 )
 
 DOCUMENTATION = r"""
@@ -46,4 +46,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Its name."""
-        return {"connection_limit": lambda counted: hardening.connection_limit(int(counted))}
+        return {"connection_limit": lambda counted: connection_limit(int(counted))}

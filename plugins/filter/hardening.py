@@ -9,8 +9,9 @@ from typing import Any, Collection
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
-    hardening as profiles,
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
+    as_data,
+    hardening_for,
 )
 
 DOCUMENTATION = r"""
@@ -87,7 +88,7 @@ def hardening(
 ) -> dict[str, Any]:
     """The profile as plain data."""
     try:
-        found = profiles.hardening(
+        found = hardening_for(
             profile,
             int(major),
             cluster,
@@ -99,7 +100,7 @@ def hardening(
         )
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
-    return profiles.as_data(found)
+    return as_data(found)
 
 
 class FilterModule:

@@ -9,9 +9,7 @@ from typing import Any, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
-    hardening,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings import role_limits
 
 DOCUMENTATION = r"""
 name: with_connection_limits
@@ -56,7 +54,7 @@ def with_connection_limits(
 ) -> list[Any]:
     """The model."""
     try:
-        return hardening.with_connection_limits(databases, counted)
+        return role_limits.with_connection_limits(databases, counted)
     except ValueError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -271,9 +271,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import 
     os_user,
     takeover_files,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
-    hardening,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.profiles import LIBRARIES
 
 PGBOUNCER = "/usr/sbin/pgbouncer"
 PGBOUNCER_CONFIG = "/etc/pgbouncer/pgbouncer.ini"
@@ -313,7 +311,7 @@ STANDBY_SIGNALS = ("standby.signal", "recovery.signal")
 OWNER = "postgres"
 CLUSTERS = "/etc/postgresql"
 DIRECTORIES = host_resources.UNIT_DIRECTORIES
-PACKAGED_LIBRARIES = tuple(item.name for item in hardening.LIBRARIES if item.package)
+PACKAGED_LIBRARIES = tuple(item.name for item in LIBRARIES if item.package)
 DRIVER = "/usr/lib/python3/dist-packages/psycopg2/__init__.py"
 
 

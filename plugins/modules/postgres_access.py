@@ -213,7 +213,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     parse_databases,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.profiles import (
     PROFILES,
     STANDARD,
 )

@@ -212,7 +212,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._server.apply_logins import apply
-from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import Refused
+from ansible_collections.pooled.postgres.plugins.module_utils._server.errors import Refused
 from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_file import shown_change
 from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import (
     METHODS,

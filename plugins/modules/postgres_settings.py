@@ -228,10 +228,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._server.apply_sett
     settle,
     start_by_itself,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import (
-    Cluster,
-    Refused,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import Cluster
+from ansible_collections.pooled.postgres.plugins.module_utils._server.errors import Refused
 from ansible_collections.pooled.postgres.plugins.module_utils._server.running import RunningServer
 from ansible_collections.pooled.postgres.plugins.module_utils._server.settings_plan import (
     MODE,

@@ -11,8 +11,12 @@ from typing import Any, Iterator
 import psycopg
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
-    hardening,
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
+    hardening_for,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.profiles import (
+    CIS,
+    STANDARD,
 )
 from tests.integration.certificates import Authority
 from tests.integration.clusters import PATIENCE_S
@@ -43,7 +47,7 @@ def shown(managed: Managed) -> dict[str, str]:  # noqa: F811 - a fixture's value
 def cis(managed: Managed, authority: Authority) -> Iterator[dict[str, Any]]:  # noqa: F811
     """Arguments with which the server gets what the profile brings, in the test's own places."""
     cluster = managed.cluster
-    found = hardening.hardening(hardening.CIS, cluster.major, packaged=False)
+    found = hardening_for(CIS, cluster.major, packaged=False)
     certificate, key = authority.hand_over("server", cluster.data / "server", cluster.user)
     log = managed.own(cluster.log_path)
     yield {
@@ -61,7 +65,7 @@ def cis(managed: Managed, authority: Authority) -> Iterator[dict[str, Any]]:  # 
 
 def test_cis_holds_and_standard_takes_it_back(managed, cis):  # noqa: F811
     cluster = managed.cluster
-    standard = hardening.hardening(hardening.STANDARD, cluster.major).settings
+    standard = hardening_for(STANDARD, cluster.major).settings
     # Somebody else's, taken over from postgresql.auto.conf by the first run.
     cluster.sql("ALTER SYSTEM SET shared_preload_libraries = 'auto_explain'")
     managed.predicted_run(standard, preload_libraries=["auth_delay"], restart="always")

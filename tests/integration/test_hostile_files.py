@@ -25,9 +25,7 @@ import pytest
 from ansible_collections.pooled.postgres.plugins.module_utils._host import files
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import service, trial
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.differences import Desired
-from ansible_collections.pooled.postgres.plugins.module_utils._server import (
-    cluster as server_cluster,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import Cluster
 from ansible_collections.pooled.postgres.plugins.modules import host_resources_info
 from tests.integration.clusters import INSTALLED, server_user
 
@@ -272,9 +270,7 @@ def test_logs_are_read_as_their_owner(cluster, vault, run_module):
     """What a server has logged is part of messages."""
     log = cluster.data / "a.log"
     module = _Module()
-    there = server_cluster.Cluster(
-        module, cluster.major, str(cluster.data), "", cluster.os_user, "", str(log)
-    )
+    there = Cluster(module, cluster.major, str(cluster.data), "", cluster.os_user, "", str(log))
     for kind in KINDS:
         with replaced(log, vault.secret, kind):
             assert there.log_size() in (0, len(SECRET))

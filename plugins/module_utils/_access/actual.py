@@ -10,7 +10,7 @@ from typing import Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import EXTENSIONS_SCHEMA
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.profiles import (
     CIS,
     STANDARD,
 )

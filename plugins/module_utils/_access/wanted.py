@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import STANDARD
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.profiles import STANDARD
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,14 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host import debia
 from ansible_collections.pooled.postgres.plugins.module_utils._plan.problems import Problems
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown_setting
 from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import check_rules
-from ansible_collections.pooled.postgres.plugins.module_utils._settings import (
-    hardening as profiles,
-)
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.check import (
     check_setting_name,
     check_settings,
     check_settings_and_nulls,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
+    as_data,
+    hardening_for,
 )
 
 # A client whose machine is gone is noticed after 60 + 6 x 10 seconds, not after two hours.
@@ -168,7 +169,7 @@ def _plan(
     managed = own[0].get("managed_settings", {}) if own else {}
     plan.update(_pooler_here(look, variables, inventory.host))
     hardening = problems.without(
-        lambda: profiles.hardening(
+        lambda: hardening_for(
             variables["postgres_hardening"],
             major,
             name,
@@ -184,7 +185,7 @@ def _plan(
         plan.update(_budgets(problems, look, variables, inventory, plan, managed))
     if user is None or hardening is None or "memory" not in plan:
         return plan
-    plan["hardening"] = profiles.as_data(hardening)
+    plan["hardening"] = as_data(hardening)
     plan["libraries"] = list(
         dict.fromkeys([*variables["postgres_preload_libraries"], *hardening.libraries])
     )

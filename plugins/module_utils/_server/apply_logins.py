@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import files
-from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import Refused
+from ansible_collections.pooled.postgres.plugins.module_utils._server.errors import Refused
 from ansible_collections.pooled.postgres.plugins.module_utils._server.login_plan import LoginPlan
 from ansible_collections.pooled.postgres.plugins.module_utils._server.login_server import (
     LoginServer,

@@ -18,9 +18,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host.files import
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import (
     Cluster,
-    Refused,
     ServerBinary,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._server.errors import Refused
 from ansible_collections.pooled.postgres.plugins.module_utils._server.running import (
     RELOAD_TIMEOUT_S,
     RunningServer,

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Iterable, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host import conf_file, files
+from ansible_collections.pooled.postgres.plugins.module_utils._server.errors import Refused
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
     catalog_of,
 )
@@ -31,10 +32,6 @@ TELLING = (
     *("FATAL:", "PANIC:", "ERROR:", "HINT:", "DETAIL:"),
     *("configuration file", "could not ", "was not reloaded"),
 )
-
-
-class Refused(Exception):
-    """The server's binary, or the server, does not take it; the text is its own words."""
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterable, Sequence
 from ansible_collections.pooled.postgres.plugins.module_utils._host import files
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import IDENT_MAP
-from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import Refused
+from ansible_collections.pooled.postgres.plugins.module_utils._server.errors import Refused
 from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_file import INCLUDES_MAJOR
 from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_unmanaged import (
     IncludedRule,

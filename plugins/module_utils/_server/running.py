@@ -13,9 +13,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host import files
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown_setting
 from ansible_collections.pooled.postgres.plugins.module_utils._server.cluster import (
     Cluster,
-    Refused,
     telling_lines,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._server.errors import Refused
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
     Definition,
 )

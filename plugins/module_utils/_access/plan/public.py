@@ -37,7 +37,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
 from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import (
     EXTENSION_SCHEMA,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.profiles import (
     CIS,
     STANDARD,
 )

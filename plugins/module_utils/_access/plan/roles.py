@@ -45,7 +45,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds 
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
     shown_change,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.profiles import (
     CIS,
     SUPERUSER_LIMIT,
 )

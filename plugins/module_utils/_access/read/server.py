@@ -53,7 +53,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
     holds_secret,
     is_secret_name,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import CIS
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.profiles import CIS
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     Grant,
     parse_acl,

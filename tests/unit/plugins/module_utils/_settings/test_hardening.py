@@ -23,15 +23,19 @@ from ansible_collections.pooled.postgres.plugins.module_utils._settings.definiti
     known_definition,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardening import (
+    check_profile,
+    hardening_for,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.profiles import (
     CIPHERS,
     CIS,
     LIBRARIES,
     POINTS,
     PROFILES,
     STANDARD,
-    check_profile,
+)
+from ansible_collections.pooled.postgres.plugins.module_utils._settings.role_limits import (
     connection_limit,
-    hardening,
     with_connection_limits,
 )
 
@@ -42,7 +46,7 @@ MAJORS = range(13, 19)
 @pytest.mark.parametrize("major", MAJORS)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_setting_is_one_that_the_major_takes(profile, major):
-    found = hardening(profile, major)
+    found = hardening_for(profile, major)
     assert check_settings(found.settings, major) == found.settings
     assert set(found.reasons) == set(found.settings)
     assert not found.left_out
@@ -50,16 +54,19 @@ def test_every_setting_is_one_that_the_major_takes(profile, major):
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_no_standard_setting_needs_a_restart(major):
-    for name in hardening(STANDARD, major).settings:
+    for name in hardening_for(STANDARD, major).settings:
         definition = known_definition(name, major)
         assert definition
         assert not definition.needs_restart, name
-    assert not hardening(STANDARD, major).libraries
+    assert not hardening_for(STANDARD, major).libraries
 
 
 @pytest.mark.parametrize("major", MAJORS)
 def test_cis_has_all_of_standard(major):
-    assert hardening(STANDARD, major).settings.items() <= hardening(CIS, major).settings.items()
+    assert (
+        hardening_for(STANDARD, major).settings.items()
+        <= hardening_for(CIS, major).settings.items()
+    )
 
 
 # (what is asked, what has to be there, what must not be)
@@ -78,21 +85,21 @@ ASKED = [
 
 @pytest.mark.parametrize(("asked", "there", "absent"), ASKED)
 def test_what_is_in_a_profile(asked, there, absent):
-    settings = hardening(*asked).settings
+    settings = hardening_for(*asked).settings
     assert there.items() <= settings.items()
     assert not absent & set(settings)
 
 
 def test_packages_of_libraries_that_are_missing():
-    found = hardening(CIS, 17, installed=["pgaudit"])
+    found = hardening_for(CIS, 17, installed=["pgaudit"])
     assert found.libraries == ("auth_delay", "passwordcheck", "pgaudit", "set_user")
     assert (found.new, found.packages) == (("set_user",), ("postgresql-17-set-user",))
-    assert hardening(CIS, 15).packages == ("postgresql-15-pgaudit", "postgresql-15-set-user")
-    assert hardening(STANDARD, 15).packages == ()
+    assert hardening_for(CIS, 15).packages == ("postgresql-15-pgaudit", "postgresql-15-set-user")
+    assert hardening_for(STANDARD, 15).packages == ()
 
 
 def test_libraries_without_a_package_are_left_out_with_their_settings_and_named():
-    found = hardening(CIS, 16, packaged=False, installed=["set_user"])
+    found = hardening_for(CIS, 16, packaged=False, installed=["set_user"])
     assert found.libraries == ("auth_delay", "passwordcheck", "set_user")
     assert "pgaudit.log" not in found.settings
     assert "set_user.superuser_allowlist" in found.settings
@@ -103,15 +110,17 @@ def test_libraries_without_a_package_are_left_out_with_their_settings_and_named(
 
 def test_what_a_profile_preloaded_goes_with_it():
     """Only with the profile's own mark: a library that somebody else wanted stays."""
-    assert hardening(STANDARD, 17).unwanted == ()
-    assert hardening(STANDARD, 17, before=CIS).unwanted == tuple(item.name for item in LIBRARIES)
-    assert hardening(CIS, 17, before=CIS).unwanted == ()
-    assert hardening(CIS, 17).settings["pooled.hardening"] == CIS
-    assert "pooled.hardening" not in hardening(STANDARD, 17).settings
+    assert hardening_for(STANDARD, 17).unwanted == ()
+    assert hardening_for(STANDARD, 17, before=CIS).unwanted == tuple(
+        item.name for item in LIBRARIES
+    )
+    assert hardening_for(CIS, 17, before=CIS).unwanted == ()
+    assert hardening_for(CIS, 17).settings["pooled.hardening"] == CIS
+    assert "pooled.hardening" not in hardening_for(STANDARD, 17).settings
 
 
 def test_a_socket_that_others_need_stays_open_and_is_named():
-    found = hardening(CIS, 17, private_socket=False)
+    found = hardening_for(CIS, 17, private_socket=False)
     assert "unix_socket_permissions" not in found.settings
     assert [line.partition(":")[0] for line in found.left_out] == ["unix_socket_permissions"]
 
@@ -125,7 +134,7 @@ def test_other_profiles_are_refused(value):
 @pytest.mark.parametrize("major", [12, 19])
 def test_other_majors_are_refused(major):
     with pytest.raises(ValueError, match=f"Postgres {major} is not supported"):
-        hardening(CIS, major)
+        hardening_for(CIS, major)
 
 
 def test_ciphers_have_forward_secrecy_and_authenticated_encryption():
@@ -167,7 +176,7 @@ def test_without_a_budget_each_role_needs_a_limit():
 
 
 def test_filters_say_the_same():
-    found = hardening(CIS, 17)
+    found = hardening_for(CIS, 17)
     plain = hardening_filter.hardening("cis", "17")
     assert plain["settings"] == found.settings
     assert plain["libraries"] == list(found.libraries)
