@@ -5,7 +5,7 @@
 """Compare recorded runs: did check mode say what the run then did, and was a second run idle.
 
 usage: compare_runs.py predicted CHECK.json RUN.json
-       compare_runs.py idle MOST_ROUND_TRIPS RUN.json
+       compare_runs.py idle MOST_ROUND_TRIPS MOST_TASKS RUN.json
 
 Exits with 1 and says what differs.
 """
@@ -74,7 +74,7 @@ def differences(check: dict[str, Any], run: dict[str, Any]) -> Iterator[str]:
 
 def main(arguments: list[str]) -> int:
     """Run one comparison."""
-    kind, first, second = arguments
+    kind, first, second, *third = arguments
     if kind == "predicted":
         check, run = load(first), load(second)
         if (check["mode"], run["mode"]) != ("check", "run"):
@@ -85,19 +85,22 @@ def main(arguments: list[str]) -> int:
         for host, made in changes(run).items():
             print(f"{host}: {len(made)} tasks changed something, as predicted")
     else:
-        run = load(second)
+        (path,) = third
+        run = load(path)
         found = [
             f"{host}: not idle: {[result['task'] for result in made]}"
             for host, made in changes(run).items()
             if made
         ]
         for host in changes(run):
-            trips = sum(
-                result["reached_host"] for result in run["results"] if result["host"] == host
-            )
-            print(f"{host}: {trips} round trips, {run['seconds']} s for the whole run")
+            own = [result for result in run["results"] if result["host"] == host]
+            trips = sum(result["reached_host"] for result in own)
+            tasks = sum(result["status"] == "ok" for result in own)
+            print(f"{host}: {trips} round trips, {tasks} tasks, {run['seconds']} s for the whole run")
             if trips > int(first):
                 found.append(f"{host}: {trips} round trips, more than {first}")
+            if tasks > int(second):
+                found.append(f"{host}: {tasks} tasks, more than {second}")
     print("\n".join(found))
     return 1 if found else 0
 
