@@ -203,6 +203,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sessions.sessions
     session_row,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
     ConnectionFailed,
     connect,
     connection_argument_spec,
@@ -237,7 +238,9 @@ def main() -> None:
     module.exit_json(**result)
 
 
-def _run(module: PooledModule, connection: Any, wanted: Wanted, length: int) -> dict[str, Any]:
+def _run(
+    module: PooledModule, connection: Connection, wanted: Wanted, length: int
+) -> dict[str, Any]:
     with read.reading(connection):
         _check_names(module, connection, wanted)
         sessions = read.read_sessions(connection)
@@ -263,7 +266,7 @@ def _run(module: PooledModule, connection: Any, wanted: Wanted, length: int) -> 
     }
 
 
-def _check_names(module: PooledModule, connection: Any, wanted: Wanted) -> None:
+def _check_names(module: PooledModule, connection: Connection, wanted: Wanted) -> None:
     roles = read.roles_there(connection, wanted.roles)
     for name in wanted.roles:
         if roles.get(name):
@@ -293,7 +296,7 @@ def _no_sight(login: str, session: Session) -> str:
 
 
 def _end(
-    connection: Any, sessions: Sequence[Session], wanted: Wanted
+    connection: Connection, sessions: Sequence[Session], wanted: Wanted
 ) -> tuple[list[Session], list[Session], list[tuple[Session, str]], dict[int, str]]:
     """Those that are ended, spared, and not ended, with what the server said; later states."""
     answers = {one.pid: read.send(connection, one, wanted) for one in sessions}

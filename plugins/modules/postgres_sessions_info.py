@@ -268,6 +268,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sessions.sessions
     session_row,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
     ConnectionFailed,
     connect,
     connection_argument_spec,
@@ -314,7 +315,7 @@ def main() -> None:
 
 
 def _read(
-    connection: Any, result: dict[str, Any], not_shown: list[str]
+    connection: Connection, result: dict[str, Any], not_shown: list[str]
 ) -> tuple[list[Session], list[Wait], list[Any]]:
     with read.reading(connection):
         sessions = read.read_sessions(connection)

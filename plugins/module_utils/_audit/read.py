@@ -44,6 +44,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import LoginRule
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
     ConnectionFailed,
     connect_console,
     connect_pooled,
@@ -208,7 +209,7 @@ Opener = Callable[[str], Any]
 
 
 @contextmanager
-def _looking(connection: Any) -> Iterator[None]:
+def _looking(connection: Connection) -> Iterator[None]:
     """A read-only transaction that neither waits nor leaves anything."""
     try:
         with connection.cursor() as cursor:
@@ -218,7 +219,9 @@ def _looking(connection: Any) -> Iterator[None]:
         connection.rollback()
 
 
-def _part(connection: Any, query: str, unreadable: dict[str, str], what: str) -> list[Any] | None:
+def _part(
+    connection: Connection, query: str, unreadable: dict[str, str], what: str
+) -> list[Any] | None:
     """Rows of a query; None, and the server's words noted, when it does not answer."""
     with connection.cursor() as cursor:
         cursor.execute("SAVEPOINT part")
@@ -232,7 +235,7 @@ def _part(connection: Any, query: str, unreadable: dict[str, str], what: str) ->
 
 
 def read_server(
-    connection: Any, opener: Opener, model: Sequence[Database], unreadable: dict[str, str]
+    connection: Connection, opener: Opener, model: Sequence[Database], unreadable: dict[str, str]
 ) -> dict[str, Any]:
     """The server's part of a snapshot, by field; what can't be read is noted and left out."""
     with _looking(connection):
@@ -352,7 +355,7 @@ def _database(
 
 
 def _inside(
-    connection: Any, models: Sequence[Database], roles: Mapping[str, LoginRole]
+    connection: Connection, models: Sequence[Database], roles: Mapping[str, LoginRole]
 ) -> dict[str, Any]:
     tables = {(row.nspname, row.owner): row.tables for row in fetch(connection, _OWNERS)}
     grants = fetch(connection, _GRANTS)

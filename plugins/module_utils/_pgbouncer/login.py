@@ -73,7 +73,7 @@ def is_taken(address: tuple[str, int] | str, guess: Taken, deadline: float) -> b
     """
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_UNSPEC
     with _connected(address, family, deadline) as plain:
-        connection: Any = plain
+        connection: socket.socket = plain
         if not isinstance(address, str):
             plain.sendall(_SSL_REQUEST)
             if plain.recv(1) == b"S":
@@ -108,7 +108,7 @@ def _with_tls(plain: socket.socket) -> ssl.SSLSocket:
     return context.wrap_socket(plain)
 
 
-def _is_taken(connection: Any, guess: Taken, deadline: float) -> bool:
+def _is_taken(connection: socket.socket, guess: Taken, deadline: float) -> bool:
     password = guess.password.encode()
     fields = (b"user", guess.user.encode(), b"database", guess.database.encode())
     body = struct.pack("!i", _PROTOCOL) + b"".join(field + b"\0" for field in fields) + b"\0"
@@ -171,7 +171,7 @@ def _md5_answer(user: bytes, password: bytes, salt: bytes) -> bytes:
     return b"md5" + outer + b"\0"
 
 
-def _message(connection: Any, deadline: float) -> tuple[bytes, bytes]:
+def _message(connection: socket.socket, deadline: float) -> tuple[bytes, bytes]:
     head = _exactly(connection, 5, deadline)
     size = struct.unpack("!i", head[1:])[0] - 4
     if not 0 <= size <= _MOST_BYTES:
@@ -179,7 +179,7 @@ def _message(connection: Any, deadline: float) -> tuple[bytes, bytes]:
     return head[:1], _exactly(connection, size, deadline)
 
 
-def _exactly(connection: Any, size: int, deadline: float) -> bytes:
+def _exactly(connection: socket.socket, size: int, deadline: float) -> bytes:
     data = b""
     while len(data) < size:
         left = deadline - time.monotonic()

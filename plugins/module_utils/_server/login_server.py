@@ -20,6 +20,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_unmana
     unmanaged_names,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
+    Connection,
     ConnectionFailed,
     connect,
     fetch,
@@ -68,7 +69,7 @@ class LoginServer:
     ) -> None:
         self.params = params
         self.read_only = check_mode
-        self.connection: Any = None
+        self.connection: Connection | None = None
         version, cluster = self.params["version"], self.params["cluster"]
         directory = self.params["config_directory"] or f"/etc/postgresql/{version}/{cluster}"
         self.directory = os.path.normpath(directory)
@@ -93,7 +94,7 @@ class LoginServer:
         """
         return files.Rights(self.os_user, everywhere=os.path.dirname(path) != self.directory)
 
-    def connect(self) -> Any:
+    def connect(self) -> Connection:
         """A connection, in which check mode can't change anything."""
         return connect(self.params, autocommit=True, read_only=self.read_only)
 
@@ -103,6 +104,8 @@ class LoginServer:
         Raises:
             Refused: with the server's words, such as when the user may not ask.
         """
+        if self.connection is None:
+            raise Refused("there is no server yet to ask")
         try:
             return fetch(self.connection, query, values)
         except self.connection.Error as error:

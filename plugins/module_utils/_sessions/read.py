@@ -24,6 +24,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sessions.sessions
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     PREPARED_HOLDERS,
+    Connection,
     ConnectionFailed,
     connect_console,
     console_rows,
@@ -113,7 +114,7 @@ _FIRST_OWN_OID = 16384
 
 
 @contextmanager
-def reading(connection: Any) -> Iterator[None]:
+def reading(connection: Connection) -> Iterator[None]:
     """A transaction that writes nothing and leaves nothing; it sees sessions at one moment."""
     try:
         with connection.cursor() as cursor:
@@ -123,7 +124,7 @@ def reading(connection: Any) -> Iterator[None]:
         connection.rollback()
 
 
-def read_sessions(connection: Any) -> list[Session]:
+def read_sessions(connection: Connection) -> list[Session]:
     """All processes of the server but this session's own; within reading()."""
     return [
         Session(**{**row._asdict(), "query": bytes(row.query).decode("utf-8", "replace")})
@@ -131,7 +132,7 @@ def read_sessions(connection: Any) -> list[Session]:
     ]
 
 
-def read_waits(connection: Any) -> list[Wait]:
+def read_waits(connection: Connection) -> list[Wait]:
     """The locks that are waited for; within reading()."""
     has_wait_start = server_major(connection) >= 14
     query = _WAITS.format(
@@ -143,7 +144,7 @@ def read_waits(connection: Any) -> list[Wait]:
     ]
 
 
-def read_prepared(connection: Any) -> list[Any]:
+def read_prepared(connection: Connection) -> list[Any]:
     """Prepared transactions that others wait for, with gid, role and database; within reading()."""
     return fetch(connection, _PREPARED)
 
@@ -180,12 +181,12 @@ def with_relations(waits: Sequence[Wait], opener: Callable[[str], Any]) -> list[
     return [one.named(names[key]) if key in names else one for one, key in zip(waits, keys)]
 
 
-def max_connections(connection: Any) -> int:
+def max_connections(connection: Connection) -> int:
     """The server's limit; within reading()."""
     return int(fetch(connection, _MAX)[0].most)
 
 
-def blindness(connection: Any, sessions: Sequence[Session]) -> str:
+def blindness(connection: Connection, sessions: Sequence[Session]) -> str:
     """What of the sessions the login may not see; empty when it is nothing. Within reading()."""
     hidden = sum(1 for one in sessions if one.client and not one.seen)
     if not hidden or fetch(connection, _SEES_ALL)[0].answer:
@@ -196,28 +197,28 @@ def blindness(connection: Any, sessions: Sequence[Session]) -> str:
     )
 
 
-def login(connection: Any) -> str:
+def login(connection: Connection) -> str:
     """The role that is logged in; within reading()."""
     return str(fetch(connection, _LOGIN)[0].name)
 
 
-def roles_there(connection: Any, names: Sequence[str]) -> dict[str, bool]:
+def roles_there(connection: Connection, names: Sequence[str]) -> dict[str, bool]:
     """Of those names the server's roles, and whether each is a superuser; within reading()."""
     rows = fetch(connection, _ROLES, {"names": list(names)})
     return {row.rolname: row.rolsuper for row in rows}
 
 
-def databases_there(connection: Any, names: Sequence[str]) -> set[str]:
+def databases_there(connection: Connection, names: Sequence[str]) -> set[str]:
     """Those names that are databases of the server; within reading()."""
     return {row.datname for row in fetch(connection, _DATABASES, {"names": list(names)})}
 
 
-def may_end(connection: Any, pids: Sequence[int]) -> set[int]:
+def may_end(connection: Connection, pids: Sequence[int]) -> set[int]:
     """Those processes that the login may send signals to; within reading()."""
     return {row.pid for row in fetch(connection, _MAY_END, {"pids": list(pids)})}
 
 
-def send(connection: Any, session: Session, wanted: Wanted) -> str | None:
+def send(connection: Connection, session: Session, wanted: Wanted) -> str | None:
     """Ask a session to end.
 
     Returns:
@@ -243,7 +244,7 @@ def send(connection: Any, session: Session, wanted: Wanted) -> str | None:
 
 
 def wait_until_done(
-    connection: Any, sessions: Sequence[Session], wanted: Wanted
+    connection: Connection, sessions: Sequence[Session], wanted: Wanted
 ) -> tuple[set[int], dict[int, str]]:
     """Wait for sessions that were asked to end.
 
@@ -265,7 +266,7 @@ def wait_until_done(
         time.sleep(_POLL_S)
 
 
-def _left(connection: Any, sessions: Sequence[Session]) -> dict[int, tuple[str, str]]:
+def _left(connection: Connection, sessions: Sequence[Session]) -> dict[int, tuple[str, str]]:
     """Statement and state of those sessions that are still there."""
     known = {(one.pid, one.started) for one in sessions}
     with reading(connection):
