@@ -16,6 +16,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._budget.connection
     parse_poolers,
     with_model,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model import keepalives
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     Client,
     Database,
@@ -32,7 +33,6 @@ SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"
 
 _POOL_RECYCLE_S = 300
 _DATABASE_ARGUMENT = {"asyncpg": "database", "psycopg": "dbname"}
-# The server's own keepalives, from the client's side: docs/operating.md.
 _RUN = """
 
 def run_migrations(connection) -> None:
@@ -59,7 +59,12 @@ async def main() -> None:
 
 asyncio.run(main())
 """.splitlines()
-_KEEPALIVES = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 6}
+# The server's own, from the client's side: docs/operating.md.
+_KEEPALIVES = {
+    "keepalives_idle": keepalives.IDLE_S,
+    "keepalives_interval": keepalives.INTERVAL_S,
+    "keepalives_count": keepalives.COUNT,
+}
 
 
 @dataclass(frozen=True)

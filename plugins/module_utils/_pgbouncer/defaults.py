@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, Sequence
 
+from ansible_collections.pooled.postgres.plugins.module_utils._model import keepalives
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     Database,
     ignorable_startup_parameters,
@@ -136,9 +137,9 @@ def effective_options(
         # After a login that failed, as while Postgres restarts, it refuses everybody for so long.
         "server_login_retry": 1,
         "tcp_keepalive": 1,
-        "tcp_keepidle": 60,
-        "tcp_keepintvl": 10,
-        "tcp_keepcnt": 6,
+        "tcp_keepidle": keepalives.IDLE_S,
+        "tcp_keepintvl": keepalives.INTERVAL_S,
+        "tcp_keepcnt": keepalives.COUNT,
     }
     if version >= (1, 21, 0):
         asked["max_prepared_statements"] = 200

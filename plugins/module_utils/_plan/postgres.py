@@ -20,6 +20,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory imp
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._certificates import pooled_tls
 from ansible_collections.pooled.postgres.plugins.module_utils._host import debian
+from ansible_collections.pooled.postgres.plugins.module_utils._model import keepalives
 from ansible_collections.pooled.postgres.plugins.module_utils._plan.problems import Problems
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import shown_setting
 from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import check_rules
@@ -33,11 +34,10 @@ from ansible_collections.pooled.postgres.plugins.module_utils._settings.hardenin
     hardening_for,
 )
 
-# A client whose machine is gone is noticed after 60 + 6 x 10 seconds, not after two hours.
 KEEPALIVES: Mapping[str, int] = {
-    "tcp_keepalives_idle": 60,
-    "tcp_keepalives_interval": 10,
-    "tcp_keepalives_count": 6,
+    "tcp_keepalives_idle": keepalives.IDLE_S,
+    "tcp_keepalives_interval": keepalives.INTERVAL_S,
+    "tcp_keepalives_count": keepalives.COUNT,
 }
 # What suits any server.
 USUAL: Mapping[str, Any] = {

@@ -8,7 +8,10 @@ from __future__ import annotations
 from typing import Iterator, Mapping
 
 from ansible_collections.pooled.postgres.plugins.module_utils._audit.check import Observation, Rule
-from ansible_collections.pooled.postgres.plugins.module_utils._audit.rules.server import listed
+from ansible_collections.pooled.postgres.plugins.module_utils._audit.rules.server import (
+    MOST_KEEPALIVE_S,
+    listed,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._audit.snapshot import (
     HbaRule,
     NotReadable,
@@ -16,6 +19,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._audit.snapshot im
     Snapshot,
     canonical,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model import keepalives
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import POOLER_USER
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.hba import (
     listens_to_others,
@@ -37,7 +41,6 @@ TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_ti
 _CONSOLE = "pgbouncer"
 _FIXED = (1, 26, 1)
 _WAITING_S = 1.0
-_MOST_KEEPALIVE_S = 1800
 # Clients may send these, and nothing is lost when they are ignored.
 _HARMLESS = ("extra_float_digits", "options")
 _EVERYWHERE = ("all", "0.0.0.0/0", "::/0")
@@ -152,12 +155,12 @@ def _keepalives(snapshot: Snapshot) -> Iterator[Observation]:
     if not config.get("listen_addr"):
         return
     idle = int(config.get("tcp_keepidle") or 0)
-    if config.get("tcp_keepalive") == "0" or idle == 0 or idle > _MOST_KEEPALIVE_S:
+    if config.get("tcp_keepalive") == "0" or idle == 0 or idle > MOST_KEEPALIVE_S:
         yield Observation(
             POOLER,
             f"tcp_keepalive is {config.get('tcp_keepalive')} and tcp_keepidle {idle}",
-            "in pgbouncer.ini: tcp_keepalive = 1, tcp_keepidle = 60, tcp_keepintvl = 10,"
-            " tcp_keepcnt = 6; RELOAD",
+            f"in pgbouncer.ini: tcp_keepalive = 1, tcp_keepidle = {keepalives.IDLE_S},"
+            f" tcp_keepintvl = {keepalives.INTERVAL_S}, tcp_keepcnt = {keepalives.COUNT}; RELOAD",
         )
 
 

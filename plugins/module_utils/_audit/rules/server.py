@@ -20,6 +20,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.bud
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.settings import (
     setting_memory,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model import keepalives
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
     quote_ident,
     quote_literal,
@@ -33,7 +34,7 @@ _BUFFERS_PART = 4
 _BACKEND_BYTES = 5 * MIB
 _NEAR_LIMIT = 0.9
 # Linux's own two hours are not a protection; half an hour still is.
-_MOST_KEEPALIVE_S = 1800
+MOST_KEEPALIVE_S = 1800
 _CRITICAL_AGE = 1_500_000_000
 _MANY_KEPT_BYTES = 10 * 1024**3
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", ""}
@@ -178,13 +179,15 @@ def _near_limit(snapshot: Snapshot) -> Iterator[Observation]:
 
 def _keepalives(snapshot: Snapshot) -> Iterator[Observation]:
     idle = snapshot.number("tcp_keepalives_idle")
-    if listens_beyond(snapshot) and (idle == 0 or idle > _MOST_KEEPALIVE_S):
+    if listens_beyond(snapshot) and (idle == 0 or idle > MOST_KEEPALIVE_S):
         after = "the system's 2 hours" if idle == 0 else f"{idle} seconds"
         yield Observation(
             SERVER,
             f"tcp_keepalives_idle is {idle}: a client that vanished is noticed after {after}",
-            "ALTER SYSTEM SET tcp_keepalives_idle = 60; ALTER SYSTEM SET tcp_keepalives_interval"
-            " = 10; ALTER SYSTEM SET tcp_keepalives_count = 6; SELECT pg_reload_conf();",
+            f"ALTER SYSTEM SET tcp_keepalives_idle = {keepalives.IDLE_S};"
+            f" ALTER SYSTEM SET tcp_keepalives_interval = {keepalives.INTERVAL_S};"
+            f" ALTER SYSTEM SET tcp_keepalives_count = {keepalives.COUNT};"
+            " SELECT pg_reload_conf();",
         )
 
 
