@@ -5,17 +5,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.pooled.postgres.plugins.module_utils._budget.connections.pools import (
-    ALL_NAMES,
-    POOL_OPTIONS,
+from ansible_collections.pooled.postgres.plugins.module_utils._budget.connections.from_inventory import (
+    pooler_of,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options import OPTIONS
 
 DOCUMENTATION = r"""
 name: poolers
@@ -64,68 +61,15 @@ _value:
   elements: dict
 """
 
-_SIZES = {"default_pool_size": 0, "reserve_pool_size": 0, "max_client_conn": 1}  # and the least
-_BY_NAME = {
-    "databases": ("pgbouncer_database_options", "max_db_connections"),
-    "users": ("pgbouncer_user_options", "max_user_connections"),
-}
-
 
 def poolers(
     hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """The pools' sizes, host by host."""
-    return [_pooler(host, hostvars[host]) for host in hosts]
-
-
-def _pooler(host: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    settings = _mapping(f"{host}: pgbouncer_settings", variables.get("pgbouncer_settings"))
-    entry: dict[str, Any] = {"name": host}
-    for option, least in _SIZES.items():
-        where = f"{host}: pgbouncer_{option}"
-        if settings.get(option) is not None:
-            entry[option] = _whole(where, settings[option], least)
-        elif option in settings:
-            entry[option] = int(OPTIONS[option].default or 0)
-        elif f"pgbouncer_{option}" in variables:
-            entry[option] = _whole(where, variables[f"pgbouncer_{option}"], least)
-    if "pgbouncer_processes" in variables:
-        where = f"{host}: pgbouncer_processes"
-        entry["processes"] = _whole(where, variables["pgbouncer_processes"], 1)
-    if variables.get("pgbouncer_limit_nofile", "auto") != "auto":
-        where = f"{host}: pgbouncer_limit_nofile"
-        entry["limit_nofile"] = _whole(where, variables["pgbouncer_limit_nofile"], 1)
-    for key, (variable, limit) in _BY_NAME.items():
-        options: dict[str, dict[str, Any]] = {}
-        if settings.get(limit) is not None:
-            options[ALL_NAMES] = {limit: settings[limit]}
-        for name, given in _mapping(f"{host}: {variable}", variables.get(variable)).items():
-            values = _mapping(f"{host}: {variable}.{name}", given)
-            sizes = {
-                option: values[option]
-                for option in POOL_OPTIONS[key]
-                if values.get(option) is not None
-            }
-            if sizes and name != ALL_NAMES:
-                options[name] = sizes
-        if options:
-            entry[key] = options
-    return entry
-
-
-def _whole(where: str, value: Any, least: int) -> int:
-    text = "" if isinstance(value, bool) else str(value).strip()
-    if not re.match(r"[0-9]{1,9}\Z", text) or int(text) < least:
-        raise AnsibleFilterError(f"{where}: {value!r} is not a whole number of at least {least}")
-    return int(text)
-
-
-def _mapping(where: str, value: Any) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise AnsibleFilterError(f"{where}: give a dictionary, not {type(value).__name__}")
-    return value
+    try:
+        return [pooler_of(host, hostvars[host]) for host in hosts]
+    except ValueError as error:
+        raise AnsibleFilterError(str(error)) from error
 
 
 class FilterModule:
