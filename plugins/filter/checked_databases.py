@@ -13,10 +13,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.acces
     model_problems,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    model_roles,
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import model_roles
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.check import (
     check_role_settings,
 )

@@ -21,8 +21,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     Client,
     Database,
     Role,
-    parse_databases,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 
 DRIVERS = ("asyncpg", "psycopg")
 POOLED_KINDS = ("user", "reader")

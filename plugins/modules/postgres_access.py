@@ -208,10 +208,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.argument_sp
     given_databases,
     passwords_argument_spec,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    Role,
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Role
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.profiles import (
     PROFILES,

@@ -207,9 +207,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.argument_sp
     databases_argument_spec,
     given_databases,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._module import PooledModule
 from ansible_collections.pooled.postgres.plugins.module_utils._server.apply_logins import apply
 from ansible_collections.pooled.postgres.plugins.module_utils._server.errors import Refused

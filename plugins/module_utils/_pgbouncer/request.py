@@ -11,10 +11,8 @@ from typing import Any, Mapping, Sequence
 from ansible_collections.pooled.postgres.plugins.module_utils._model.argument_spec import (
     given_databases,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    Database,
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import Database
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import os_user
 
 AUTH_QUERY = "query"

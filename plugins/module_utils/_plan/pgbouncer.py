@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    parse_databases,
-    pooled_roles,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import pooled_roles
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     defaults,
     hba,

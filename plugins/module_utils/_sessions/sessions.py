@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any, Iterable, Mapping, Sequence
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import check_name
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import check_name
 from ansible_collections.pooled.postgres.plugins.module_utils._text import printable
 
 # What people ask for, as states of the server. An open transaction that has failed is open too.

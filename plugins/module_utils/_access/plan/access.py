@@ -56,13 +56,13 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.warnings.r
 from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
     Database,
     Role,
-    check_name,
     model_roles,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._model.names import (
     EXTENSIONS_SCHEMA,
     POOLER_SCHEMA,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import check_name
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.extensions import required
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.quoting import (
     name_list,

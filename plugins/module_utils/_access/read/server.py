@@ -46,9 +46,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.read.outsi
     read_unmanaged_schemas,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    absent_roles,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import absent_roles
 from ansible_collections.pooled.postgres.plugins.module_utils._secrets import (
     holds_secret,
     is_secret_name,

@@ -34,8 +34,8 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     Client,
     Database,
     model_roles,
-    parse_databases,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 
 EXPORTER_SESSIONS = 3
 # What postgres_max_connections: auto never goes below, and what it is when the model has no

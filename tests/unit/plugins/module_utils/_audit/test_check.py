@@ -43,9 +43,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._audit.snapshot im
 from ansible_collections.pooled.postgres.plugins.module_utils._budget.connections.budget import (
     connection_budget,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     hba as pgbouncer_hba,
 )

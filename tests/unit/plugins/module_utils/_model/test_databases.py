@@ -15,9 +15,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._model.databases i
     absent_roles,
     ignorable_startup_parameters,
     model_roles,
-    parse_databases,
     pooled_roles,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._model.setting_text import (
     setting_text,
 )

@@ -8,9 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host.files import Rights
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     defaults,
     entries,

@@ -9,9 +9,7 @@ import re
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import entries
 
 from .examples import ALIASES, NEW, OLD, model, parsed, with_pools

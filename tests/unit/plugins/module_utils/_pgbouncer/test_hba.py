@@ -11,9 +11,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     hba,
 )

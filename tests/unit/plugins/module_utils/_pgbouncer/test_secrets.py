@@ -9,9 +9,7 @@ from itertools import count
 import pytest
 from hypothesis import given, strategies as st
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.hba import Client
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.secrets import (
     AuthFile,

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_file import (
     BLOCK_BEGIN,
     BLOCK_END,

@@ -15,9 +15,7 @@ from ansible_collections.pooled.postgres.plugins.filter import (
     hardening as hardening_filter,
     with_connection_limits as limits,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.check import check_settings
 from ansible_collections.pooled.postgres.plugins.module_utils._settings.definitions import (
     known_definition,

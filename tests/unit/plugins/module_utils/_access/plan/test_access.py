@@ -34,9 +34,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.right
     rights_needs,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._model.role_kinds import KINDS
 from ansible_collections.pooled.postgres.plugins.module_utils._sql import scram
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (

@@ -29,9 +29,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.plan.deleg
     with_temporary_membership,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted import Wanted
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import (
     Grant,
     owner_grants,

@@ -20,9 +20,7 @@ from ansible_collections.pooled.postgres.plugins.module_utils._access.wanted imp
 from ansible_collections.pooled.postgres.plugins.module_utils._access.warnings.database import (
     reports,
 )
-from ansible_collections.pooled.postgres.plugins.module_utils._model.databases import (
-    parse_databases,
-)
+from ansible_collections.pooled.postgres.plugins.module_utils._model.parse import parse_databases
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.acl import Grant, owner_grants
 
 ADMIN = "postgres"
