@@ -96,7 +96,7 @@ def main(arguments: list[str]) -> int:
             own = [result for result in run["results"] if result["host"] == host]
             trips = sum(result["reached_host"] for result in own)
             tasks = sum(result["status"] == "ok" for result in own)
-            print(f"{host}: {trips} round trips, {tasks} tasks, {run['seconds']} s for the whole run")
+            print(f"{host}: {trips} round trips, {tasks} tasks; the whole run {run['seconds']} s")
             if trips > int(first):
                 found.append(f"{host}: {trips} round trips, more than {first}")
             if tasks > int(second):
