@@ -20,7 +20,7 @@ description:
   - Completes the options for TLS of a PgBouncer that is to have it. What was given wins, and a certificate that was given is never
     completed or replaced.
   - A Postgres on another host of the inventory that has a certificate of the collection's authority is verified by it. Of any other,
-    TLS is demanded, and verified when C(server_tls_ca_file) is given.
+    TLS is required, and verified when C(server_tls_ca_file) is given.
 positional: required, backend, server
 options:
   _input:

@@ -18,7 +18,7 @@ description:
     what migrations create is usable at once; what exists already is granted object by object where a right is missing.
   - Passwords are sent as SCRAM verifiers only, and kept out of the server's log.
   - A login that is not a superuser does what it may. What it may not give fails the run before anything is changed, and what it may not take away stays and is
-    named. Rights of migrators that it needs it grants to itself temporarily, for the length of a transaction.
+    named. Rights of migrators that it needs it grants to itself for the length of a transaction.
   - Waits at most 30 seconds for what another session has locked, and then says who that is.
   - Roles, objects and rights outside the model are not touched. What among them defeats the model is reported in warnings.
 extends_documentation_fragment:

@@ -43,6 +43,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.options
     parse_version,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._server.hba_rules import LoginRule
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
+    connection as sql_connection,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     Connection,
     ConnectionFailed,
@@ -50,7 +53,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection im
     connect_pooled,
     console_rows,
     fetch,
-    psycopg2,
     server_message,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.scram import is_verifier
@@ -227,7 +229,7 @@ def _part(
         cursor.execute("SAVEPOINT part")
     try:
         return fetch(connection, query)
-    except psycopg2.Error as error:
+    except sql_connection.psycopg2.Error as error:
         unreadable[what] = server_message(error)
         with connection.cursor() as cursor:
             cursor.execute("ROLLBACK TO SAVEPOINT part")
@@ -348,7 +350,7 @@ def _database(
         with _looking(connection):
             inside = _inside(connection, [one for one in model if one.name == row.datname], roles)
         return DatabaseState(**outside, **inside)
-    except psycopg2.Error as error:
+    except sql_connection.psycopg2.Error as error:
         return DatabaseState(unreadable=server_message(error), **outside)
     finally:
         connection.close()
@@ -431,7 +433,7 @@ def read_pooler(params: Mapping[str, Any], unreadable: dict[str, str]) -> Pooler
             found = replace(found, pools=(*found.pools, *peer.pools))
     except ConnectionFailed as error:
         unreadable["pooler"] = f"{where}: {error}"
-    except (psycopg2.Error, ValueError, IndexError) as error:
+    except (sql_connection.psycopg2.Error, ValueError, IndexError) as error:
         unreadable["pooler"] = f"{where}: {server_message(error)}"
     else:
         return replace(found, pools=merged_pools(found.pools))
@@ -583,7 +585,7 @@ def _pooled_login(params: Mapping[str, Any], database: str, role: Role) -> Poole
     try:
         rows = fetch(connection, _TIMEOUTS)
         return PooledLogin(database, role.name, {row.name: row.setting for row in rows})
-    except psycopg2.Error as error:
+    except sql_connection.psycopg2.Error as error:
         return PooledLogin(database, role.name, failure=server_message(error))
     finally:
         connection.close()

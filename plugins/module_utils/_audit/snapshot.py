@@ -1,8 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an audit looks at: a server, its databases and the PgBouncer before it, as they were"
-" found."""
+"""What an audit looks at: a server, its databases and its PgBouncer, as they were found."""
 
 from __future__ import annotations
 

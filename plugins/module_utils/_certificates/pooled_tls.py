@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, pooled.postgres contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What C(pooled_tls: true) means for hosts: who gets a certificate, and who demands TLS of whom.
+"""What C(pooled_tls: true) means for hosts: who gets a certificate, and who requires TLS of whom.
 
 What somebody has given always wins, and is never completed by half: a certificate that was given is
 used with the key that was given.

@@ -305,8 +305,8 @@ def check_only_ours(variable: str, path: str) -> None:
     if unsafe:
         raise ValueError(
             f"{variable}: users other than root can change {unsafe}, and what is in {path} runs"
-            " with root's rights; give a directory that belongs to root, as all directories above"
-            " it do, and that nobody else may write to"
+            " with root's rights; give a directory that belongs to root and that nobody else may"
+            " write to; the same holds for all directories above it"
         )
 
 

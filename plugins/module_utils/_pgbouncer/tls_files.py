@@ -4,7 +4,7 @@
 """The files that PgBouncer reads beside its own, above all those for TLS, on this host.
 
 They are read with the rights of PgBouncer's OS user alone: it needs them, and what root may read
-beyond that does not belong into a check, a digest or a message.
+beyond that does not belong in a check, a digest or a message.
 """
 
 from __future__ import annotations

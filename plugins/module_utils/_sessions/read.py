@@ -22,6 +22,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sessions.sessions
     Wait,
     Wanted,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._sql import (
+    connection as sql_connection,
+)
 from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection import (
     PREPARED_HOLDERS,
     Connection,
@@ -29,7 +32,6 @@ from ansible_collections.pooled.postgres.plugins.module_utils._sql.connection im
     connect_console,
     console_rows,
     fetch,
-    psycopg2,
     server_major,
     server_message,
 )
@@ -173,7 +175,7 @@ def with_relations(waits: Sequence[Wait], opener: Callable[[str], Any]) -> list[
             with reading(connection):
                 rows = fetch(connection, _RELATIONS, {"oids": oids})
             names.update({(database, int(row.oid)): row.name for row in rows})
-        except psycopg2.Error:
+        except sql_connection.psycopg2.Error:
             continue
         finally:
             connection.close()
@@ -237,7 +239,7 @@ def send(connection: Connection, session: Session, wanted: Wanted) -> str | None
     with reading(connection):
         try:
             rows = fetch(connection, query, values)
-        except psycopg2.Error as error:
+        except sql_connection.psycopg2.Error as error:
             return server_message(error)
     # It says no of a process that has ended just now.
     return "" if rows and rows[0].sent else None
@@ -329,7 +331,7 @@ def read_pools(
             continue
         try:
             rows = console_rows(console, "SHOW POOLS")
-        except psycopg2.Error as error:
+        except sql_connection.psycopg2.Error as error:
             note(f"pools of PgBouncer in {where}: {server_message(error)}")
             continue
         finally:
