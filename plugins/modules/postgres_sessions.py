@@ -90,7 +90,8 @@ options:
     type: int
     default: 200
 notes:
-  - Ending sessions of other roles takes the rights of their role or C(pg_signal_backend), and seeing their state the rights of their role or C(pg_read_all_stats).
+  - Ending sessions of other roles takes the rights of their role or C(pg_signal_backend), and seeing their state the rights of their
+    role or C(pg_read_all_stats).
 seealso:
   - module: pooled.postgres.postgres_sessions_info
 """

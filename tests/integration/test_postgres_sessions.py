@@ -586,17 +586,17 @@ REFUSED = [
      "roles: 'postgres' is a superuser, whose sessions are never ended; leave it out"),
     ({"roles": [""]}, "roles[0]: '' is not a valid name for a role: give a non-empty string"),
     ({"older_than": "10 minits"}, "older_than: '10 minits' is not a valid duration; give a number"
-    " with one of ms, s, min, h, d, such as 10min"),
+     " with one of ms, s, min, h, d, such as 10min"),
     ({"older_than": "10"}, "older_than: '10' is not a valid duration"),
     ({"older_than": "-1s"}, "older_than: '-1s' is not a valid duration"),
     ({"timeout": "soon"}, "timeout: 'soon' is not a valid duration"),
     ({"states": ["idl"]}, "value of states must be one or more of: active, idle, idle_in_trans"),
     ({"states": []}, "states: the list is empty; choose from active, idle, idle_in_transaction,"
-    " idle_"),
+     " idle_"),
     ({"mode": "cancel"}, "mode: cancel ends running statements, and idle_in_transaction has none;"
      " take it out of states, or use mode=terminate"),
     ({"query_length": 0}, "query_length: 0 is not a valid length; give at least 1, or"
-    " show_queries=false"),
+     " show_queries=false"),
     ({"login_port": 1}, "can't connect to the server: "),
 ]  # fmt: skip
 
@@ -625,7 +625,7 @@ def test_names_that_are_not_there_are_told(major, crowd, end):
 
 INFO_REFUSED = [
     ({"idle_transaction_age": "1 week"}, "idle_transaction_age: '1 week' is not a valid duration;"
-    " "),
+     " "),
     ({"query_age": ""}, "query_age: '' is not a valid duration; "),
     ({"query_length": -1}, "query_length: -1 is not a valid length; "),
     ({"server": False}, "pooler_port: with server=false there is nothing but PgBouncer to ask"),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pwd
 import socket
@@ -75,17 +76,9 @@ def test_a_row_that_one_reading_leaves_out_is_there(monkeypatch: pytest.MonkeyPa
         head + row.format(2, 6433) + row.format(3, 6434),
     ]
 
-    class Table:
-        def __enter__(self) -> Table:
-            return self
-
-        def __exit__(self, *_why: object) -> None:
-            pass
-
-        def read(self) -> str:
-            return readings.pop(0)
-
-    monkeypatch.setattr("builtins.open", lambda *_arguments, **_options: Table())
+    monkeypatch.setattr(
+        "builtins.open", lambda *_arguments, **_options: io.StringIO(readings.pop(0))
+    )
     paths = sockets.listening_unix_sockets()
     monkeypatch.undo()
     assert paths == [f"/run/.s.PGSQL.{port}" for port in (6432, 6433, 6434)]

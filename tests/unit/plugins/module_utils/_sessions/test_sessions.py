@@ -79,11 +79,11 @@ def test_what_is_no_length_of_time(text):
 
 REFUSED = [
     ({"roles": []}, "roles: the list is empty, and only sessions of listed roles are ended; list"
-    " the roles of the application"),
+     " the roles of the application"),
     ({"states": []}, "states: the list is empty; choose from active, idle, idle_in_transaction,"
      " idle_in_transaction_aborted"),
     ({"states": ["idle", "busy"]}, "states: 'busy' is not a valid state of a session; choose from"
-    " active, idle, idle_in_transaction, idle_in_transaction_aborted"),
+     " active, idle, idle_in_transaction, idle_in_transaction_aborted"),
     ({"mode": "cancel"}, "mode: cancel ends running statements, and idle_in_transaction has none;"
      " take it out of states, or use mode=terminate"),
     ({"mode": "cancel", "states": ["active", "idle"]}, "mode: cancel ends running statements, and"
