@@ -441,7 +441,7 @@ def is_plain_pooler(version: str, ini: str) -> bool:
     Before 1.20 its default is not to ask for it.
     """
     said = re.findall(r"^\s*server_tls_sslmode\s*=\s*([a-z-]+)\s*$", ini, re.MULTILINE)
-    numbers = [int(number) for number in re.findall(r"[0-9]+", version)[:2]]
+    numbers = [int(number) for number in re.findall(r"[0-9]+", version)]
     return (said[-1] in ("disable", "allow")) if said else numbers < [1, 20]
 
 

@@ -270,8 +270,6 @@ def _may_change_attribute(word: str, actual: Actual) -> bool:
     login = actual.login
     if login is None:
         return True
-    if word == "SUPERUSER":
-        return False
     if actual.major >= ADMIN_OPTION_MAJOR:
         return word in login.attributes
     return word in ("CREATEROLE", "CREATEDB") and "CREATEROLE" in login.attributes
