@@ -495,8 +495,7 @@ def _settled(
     kept: dict[str, float] = {}
     for name in names:
         target_size, *bounds = (getattr(sizes, name) for sizes in (target, less, more))
-        allowed = name != "shared_buffers" or (runs[name] or 0) <= 0.4 * exact.budget
-        if allowed and steady(runs[name], target_size, min(bounds), max(bounds), name):
+        if steady(runs[name], target_size, min(bounds), max(bounds), name):
             kept[name] = runs[name] or 0
     unchanged = len(kept) == len(names)
     for name in ("", *_STEADY):

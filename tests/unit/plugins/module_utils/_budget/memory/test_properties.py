@@ -324,6 +324,19 @@ def test_p4_the_users_word_wins_and_counts(arguments: dict[str, Any]) -> None:
 
 
 @properties
+@given(requests, st.integers(1, 4096))
+def test_p4_what_runs_stays_within_the_same_bound(
+    arguments: dict[str, Any], running_mebibytes: int
+) -> None:
+    running = {"shared_buffers": f"{running_mebibytes}MB", "max_connections": "20"}
+    budget = result({**arguments, "running": running})
+    assume(budget is not None)
+    assert budget is not None
+    if "shared_buffers" not in given_texts(arguments):
+        assert size(budget, "shared_buffers") <= max(0.4 * budget.budget_bytes, 128 * KIB)
+
+
+@properties
 @given(requests, st.integers(1, 64), st.booleans())
 def test_p5_only_the_limit_matters(arguments: dict[str, Any], larger: int, pages: bool) -> None:
     bare = ("memory_bytes", "memory_bound_by", "cpus", "shm_bytes", "wal_filesystem")
