@@ -25,6 +25,9 @@ from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.bud
     memory_needed_bytes,
     memory_text,
 )
+from ansible_collections.pooled.postgres.plugins.module_utils._budget.memory.request import (
+    setting_bytes,
+)
 
 UNITS = {"kB": KIB, "MB": MIB, "GB": GIB}
 
@@ -121,6 +124,24 @@ def test_settings_of_a_middling_server() -> None:
         "effective_io_concurrency": "200",
         "jit": "off",
     }
+
+
+@pytest.mark.parametrize(
+    ("workload", "maintenance", "formula", "temp_buffers"),
+    [
+        ("web", "896MB", "budget / 16, up to 8 GB", "800kB"),
+        ("mixed", "896MB", "budget / 16, up to 8 GB", "800kB"),
+        ("dw", "1792MB", "budget / 8, up to 8 GB", "8MB"),
+    ],
+)
+def test_analytics_get_more_for_maintenance_and_temporary_tables(
+    workload: str, maintenance: str, formula: str, temp_buffers: str
+) -> None:
+    budget = memory_budget(machine(16 * GIB), workload, 50)
+    rows = {row.name: row for row in budget.rows}
+    row = rows["maintenance_work_mem"]
+    assert (row.value, row.formula) == (maintenance, formula)
+    assert rows["temp_buffers"].value == temp_buffers
 
 
 @pytest.mark.parametrize(
@@ -349,6 +370,20 @@ def test_rounding_keeps_order() -> None:
     assert rounded == sorted(rounded)
 
 
+@pytest.mark.parametrize("mebibytes", range(2400, 3000, 100))
+def test_many_vacuum_workers_fit_with_the_least_that_each_of_them_takes(mebibytes: int) -> None:
+    """A sixteenth of the budget, shared out to them, is less, and Postgres takes no less."""
+    many = {"autovacuum_max_workers": 200}
+    try:
+        budget = memory_budget(machine(mebibytes * MIB), "web", 20, settings=many)
+    except DoesNotFitError:
+        assert mebibytes < 2500
+        return
+    assert dict(budget.settings)["autovacuum_work_mem"] == "1MB"
+    assert parts_of(budget)["autovacuum_work_mem"] == 200 * MIB
+    assert budget.cost_bytes <= budget.budget_bytes
+
+
 # (setting, value, what it is in the sum, its size): all that the server takes, as it rounds it.
 COUNTED = [
     ("shared_buffers", "0.1GB", "shared_buffers", 1.03 * 102 * MIB),
@@ -383,6 +418,29 @@ def test_what_the_user_says_counts(name: str, value: Any, part: str, expected: f
     assert name.lower() not in dict(budget.settings)
 
 
+def test_wal_buffers_of_nothing_are_not_those_that_postgres_chooses() -> None:
+    """It makes 4 pages of 0."""
+    budget = memory_budget(machine(16 * GIB), settings={"wal_buffers": 0})
+    assert parts_of(budget)["wal_buffers"] <= 32 * KIB
+    chosen = memory_budget(machine(16 * GIB), settings={"wal_buffers": -1})
+    assert parts_of(chosen)["wal_buffers"] == 16 * MIB
+
+
+@pytest.mark.parametrize(
+    ("name", "major", "text", "expected"),
+    [
+        ("work_mem", 17, "4MB", 4 * MIB),
+        ("work_mem", 17, None, 4 * MIB),
+        ("transaction_buffers", 17, "8MB", 8 * MIB),
+        ("autovacuum_work_mem", 17, "-1", -1),
+        # Which came with 17.
+        ("transaction_buffers", 13, "8MB", 0),
+    ],
+)
+def test_bytes_of_a_setting(name: str, major: int, text: str | None, expected: int) -> None:
+    assert setting_bytes(name, major, text) == expected
+
+
 def test_servers_that_cannot_start_are_refused() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         (
@@ -412,6 +470,26 @@ def test_auto_never_takes_fewer_connections_than_a_server_starts_with() -> None:
         except DoesNotFitError:
             continue
         assert int(dict(budget.settings)["max_connections"]) > 16
+
+
+# (MB more or less than the host had, connections without a server, connections of one with 16)
+NEAR = [(-60, 12, 12), (-16, 15, 16), (-8, 15, 16), (0, 16, 16), (16, 17, 16), (60, 20, 20)]
+
+
+@pytest.mark.parametrize(("more", "fresh", "kept"), NEAR)
+def test_a_little_memory_does_not_change_the_connections_of_a_server_that_runs(
+    more: int, fresh: int, kept: int
+) -> None:
+    here = machine(GIB // 2 + more * MIB, 1)
+    running = {"max_connections": "16"}
+
+    def connections(**given: Any) -> int:
+        return int(dict(memory_budget(here, "web", "auto", **given).settings)["max_connections"])
+
+    assert connections() == fresh
+    assert connections(running=running) == kept
+    # Servers of a cluster must come to the same number, and don't know what runs on the others.
+    assert connections(running=running, cluster=[here]) == fresh
 
 
 def pages(total: int, free: int) -> dict[str, Any]:
@@ -462,6 +540,17 @@ def test_locked_pages_that_postgres_does_not_use_are_not_its_memory() -> None:
         for name in ("shared_buffers", "wal_buffers", "other shared memory", "unused huge pages")
     )
     assert shared == pytest.approx(12288 * 2 * MIB, abs=4)
+
+
+@pytest.mark.parametrize(("total", "cache"), [(9000, "44GB"), (16384, "38GB")])
+def test_huge_pages_that_nobody_uses_cache_no_files(total: int, cache: str) -> None:
+    """75 % of the budget, or what processes and those pages leave of it."""
+    budget = memory_budget(machine(64 * GIB, 16, **pages(total, total)), "web", 1000, 18)
+    assert budget.huge_pages
+    assert dict(budget.settings)["effective_cache_size"] == cache
+    kept = ("unused huge pages", "other shared memory", "backends", "page tables", "wal_buffers")
+    others = sum(parts_of(budget).get(name, 0) for name in kept)
+    assert size(budget, "effective_cache_size") <= budget.budget_bytes - others
 
 
 def test_a_cgroup_does_not_count_huge_pages() -> None:
