@@ -102,6 +102,18 @@ def test_the_defaults_are_right() -> None:
     assert plan["private_socket"] is True
 
 
+@pytest.mark.parametrize("version", [17, "17", " 17 "])
+def test_the_version_may_be_said_in_text_or_as_a_number(version: Any) -> None:
+    plan = planned(postgres_version=version)
+    assert (plan["problems"], plan["major"]) == ([], 17)
+
+
+def test_an_older_server_that_is_installed_may_be_managed() -> None:
+    older = {**CLUSTER, "major": 15}
+    plan = planned(look(postgres=clusters(older)), postgres_version="15")
+    assert (plan["problems"], plan["major"], plan["own"]) == ([], 15, [older])
+
+
 def test_the_users_word_wins_over_every_layer() -> None:
     given = {"shared_buffers": "1GB", "tcp_keepalives_idle": 30, "log_checkpoints": False,
              "max_connections": 77, "work_mem": None}  # fmt: skip

@@ -48,9 +48,21 @@ def test_canonical_and_display(name, text, canonical, displayed):
     assert display(definition, canonical) == displayed
 
 
-def test_old_words_of_wal_level_are_no_words_of_others():
-    with pytest.raises(ValueError, match="is not allowed; choose one of"):
-        canonical_setting(known_definition("huge_pages", 17), "hot_standby")
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("huge_pages", "hot_standby"),
+        # Words of other enums: those that were booleans once, and those with levels of messages.
+        ("wal_level", "true"),
+        ("default_transaction_isolation", "0"),
+        ("huge_pages", "debug"),
+    ],
+)
+def test_a_word_of_another_enum_is_refused(name, word):
+    definition = known_definition(name, 17)
+    with pytest.raises(ValueError) as caught:
+        canonical_setting(definition, word)
+    assert str(caught.value) == f"is not allowed; choose one of {', '.join(definition.values)}"
 
 
 def test_no_digit_is_lost_in_display():
