@@ -52,6 +52,11 @@ def test_a_note_says_what_was_begun(actions, expected):
         ("interrupted\nRECONNECT (pgbouncer@2)\n", Interruption(True, reconnects=True)),
         ("interrupted\nrestart for pkt_buf\n", Interruption(True, restarts=True)),
         ("interrupted\nwrite /RECONNECT/restart for\n", Interruption(True)),
+        # Half of a last line, or another one, says no more.
+        ('interrupted\nRECONNECT\n{"restarts": true, "rec', Interruption(True, reconnects=True)),
+        ("interrupted\nrestart for pkt_buf\n{}\n", Interruption(True, restarts=True)),
+        ('interrupted\n{"restarts": true}\n', Interruption(True)),
+        ("interrupted\n[]\n", Interruption(True)),
     ],
 )
 def test_the_note_of_an_earlier_version_is_understood(text, expected):

@@ -36,6 +36,45 @@ def test_the_options_that_only_a_restart_applies():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "version", "before", "since"),
+    [
+        ("client_tls_ciphers", (1, 21), "fast", "default"),
+        ("max_prepared_statements", (1, 24), "0", "200"),
+        ("server_check_query", (1, 25), "select 1", "<empty>"),
+        ("server_tls_ciphers", (1, 21), "fast", "default"),
+        ("server_tls_sslmode", (1, 20), "disable", "prefer"),
+    ],
+)
+def test_a_default_changes_with_the_version_that_changed_it(name, version, before, since):
+    """PgBouncer's NEWS."""
+    major, minor = version
+    option = options.OPTIONS[name]
+    assert options.default_of(option, (major, minor - 1, 9)) == before
+    assert options.default_of(option, (major, minor, 0)) == since
+    assert options.default_of(option, (major, minor + 1, 0)) == since
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "canonical"),
+    [
+        ("auth_type", "SCRAM-SHA-256", "scram-sha-256"),
+        ("pool_mode", "Transaction", "transaction"),
+        ("listen_port", "06432", "6432"),
+        ("query_timeout", "1.50", "1.5"),
+        ("unix_socket_mode", "0770", "504"),
+        ("max_client_conn", "many", "many"),
+        # Names, paths and statements differ when their letters do.
+        ("admin_users", "DBA", "DBA"),
+        ("auth_file", "/etc/pgbouncer/Users.txt", "/etc/pgbouncer/Users.txt"),
+        ("server_reset_query", "DISCARD ALL", "DISCARD ALL"),
+        ("unknown_option", "Text", "Text"),
+    ],
+)
+def test_values_that_mean_the_same_are_the_same_text(name, value, canonical):
+    assert options.canonical_option(name, value) == canonical
+
+
 def test_the_options_that_came_after_1_18():
     """PgBouncer's NEWS, and the key tables of its tagged sources."""
     since: dict[tuple[int, int], set[str]] = {}

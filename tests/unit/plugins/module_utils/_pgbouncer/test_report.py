@@ -12,6 +12,7 @@ import pytest
 from ansible_collections.pooled.postgres.plugins.module_utils._host.files import ManagedFile
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer import (
     report,
+    takeover,
     wanted,
 )
 from ansible_collections.pooled.postgres.plugins.module_utils._pgbouncer.clients import Client
@@ -111,6 +112,19 @@ def test_what_waits_for_a_restart():
 )
 def test_a_superusers_os_user_is_warned_of_when_nobody_asked_for_it(more, user, warns):
     assert bool(report.superuser_warning(asked(**more), user)) is warns
+
+
+def test_what_an_unmanaged_pgbouncer_loses_is_warned_of():
+    found = takeover.Unmanaged(INI, databases={"old": {"host": "x"}})
+    losses = ["database old", "option query_timeout 9"]
+    assert report.takeover_warning(None, [], nothing()) == []
+    assert report.takeover_warning(found, [], nothing()) == []
+    assert report.takeover_warning(found, losses, nothing(copies=(f"{INI}.before-pooled",))) == [
+        f"{INI} was not managed by this collection. It loses: database old; option query_timeout"
+        f" 9. Copies: {INI}.before-pooled"
+    ]
+    (warning,) = report.takeover_warning(found, losses, nothing())
+    assert "Copies" not in warning
 
 
 def test_clients_that_could_not_log_in_again():

@@ -134,6 +134,7 @@ def test_everything_that_would_go_is_named_and_no_secret():
         assert "s3cret" not in text
         assert "legacydb" in text
     again = takeover.from_fact(json.loads(texts[0]))
+    assert again == unmanaged
     assert lost(again) == LOST
 
 
@@ -220,6 +221,16 @@ def test_files_of_this_collection_are_known_by_their_header():
     secret = secrets.random_secret()
     mine = ini.render_userlist({"pgbouncer": secret, "left": secret})
     assert lost(takeover.found(PATH, ours, lambda _path: mine, "/old.txt")) == []
+
+
+def test_a_copy_has_a_name_of_its_own_beside_the_file():
+    names = list(takeover.copy_names(PATH))
+    assert names[:3] == [
+        f"{PATH}.before-pooled",
+        f"{PATH}.before-pooled-2",
+        f"{PATH}.before-pooled-3",
+    ]
+    assert len(set(names)) == len(names)
 
 
 def test_included_files_end_somewhere():
