@@ -168,9 +168,10 @@ class LoginServer:
     def keeps(self, file: files.ManagedFile) -> bool:
         """Whether a file may stay with its owner and group: the server's OS user may read it."""
         owner = self.owner
-        return (file.owner == owner.user and bool(file.mode & 0o400)) or (
-            file.group == owner.group and bool(file.mode & 0o040)
-        )
+        if file.owner == owner.user:
+            # Then the group's rights do not count.
+            return bool(file.mode & 0o400)
+        return file.group == owner.group and bool(file.mode & 0o040)
 
     @property
     def owner(self) -> files.Owner:

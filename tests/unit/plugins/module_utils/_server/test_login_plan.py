@@ -154,6 +154,8 @@ OWNERS = [
     # The server can't read these.
     ("root", "root", 0o640, ("postgres", "postgres", 0o640)),
     ("root", "postgres", 0o600, ("postgres", "postgres", 0o640)),
+    # The rights of its own group do not help the owner.
+    ("postgres", "postgres", 0o240, ("postgres", "postgres", 0o640)),
 ]
 
 
