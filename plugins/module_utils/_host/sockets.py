@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
+import stat
 import sys
 from contextlib import suppress
+from pathlib import PurePosixPath
 from typing import Any, Container
 
 from ansible_collections.pooled.postgres.plugins.module_utils._host.identity import (
@@ -18,14 +21,22 @@ from ansible_collections.pooled.postgres.plugins.module_utils._host.identity imp
 )
 
 _LISTENS = 0x10000  # among the flags of a unix socket
+_NAME = re.compile(r"/\.s\.PGSQL\.[0-9]{1,5}\Z")
 
 
 def postgres_sockets(pid: int, os_user: str) -> list[tuple[str, int]]:
     """Directory and port of each unix socket of Postgres's protocol that a process listens on."""
     held = _sockets(pid, os_user)
-    found = []
+    paths: dict[str, list[str]] = {}
     for inode, path in _listening_unix_sockets():
-        if inode in held and ".s.PGSQL." in path:
+        if inode in held and _NAME.search(path):
+            paths.setdefault(inode, []).append(path)
+    found = []
+    for named in paths.values():
+        # A socket has one path. The table has names as they are, so that anybody can put a row into
+        # it, by a name with a line break.
+        genuine = named if len(named) == 1 else [one for one in named if _is_of(one, os_user)]
+        for path in genuine:
             directory, _slash, name = path.rpartition("/")
             found.append((directory, int(name.rsplit(".", 1)[1])))
     return found
@@ -94,8 +105,28 @@ def _bind_error(family: int, address: Any) -> int:
 def _listening_unix_sockets() -> list[tuple[str, str]]:
     """Inode and path of each unix socket with a path that a process listens on."""
     rows = [line.split(None, 7) for line in _proc_net("unix")]
-    listening = (row for row in rows if len(row) > 7 and int(row[3], 16) & _LISTENS)
+    listening = (row for row in rows if len(row) > 7 and _number(row[3]) & _LISTENS)
     return list(dict.fromkeys((row[6], row[7]) for row in listening))
+
+
+def _number(hexadecimal: str) -> int:
+    """A number of a table; 0 for what is none, as in a row that somebody's name has made."""
+    try:
+        return int(hexadecimal, 16)
+    except ValueError:
+        return 0
+
+
+def _is_of(path: str, os_user: str) -> bool:
+    """Whether there is a socket that nobody but an OS user or root can have made or replaced."""
+    entry = entry_of(os_user)
+    owners = {0, os.geteuid() if entry is None else entry.pw_uid}
+    try:
+        above = [os.lstat(one) for one in PurePosixPath(path).parents]
+        found = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISSOCK(found.st_mode) and all(one.st_uid in owners for one in (found, *above))
 
 
 def _sockets(pid: int, os_user: str) -> set[str]:

@@ -269,7 +269,7 @@ KNOWN = {
     "_pgbouncer/service.py": {"installed_version"},  # /usr/sbin
     "_pgbouncer/trial.py": {"try_out"},  # as the service's user
     "_host/process.py": {"open_files_limits", "most_descriptors", "owner"},  # /proc
-    "_host/sockets.py": {"_sockets", "_proc_net"},  # /proc
+    "_host/sockets.py": {"_sockets", "_proc_net", "_is_of"},  # /proc, and whose a socket is
     "_pgbouncer/hold.py": {
         *("_resumed", "_started", "own_addresses"),  # /proc
         "_hold",  # /dev/null

@@ -11,6 +11,8 @@ import pwd
 import socket
 import subprocess
 import sys
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Iterator
 
@@ -66,6 +68,46 @@ def test_a_directory_may_have_spaces(tmp_path: Path) -> None:
         silent.bind(str(directory / ".s.PGSQL.6433"))
         assert sockets.postgres_sockets(os.getpid(), US) == [(str(directory), 6432)]
         assert str(directory / ".s.PGSQL.6432") in sockets.listening_unix_sockets()
+
+
+@pytest.mark.parametrize("place", ["gone", "file", "theirs"])
+def test_a_row_that_somebody_writes_into_the_table_is_not_followed(place: str) -> None:
+    # A name has at most 107 bytes.
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="s") as home:
+        (Path(home) / "a").mkdir()
+        (Path(home) / "file").mkdir()
+        (Path(home) / "file" / ".s.PGSQL.1").touch()
+        (Path(home) / "theirs").mkdir()
+        with ExitStack() as opened:
+            ours, theirs, forging = (
+                opened.enter_context(socket.socket(socket.AF_UNIX)) for _number in range(3)
+            )
+            theirs.bind(f"{home}/theirs/.s.PGSQL.1")
+            if place == "theirs":
+                if os.getuid():
+                    pytest.skip("only root can give a directory away")
+                # A name in it may be moved there from a place where the socket is somebody else's.
+                os.chown(f"{home}/theirs", 65534, 65534)
+            ours.bind(f"{home}/a/.s.PGSQL.1")
+            ours.listen()
+            inode = os.readlink(f"/proc/self/fd/{ours.fileno()}")[len("socket:[") : -1]
+            forging.bind(f"\0x\n0: 2 0 10000 1 1 {inode} {home}/{place}/.s.PGSQL.1")
+            forging.listen()
+            assert f"{home}/{place}/.s.PGSQL.1" in sockets.listening_unix_sockets()
+            assert sockets.postgres_sockets(os.getpid(), US) == [(f"{home}/a", 1)]
+
+
+@pytest.mark.parametrize(
+    "row", ["0: 2 0 what 1 1 {} /x/.s.PGSQL.1", "0: 2 0 10000 1 1 {} /.s.PGSQL.x"]
+)
+def test_a_row_that_makes_no_sense_is_passed_over(row: str, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as ours, socket.socket(socket.AF_UNIX) as forging:
+        ours.bind(str(tmp_path / ".s.PGSQL.1"))
+        ours.listen()
+        inode = os.readlink(f"/proc/self/fd/{ours.fileno()}")[len("socket:[") : -1]
+        forging.bind("\0x\n" + row.format(inode))
+        forging.listen()
+        assert sockets.postgres_sockets(os.getpid(), US) == [(str(tmp_path), 1)]
 
 
 def test_a_row_that_one_reading_leaves_out_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
